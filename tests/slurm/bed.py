@@ -1,0 +1,23 @@
+"""The real Slurm cluster that the tests submit to (tests/testbed/slurm)."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[1] / "testbed" / "slurm"
+
+
+def environment() -> dict[str, str]:
+    """Returns the variables that point Slurm's commands at the test bed.
+
+    They are to be added to the environment of the process that submits:
+    ``{**os.environ, **environment()}``.
+
+    Raises:
+        RuntimeError: There is no test bed; the text says how to start it.
+    """
+    done = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{done.stderr.strip()} (as root: {SCRIPT} start)")
+    words = (shlex.split(line) for line in done.stdout.splitlines())
+    return dict(word[1].split("=", 1) for word in words if word[:1] == ["export"])

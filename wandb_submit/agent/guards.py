@@ -1,0 +1,51 @@
+"""When an agent gives up: the stock agent's rules about runs that fail, except for how it counts signals.
+
+`wandb agent` counts a program that a signal killed (out of memory, a segmentation fault) as a success; here it
+is a failure like any other (wandb 0.31, `wandb_agent.py`: `exited_with_error = poll_result > 0`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+FLAPPING_FAILURES = 3
+FLAPPING_WINDOW_S = 60.0
+MAX_INITIAL_FAILURES = 5
+
+
+class FailureGuard:
+    """Counts one agent's runs and says when to stop.
+
+    `WANDB_AGENT_DISABLE_FLAPPING=true` and `WANDB_AGENT_MAX_INITIAL_FAILURES=N` mean what they mean to the
+    stock agent.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._flapping_counts = os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") != "true"
+        self._max_initial = int(os.environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES") or MAX_INITIAL_FAILURES)
+        self.finished = 0
+        self.failed = 0
+
+    def record(self, *, failed: bool) -> str | None:
+        """Counts a run that ended by itself.
+
+        Returns:
+            Why the agent should stop, or `None` to go on.
+        """
+        self.failed += failed
+        verdict = self._verdict() if failed else None
+        self.finished += 1
+        return verdict
+
+    def _verdict(self) -> str | None:
+        young = time.monotonic() < self._started + FLAPPING_WINDOW_S
+        if self._flapping_counts and young and self.failed >= FLAPPING_FAILURES:
+            return (
+                f"{self.failed} runs failed within the first {FLAPPING_WINDOW_S:.0f} s "
+                "(WANDB_AGENT_DISABLE_FLAPPING=true lifts this rule)"
+            )
+        if self.failed >= self._max_initial and self.failed >= self.finished:
+            return f"{self.failed} runs failed, and too few others succeeded (WANDB_AGENT_MAX_INITIAL_FAILURES)"
+        return None

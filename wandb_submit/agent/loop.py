@@ -1,0 +1,302 @@
+"""One sweep agent: register, heartbeat, run what the server hands out, until there is a reason to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from wandb_submit.agent import command as commands
+from wandb_submit.agent.guards import FailureGuard
+from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError, SweepGoneError
+from wandb_submit.agent.trial import Trial
+from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.errors import ConfigError, NotLoggedInError, WandbSubmitError
+from wandb_submit.events import (
+    AgentRegistered,
+    EventWriter,
+    RunAbandoned,
+    RunFinished,
+    RunStarted,
+    ServerBack,
+    ServerLost,
+)
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import Endpoint, SweepRef
+
+HEARTBEAT_S = 5.0  # the stock agent's interval, which W&B's servers are used to
+KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
+BACKOFF_S = (1.0, 60.0)
+LAST_ANSWER_S = 2.0
+
+_LOG = logging.getLogger("wandb_submit.agent")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """Why an agent left.
+
+    Attributes:
+        ok: whether it left as it should: the sweep over, its count reached, or asked to.
+        runs: how many runs it finished.
+        sweep_over: whether another agent could not find work either.
+    """
+
+    reason: str
+    ok: bool
+    runs: int
+    sweep_over: bool = False
+
+
+class SweepAgent:
+    """One agent of a sweep, on one event loop.
+
+    It holds no device itself: a run inherits the environment and the cores of the process that this loop
+    runs in. `stop` may be called from a signal handler of the same loop, everything else is the loop's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        sweep: SweepRef,
+        endpoint: Endpoint,
+        paths: SubmissionPaths,
+        events: EventWriter,
+        host: str,
+        workdir: Path,
+        count: int | None,
+        grace_s: float,
+    ) -> None:
+        self._sweep = sweep
+        self._endpoint = endpoint
+        self._paths = paths
+        self._events = events
+        self._host = host
+        self._workdir = workdir
+        self._count = count
+        self._grace_s = grace_s
+        self._client = SweepClient(endpoint)
+        self._guard = FailureGuard()
+        self._kill_delay_s = float(os.environ.get("WANDB_AGENT_KILL_DELAY") or KILL_DELAY_S)
+        self._command: tuple[object, ...] = ()
+        self._trials: dict[str, Trial] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopping: str | None = None
+        self._leaving: Outcome | None = None
+        self._idle_since = time.monotonic()
+
+    def stop(self, reason: str) -> None:
+        """Takes no new run and ends the running ones; called a second time, kills them."""
+        if self._stopping is None:
+            self._stopping = reason
+            _LOG.info("stopping: %s", reason)
+            for trial in self._trials.values():
+                trial.stop(reason, kill_after_s=self._grace_s)
+        else:
+            for trial in self._trials.values():
+                trial.kill()
+        self._stopped.set()
+        self._wake.set()
+
+    async def run(self) -> Outcome:
+        """Runs the agent to its end.
+
+        Raises:
+            WandbSubmitError: if the server refuses us in a way that waiting does not mend.
+        """
+        try:
+            info = await self._answered(lambda: self._client.sweep(self._sweep))
+            self._command = info.command if info else ()
+            agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
+            if agent_id is not None:
+                self._events.write(AgentRegistered(agent_id=agent_id))
+                _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
+                await self._work(agent_id)
+        except (SweepGoneError, SweepEndedError) as error:
+            self._leave(str(error), ok=isinstance(error, SweepEndedError), sweep_over=True)
+        finally:
+            await self._end_trials()
+            await self._client.close()
+        left = self._leaving or Outcome(reason=self._stopping or "stopped", ok=True, runs=0)
+        return dataclasses.replace(left, runs=self._guard.finished)
+
+    async def _work(self, agent_id: str) -> None:
+        while self._stopping is None and not (self._leaving and not self._trials):
+            self._wake.clear()
+            try:
+                orders = await self._answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
+            except (SweepGoneError, NotLoggedInError):
+                # What runs may end in peace, as with the stock agent; only then it is our error, too.
+                if not self._trials:
+                    raise
+                await asyncio.gather(*self._watchers)
+                raise
+            for order in orders or ():
+                await self._obey(order)
+            if self._stopping is None and not self._leaving:
+                await self._pause(HEARTBEAT_S * random.uniform(0.9, 1.1))  # noqa: S311 spreads the agents' heartbeats
+            elif self._trials:
+                await self._pause(HEARTBEAT_S)
+
+    async def _answered(self, call: Callable[[], Coroutine[object, object, _T]]) -> _T | None:
+        """Repeats a call until the server answers it; `None` if we are asked to stop before."""
+        lost_at: float | None = None
+        delay, longest = BACKOFF_S
+        while True:
+            try:
+                answer = await self._unless_stopped(call())
+            except WandbSubmitError as error:
+                if not error.transient:
+                    raise
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    self._events.write(ServerLost(reason=str(error)))
+                    _LOG.warning("%s; trying again", error)
+                wait_s = (error.retry_after_s if isinstance(error, BusyError) else None) or delay
+                # Longer than asked for rather than shorter, and differently for each agent.
+                await self._unless_stopped(asyncio.sleep(wait_s * random.uniform(1.0, 1.5)))  # noqa: S311 jitter
+                delay = min(delay * 2, longest)
+                if self._stopped.is_set():
+                    return None
+                continue
+            if lost_at is not None:
+                away_s = round(time.monotonic() - lost_at, 3)
+                self._events.write(ServerBack(seconds=away_s))
+                _LOG.info("the server answers again after %.0f s", away_s)
+            return answer
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits until a run ends, somebody stops us, or the time is up."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+    async def _unless_stopped(self, work: Coroutine[object, object, _T]) -> _T | None:
+        """Awaits something that a stop cuts short; `None` if it did.
+
+        A heartbeat under way may carry a run, so that its answer gets a moment to arrive.
+        """
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=LAST_ANSWER_S)
+            return task.result() if task.done() else None
+        finally:
+            for pending in (task, stop):
+                pending.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+    async def _obey(self, order: Command) -> None:
+        match order.type:
+            case "run" | "resume" if order.run_id:
+                await self._start(order, order.run_id)
+            case "stop":
+                if trial := self._trials.get(order.run_id or ""):
+                    trial.stop("the server asked for it", kill_after_s=self._kill_delay_s)
+            case "exit":
+                self._leave("the sweep is over", ok=True, sweep_over=True)
+                for trial in self._trials.values():
+                    trial.stop("the sweep is over", kill_after_s=self._kill_delay_s)
+            case unknown:
+                _LOG.warning("the server sent an order that this agent does not know: %s", unknown)
+
+    async def _start(self, order: Command, run_id: str) -> None:
+        """Starts a run; one that cannot be started counts as failed."""
+        if self._stopping is not None:
+            self._events.write(RunAbandoned(run=run_id, reason=self._stopping))
+            return
+        idle_s = round(time.monotonic() - self._idle_since, 3)
+        log = self._paths.run_log(run_id)
+        try:
+            argv, environment = self._prepare(order, run_id)
+            trial = await Trial.start(run_id, argv, env=environment, cwd=self._workdir, log=log)
+        except (OSError, ConfigError) as error:
+            reason = f"cannot be started: {error}"
+            self._events.write(RunAbandoned(run=run_id, reason=reason))
+            _LOG.exception("run %s %s", run_id, reason)
+            self._judge(failed=True)
+            return
+        self._trials[run_id] = trial
+        self._events.write(
+            RunStarted(
+                run=run_id,
+                pid=trial.pid,
+                command=argv,
+                log=str(log),
+                idle_s=idle_s,
+                resumed=order.type == "resume",
+            )
+        )
+        _LOG.info("run %s started (pid %d)", run_id, trial.pid)
+        watcher = asyncio.create_task(self._watch(trial))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
+        """Writes a run's configuration; returns its command line and environment."""
+        wandb_dir = os.environ.get("WANDB_DIR") or str(self._workdir)
+        files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
+        params = commands.parameters(order.args)
+        argv = commands.build_argv(self._command, order.program, params, files)
+        commands.write_files(files, order.args, params, self._command)
+        environment = commands.build_environment(
+            os.environ,
+            sweep=self._sweep,
+            run_id=run_id,
+            files=files,
+            wandb_dir=wandb_dir,
+            server=trial_environment(find_login(self._endpoint), offline=self._endpoint.server_dir is not None),
+        )
+        return argv, environment
+
+    async def _watch(self, trial: Trial) -> None:
+        """Waits for a run's end, writes it down, and wakes the loop at once."""
+        started = time.monotonic()
+        exit_code = await trial.wait()
+        self._wake.set()  # the loop goes on as soon as this coroutine has no more to await: at its end
+        seconds = round(time.monotonic() - started, 3)
+        trial.kill()  # whatever it left behind in its process group
+        del self._trials[trial.run_id]
+        self._idle_since = time.monotonic()
+        self._events.write(
+            RunFinished(run=trial.run_id, exit_code=exit_code, seconds=seconds, reason=trial.stop_reason)
+        )
+        _LOG.info("run %s ended with status %d after %.1f s", trial.run_id, exit_code, seconds)
+        # A run that was told to stop has not failed, whatever it exits with.
+        self._judge(failed=exit_code != 0 and trial.stop_reason is None)
+
+    def _judge(self, *, failed: bool) -> None:
+        verdict = self._guard.record(failed=failed)
+        if verdict:
+            self._leave(verdict, ok=False)
+        elif self._count is not None and self._guard.finished >= self._count:
+            self._leave(f"{self._guard.finished} runs done (--count)", ok=True)
+
+    def _leave(self, reason: str, *, ok: bool, sweep_over: bool = False) -> None:
+        if self._leaving is None:
+            self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished, sweep_over=sweep_over)
+
+    async def _end_trials(self) -> None:
+        """Ends what still runs: the gentlest signal first, SIGKILL after the grace."""
+        if not self._watchers:
+            return
+        for trial in self._trials.values():
+            trial.stop(self._stopping or "the agent ended", kill_after_s=self._grace_s)
+        _, late = await asyncio.wait(self._watchers, timeout=self._grace_s)
+        for trial in self._trials.values():
+            trial.kill()
+        if late:
+            await asyncio.wait(late)

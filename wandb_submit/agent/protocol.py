@@ -1,0 +1,246 @@
+"""What an agent says to a W&B server: three GraphQL operations, one attempt each.
+
+The mutations are the stock agent's (wandb 0.31, `wandb/apis/public/sweeps.py`). Who calls decides whether and
+when to try again; an error says whether that can help.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import yaml
+
+from wandb_submit.credentials import find_login
+from wandb_submit.errors import (
+    NotFoundError,
+    NotLoggedInError,
+    RefusedError,
+    UnavailableError,
+    WandbSubmitError,
+)
+from wandb_submit.specs import Endpoint, SweepRef
+
+_SWEEP = """
+query AgentSweep($entity: String, $project: String, $sweep: String!) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $sweep) { id name state config }
+  }
+}
+"""
+_CREATE_AGENT = """
+mutation CreateAgent($host: String!, $projectName: String, $entityName: String, $sweep: String!) {
+  createAgent(input: {host: $host, projectName: $projectName, entityName: $entityName, sweep: $sweep}) {
+    agent { id }
+  }
+}
+"""
+_HEARTBEAT = """
+mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
+  agentHeartbeat(input: {id: $id, metrics: $metrics, runState: $runState}) {
+    agent { id }
+    commands
+  }
+}
+"""
+
+
+class SweepGoneError(NotFoundError):
+    """The sweep, or the server's record of this agent, has been deleted."""
+
+
+class SweepEndedError(RefusedError):
+    """The sweep is finished, stopped or cancelled, and takes no more agents."""
+
+
+class BusyError(UnavailableError):
+    """The server asks for patience.
+
+    Attributes:
+        retry_after_s: how long it asks us to wait; `None` if it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepInfo:
+    """What an agent needs to know of its sweep."""
+
+    state: str
+    command: tuple[object, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One order of the server: `run`, `resume`, `stop` or `exit`."""
+
+    type: str
+    run_id: str | None = None
+    program: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SweepClient:
+    """One agent's connection to its W&B server.
+
+    Not thread-safe: it belongs to one event loop. The key is looked up again whenever the server refuses it or
+    cannot be reached, so that a key or an offline server that changed while we waited is found.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def sweep(self, sweep: SweepRef) -> SweepInfo:
+        """Reads the sweep's state and its `command`.
+
+        Raises:
+            SweepGoneError: if the server has no such sweep.
+            UnavailableError: if the server does not answer properly now.
+        """
+        data = await self._call(_SWEEP, entity=sweep.entity, project=sweep.project, sweep=sweep.id)
+        found = (data.get("project") or {}).get("sweep")
+        if not found:
+            raise SweepGoneError(f"no sweep {sweep.path} at {sweep.base_url}: it may have been deleted")
+        config = yaml.safe_load(found.get("config") or "") or {}
+        command = config.get("command")
+        return SweepInfo(state=str(found.get("state")), command=tuple(command) if isinstance(command, list) else ())
+
+    async def register(self, sweep: SweepRef, host: str) -> str:
+        """Announces this agent; returns the id that the server gave it.
+
+        Raises:
+            SweepEndedError: if the sweep takes no more agents.
+            UnavailableError: if the server does not answer properly now.
+        """
+        data = await self._call(
+            _CREATE_AGENT, host=host, projectName=sweep.project, entityName=sweep.entity, sweep=sweep.id
+        )
+        return str(_dig(data, "createAgent", "agent", "id"))
+
+    async def heartbeat(self, agent_id: str, running: Iterable[str]) -> list[Command]:
+        """Tells which runs are alive, and takes the server's orders.
+
+        With no run alive this asks for one.
+
+        Raises:
+            SweepGoneError: if the sweep or the agent is not known any more.
+            UnavailableError: if the server does not answer properly now.
+        """
+        state = json.dumps(dict.fromkeys(running, True))
+        data = await self._call(_HEARTBEAT, id=agent_id, metrics="{}", runState=state)
+        try:
+            commands = json.loads(str(_dig(data, "agentHeartbeat", "commands")) or "[]")
+            return [
+                Command(
+                    type=str(entry["type"]),
+                    run_id=entry.get("run_id"),
+                    program=entry.get("program"),
+                    args=entry.get("args") or {},
+                )
+                for entry in commands or ()
+            ]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UnavailableError(f"the server's orders cannot be read: {str(data)[:200]}") from error
+
+    async def _call(self, query: str, **variables: object) -> Mapping[str, Any]:
+        """Sends one operation and returns its `data`."""
+        http = self._http or self._connect()
+        try:
+            response = await http.post("/graphql", json={"query": query, "variables": variables})
+        except httpx.HTTPError as error:
+            await self.close()
+            raise UnavailableError(f"{self._endpoint.base_url}: {type(error).__name__} {error}".strip()) from error
+        if response.status_code == httpx.codes.OK:
+            return _data(response)
+        if response.status_code in (401, 403):
+            await self.close()
+        raise _refusal(response)
+
+    def _connect(self) -> httpx.AsyncClient:
+        login = find_login(self._endpoint)
+        # The offline server is on this machine or this cluster: no proxy leads to it.
+        self._http = httpx.AsyncClient(
+            base_url=login.base_url,
+            auth=("api", login.api_key),
+            timeout=self._timeout_s,
+            trust_env=self._endpoint.server_dir is None,
+        )
+        return self._http
+
+
+def _data(response: httpx.Response) -> Mapping[str, Any]:
+    """The `data` of an answer with status 200; errors inside it count as a server that cannot now."""
+    try:
+        body = response.json()
+    except ValueError as error:
+        raise UnavailableError(f"the server answered something that is not JSON: {response.text[:80]!r}") from error
+    if not isinstance(body, dict):
+        raise UnavailableError(f"the server answered something that is not an object: {response.text[:80]!r}")
+    if body.get("errors"):
+        raise _from_text(_messages(body), UnavailableError)
+    data = body.get("data")
+    if not isinstance(data, dict):
+        raise UnavailableError("the server answered without data")
+    return data
+
+
+def _refusal(response: httpx.Response) -> WandbSubmitError:
+    """Translates an HTTP error status into one of our errors."""
+    status = response.status_code
+    try:
+        text = _messages(response.json())
+    except ValueError:
+        text = response.text[:200]
+    text = text or response.reason_phrase
+    if status in (401, 403):
+        return NotLoggedInError(f"the W&B server refuses our API key ({status} {text}): run `wandb login --relogin`")
+    if status == 404:
+        return SweepGoneError(f"the sweep was deleted, or the agent is not known any more ({text})")
+    if status in (408, 425, 429) or status >= 500:
+        return BusyError(f"the server answered {status} {text}"[:300], _retry_after(response))
+    return _from_text(text, RefusedError)
+
+
+def _from_text(text: str, otherwise: type[WandbSubmitError]) -> WandbSubmitError:
+    """W&B tells an ended sweep from other refusals by its words only: 'Sweep X is not running'."""
+    if "not running" in text:
+        return SweepEndedError(text)
+    return otherwise(f"the server answered: {text}"[:300])
+
+
+def _messages(body: object) -> str:
+    """The messages of a GraphQL error answer, or of W&B's plain `{"error": …}`."""
+    if not isinstance(body, dict):
+        return ""
+    errors = body.get("errors") or ([body["error"]] if body.get("error") else [])
+    return "; ".join(str(entry.get("message") if isinstance(entry, dict) else entry) for entry in errors)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """The seconds of a `Retry-After` header; its date form is rare enough to be left to our own back-off."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() else None
+
+
+def _dig(data: Mapping[str, Any], *keys: str) -> object:
+    """A nested value of an answer."""
+    value: Any = data
+    for key in keys:
+        if not isinstance(value, dict) or value.get(key) is None:
+            raise UnavailableError(f"the server's answer lacks {'.'.join(keys)}")
+        value = value[key]
+    return value

@@ -1,0 +1,199 @@
+"""What one array task runs: submitit unpickles an `AgentTask` on the node and calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from wandb_submit.agent.loop import Outcome, SweepAgent
+from wandb_submit.errors import WandbSubmitError
+from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import Endpoint, SweepRef
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+# The runner of this process: submitit calls `checkpoint` on the pickled value, which holds no state.
+_current: _Runner | None = None
+
+
+class AgentFailedError(WandbSubmitError):
+    """An agent left with a reason that somebody should look at; makes its array task count as failed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentTask:
+    """One array task: one sweep agent on the devices that the scheduler gave this process.
+
+    The value is pickled into the submission's folder, so it holds no secret.
+
+    Attributes:
+        index: the task's place in the array, from 0.
+        folder: the submission's folder.
+        restarts: how often the task has been requeued.
+    """
+
+    sweep: SweepRef
+    endpoint: Endpoint
+    folder: Path
+    index: int
+    workdir: Path
+    count: int | None = None
+    grace_s: float = 60.0
+    restarts: int = 0
+
+    def __call__(self) -> str:
+        """Runs the agent to its end; returns why it left.
+
+        Raises:
+            AgentFailedError: if the reason is one that somebody should look at.
+        """
+        global _current
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
+        _current = _Runner(self)
+        outcome = _current.run()
+        if not outcome.ok:
+            raise AgentFailedError(outcome.reason)
+        return outcome.reason
+
+    def checkpoint(self) -> DelayedSubmission | None:
+        """Called by submitit when the time limit is near or the task is preempted.
+
+        Ends the running trials and returns what is to be requeued; `None` if there is nothing left to do.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        if _current is None:
+            return DelayedSubmission(self)
+        outcome = _current.drain("the task's time is up, or it is preempted")
+        if outcome is None or outcome.sweep_over:
+            return None
+        count = None if self.count is None else self.count - outcome.runs
+        if count is not None and count <= 0:
+            return None
+        return DelayedSubmission(dataclasses.replace(self, count=count, restarts=self.restarts + 1))
+
+
+class _Runner:
+    """Runs an agent's event loop in a second thread.
+
+    submitit calls `checkpoint` inside a signal handler, which Python runs in the main thread: the loop has to
+    live elsewhere to be able to end its trials meanwhile.
+    """
+
+    def __init__(self, task: AgentTask) -> None:
+        self._task = task
+        self._loop = asyncio.new_event_loop()
+        self._agent: SweepAgent | None = None
+        self._stop_before_start: str | None = None
+        self._outcome: Outcome | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="agent-loop")
+
+    def run(self) -> Outcome:
+        """Starts the agent and waits for its end; signals ask it to stop."""
+        with self._signals():
+            self._thread.start()
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._outcome is not None  # noqa: S101 the thread sets one or the other
+        return self._outcome
+
+    def drain(self, reason: str) -> Outcome | None:
+        """Asks the agent to stop and waits until it has; called in a signal handler of the main thread."""
+        self.stop(reason)
+        self._thread.join()
+        return self._outcome
+
+    def stop(self, reason: str) -> None:
+        """Asks the agent to stop, from any thread."""
+        self._loop.call_soon_threadsafe(self._stop, reason)
+
+    def _stop(self, reason: str) -> None:
+        if self._agent is None:
+            self._stop_before_start = reason
+        else:
+            self._agent.stop(reason)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        # Handlers also give trials the default actions back: what a batch script starts in the background
+        # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if not self._loop.is_closed():
+                self.stop(f"received {signal.Signals(number).name}")
+
+        before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _main(self) -> None:
+        try:
+            self._outcome = self._loop.run_until_complete(self._run_agent())
+        except BaseException as error:  # noqa: BLE001 carried to the main thread, which raises it
+            self._error = error
+        finally:
+            self._loop.close()
+
+    async def _run_agent(self) -> Outcome:
+        task, paths = self._task, SubmissionPaths(self._task.folder)
+        events = EventWriter(paths.events(agent_name(task.index)))
+        events.write(
+            AgentStarted(
+                task=task.index,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                job_id=_job_id(),
+                gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+                cpus=sorted(os.sched_getaffinity(0)),
+                restarts=task.restarts,
+            )
+        )
+        self._agent = SweepAgent(
+            sweep=task.sweep,
+            endpoint=task.endpoint,
+            paths=paths,
+            events=events,
+            host=socket.gethostname(),
+            workdir=task.workdir,
+            count=task.count,
+            grace_s=task.grace_s,
+        )
+        if self._stop_before_start is not None:
+            self._agent.stop(self._stop_before_start)
+        try:
+            outcome = await self._agent.run()
+        except WandbSubmitError as error:
+            outcome = Outcome(reason=str(error), ok=False, runs=0)
+        events.write(AgentStopped(reason=outcome.reason, ok=outcome.ok, runs=outcome.runs))
+        logging.getLogger("wandb_submit.agent").info("the agent ends: %s", outcome.reason)
+        events.close()
+        return outcome
+
+
+def _job_id() -> str:
+    """The scheduler's id of this array task, in the form that `squeue` and `scancel` use."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    if array and task:
+        return f"{array}_{task}"
+    return os.environ.get("WANDB_SUBMIT_JOB_ID") or os.environ.get("SLURM_JOB_ID") or ""

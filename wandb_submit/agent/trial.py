@@ -1,0 +1,103 @@
+"""One run's process on this node: how it starts, how it is told to stop, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+class Trial:
+    """A run's program, running in a process group of its own.
+
+    It starts as `wandb agent` starts it: own process group, closed standard input (with a terminal's, `import
+    torch` can hang on SIGTTIN, https://github.com/wandb/wandb/pull/10489). If the agent dies, so does it.
+    """
+
+    def __init__(self, run_id: str, process: asyncio.subprocess.Process) -> None:
+        self.run_id = run_id
+        self.pid = process.pid
+        self.stop_reason: str | None = None
+        self._process = process
+        self._told_to_stop_at: float | None = None
+
+    @classmethod
+    async def start(cls, run_id: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Trial:
+        """Starts the program; what it prints is appended to `log`.
+
+        Raises:
+            OSError: if it cannot be started, or the log not written.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        parent = os.getpid()
+
+        def prepare() -> None:
+            os.setpgid(0, 0)
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                env=dict(env),
+                cwd=cwd,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                preexec_fn=prepare,
+            )
+        finally:
+            os.close(descriptor)
+        return cls(run_id, process)
+
+    async def wait(self) -> int:
+        """Waits for the program's end; returns its exit status, negative for a signal's number."""
+        return await self._process.wait()
+
+    def stop(self, reason: str, *, kill_after_s: float) -> None:
+        """Asks the program to end; asked again after `kill_after_s` seconds, kills it."""
+        now = asyncio.get_running_loop().time()
+        if self._told_to_stop_at is None:
+            self._told_to_stop_at = now
+            self.stop_reason = reason
+            self._send(gentlest_signal(self.pid))
+        elif now >= self._told_to_stop_at + kill_after_s:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kills the program and everything in its process group."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _send(self, number: signal.Signals) -> None:
+        # To the program alone: SIGINT and SIGTERM kill its wandb-core too, and the run's data with it.
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+
+def gentlest_signal(pid: int) -> signal.Signals:
+    """The signal that a program is most likely to end cleanly on.
+
+    SIGTERM if it listens to it. Otherwise SIGINT: Python turns it into KeyboardInterrupt, on which
+    `wandb` sends what it has and ends the run as killed, while SIGTERM's default action loses up to 15 s of
+    metrics and leaves the run to time out.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return signal.SIGTERM
+    for line in status.splitlines():
+        if line.startswith("SigCgt:"):
+            caught = int(line.split()[1], 16)
+            return signal.SIGTERM if caught >> (signal.SIGTERM - 1) & 1 else signal.SIGINT
+    return signal.SIGTERM

@@ -1,0 +1,192 @@
+"""From what was typed (flags and templates) to a checked `SubmissionSpec`, with every problem in one message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from wandb_submit import templates
+from wandb_submit.errors import ConfigError
+from wandb_submit.specs import ArraySpec, SubmissionSpec, check_mem, parse_time_min
+
+_T = TypeVar("_T")
+
+# sbatch options that have a flag of their own here; the rest goes through `--sbatch KEY=VALUE`.
+SBATCH_FLAGS = (
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "nodelist",
+    "exclude",
+    "gres",
+    "reservation",
+)
+# What this program decides, and what to use instead.
+_OWNED = {
+    "array": "use --array",
+    "gpus-per-task": "use --gpus-per-task",
+    "cpus-per-task": "use --cpus-per-task",
+    "mem": "use --mem",
+    "time": "use --time",
+    "chdir": "the runs start in the folder that you submit from",
+    "error": "each task's log is in the submission's folder; see `wandb-submit logs`",
+    "output": "each task's log is in the submission's folder; see `wandb-submit logs`",
+    "job-name": "the job is named after the submission",
+    "nodes": "every array task is one agent on one node",
+    "ntasks": "every array task is one agent",
+    "ntasks-per-node": "every array task is one agent",
+    "open-mode": "the logs of requeued tasks are appended",
+    "signal": "the agent is warned before the time limit",
+    "wrap": "the script is ours",
+    "test-only": "use --dry-run",
+    "parsable": "the job's id is in the submission's record",
+    "wait": "use --wait",
+}
+_KEYS = (
+    "executor",
+    "array",
+    "gpus-per-task",
+    "cpus-per-task",
+    "mem",
+    "time",
+    "count",
+    "sbatch",
+    *SBATCH_FLAGS,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What was asked for, before any of it has been checked; `None` means not asked for.
+
+    Attributes:
+        templates: names or files of templates.
+        sbatch: `KEY=VALUE` or `KEY` texts.
+        flags: sbatch options that have a flag of their own, by name.
+    """
+
+    executor: str | None = None
+    array: str | None = None
+    gpus_per_task: int | None = None
+    cpus_per_task: int | None = None
+    mem: str | None = None
+    time: str | None = None
+    count: int | None = None
+    templates: Sequence[str] = ()
+    sbatch: Sequence[str] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def merged(self) -> dict[str, object]:
+        """Lays these options over their templates."""
+        own: dict[str, object] = {
+            "executor": self.executor,
+            "array": self.array,
+            "gpus-per-task": self.gpus_per_task,
+            "cpus-per-task": self.cpus_per_task,
+            "mem": self.mem,
+            "time": self.time,
+            "count": self.count,
+            "sbatch": dict(_key_value(text) for text in self.sbatch) or None,
+            **self.flags,
+        }
+        given = {key: value for key, value in own.items() if value is not None}
+        return templates.merge([*(templates.load(name) for name in self.templates), given])
+
+
+class _Problems:
+    """Collects what is wrong, so that one message can name all of it."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def check(self, read: Callable[[], _T]) -> _T | None:
+        try:
+            return read()
+        except ConfigError as error:
+            self.found.append(str(error))
+            return None
+
+    def raise_if_any(self) -> None:
+        if self.found:
+            raise ConfigError("\n".join(self.found))
+
+
+def build_spec(
+    options: Options,
+    *,
+    workdir: Path,
+    pick_executor: Callable[[str], str],
+    default_array: Callable[[str], ArraySpec],
+) -> SubmissionSpec:
+    """Checks options and fills in their defaults.
+
+    Args:
+        options: what was asked for.
+        workdir: the folder that runs start in.
+        pick_executor: turns `auto` or a name into the executor's name.
+        default_array: the array for that executor when none was asked for.
+
+    Raises:
+        ConfigError: naming every problem, one per line.
+    """
+    values = options.merged()
+    problems = _Problems()
+    problems.found += [_unknown(key) for key in values if key not in _KEYS]
+    executor = problems.check(lambda: pick_executor(str(values.get("executor", "auto"))))
+    array_text = values.get("array")
+    array = problems.check(lambda: ArraySpec.parse(str(array_text))) if array_text is not None else None
+    gpus = problems.check(lambda: _number(values, "gpus-per-task", minimum=0))
+    cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
+    count = problems.check(lambda: _number(values, "count", minimum=1))
+    mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
+    time_min = problems.check(lambda: parse_time_min(str(values["time"])) if "time" in values else None)
+    sbatch = problems.check(lambda: _sbatch(values)) or {}
+    problems.raise_if_any()
+    assert executor is not None  # noqa: S101 a problem would have been raised
+    return SubmissionSpec(
+        executor=executor,
+        array=array or default_array(executor),
+        workdir=workdir,
+        gpus_per_task=gpus,
+        cpus_per_task=cpus,
+        mem=mem,
+        time_min=time_min,
+        sbatch=sbatch,
+        count=count,
+    )
+
+
+def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not str(value).isdecimal() or int(str(value)) < minimum:
+        raise ConfigError(f"--{key} {value!r} is not a whole number of at least {minimum}")
+    return int(str(value))
+
+
+def _key_value(text: str) -> tuple[str, str | None]:
+    key, equals, value = text.removeprefix("--").partition("=")
+    return key.strip().replace("_", "-"), value if equals else None
+
+
+def _sbatch(values: Mapping[str, object]) -> dict[str, str | None]:
+    """Joins the named sbatch flags and the free ones, and refuses those that are ours to set."""
+    free = values.get("sbatch") or {}
+    if not isinstance(free, dict):
+        raise ConfigError(f"sbatch: {free!r} is not a mapping of sbatch options")
+    options: dict[str, str | None] = {key: str(values[key]) for key in SBATCH_FLAGS if values.get(key) is not None}
+    options |= {str(key).replace("_", "-"): None if value is None else str(value) for key, value in free.items()}
+    refused = [f"--sbatch {key}: {_OWNED[key]}" for key in options if key in _OWNED]
+    if refused:
+        raise ConfigError("\n".join(refused))
+    return options
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, _KEYS, n=1)
+    return f"unknown template key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")

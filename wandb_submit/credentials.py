@@ -1,0 +1,84 @@
+"""Where the W&B API key is: the same places that `wandb` looks in, read when it is needed, never stored."""
+
+from __future__ import annotations
+
+import json
+import netrc
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wandb_submit.errors import NotLoggedInError, UnavailableError
+from wandb_submit.specs import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A server's address and the key for it. The key is kept out of `repr`, and so out of logs."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+
+
+def find_login(endpoint: Endpoint) -> Login:
+    """Finds the key for a server: the offline server's own file, `WANDB_API_KEY`, or netrc.
+
+    `wandb login` writes netrc; see https://docs.wandb.ai/guides/track/environment-variables.
+
+    Raises:
+        NotLoggedInError: if there is none.
+        UnavailableError: if the offline server's file is not there.
+    """
+    if endpoint.server_dir is not None:
+        return _offline_login(endpoint.server_dir)
+    key = os.environ.get("WANDB_API_KEY") or _netrc_key(endpoint.base_url)
+    if not key:
+        raise NotLoggedInError(
+            f"not logged in to W&B at {endpoint.base_url}: run `wandb login`, set WANDB_API_KEY, "
+            "or use --offline to run the sweep without W&B"
+        )
+    return Login(endpoint.base_url.rstrip("/"), key)
+
+
+def _offline_login(server_dir: Path) -> Login:
+    """Reads the file in which the offline server says where it listens."""
+    try:
+        known = json.loads((server_dir / "server.json").read_text())
+        return Login(known["url"].rstrip("/"), known["api_key"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UnavailableError(
+            f"the offline server of {server_dir} is not running: start it with `wandb-submit server start`"
+        ) from error
+
+
+def _netrc_key(base_url: str) -> str | None:
+    """The password of the server's entry in netrc, which is where `wandb login` puts the key."""
+    named = os.environ.get("NETRC")
+    candidates = [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    for path in candidates:
+        try:
+            entry = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
+        except FileNotFoundError:
+            continue
+        except (netrc.NetrcParseError, OSError) as error:
+            raise NotLoggedInError(f"cannot read {path}, where `wandb login` keeps the API key: {error}") from error
+        return entry[2] if entry else None
+    return None
+
+
+def trial_environment(login: Login, *, offline: bool) -> dict[str, str]:
+    """The variables that point a `wandb` client at the server.
+
+    Against W&B the client finds its key as it always does, so only the address is named. The offline server's
+    key lives in no netrc, and three things that people set for W&B must not lead its clients astray:
+    `WANDB_MODE=offline` in a cluster's profile, an http proxy, and another server's address.
+    """
+    if not offline:
+        return {"WANDB_BASE_URL": login.base_url}
+    host = urlsplit(login.base_url).hostname or ""
+    variables = {"WANDB_BASE_URL": login.base_url, "WANDB_API_KEY": login.api_key, "WANDB_MODE": "online"}
+    for name in ("no_proxy", "NO_PROXY"):
+        others = [entry for entry in os.environ.get(name, "").split(",") if entry and entry != host]
+        variables[name] = ",".join([*others, host])
+    return variables

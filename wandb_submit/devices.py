@@ -1,0 +1,83 @@
+"""What this machine has: its GPUs and the cores that we may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        token: its name in `CUDA_VISIBLE_DEVICES`: an index in PCI bus order, or a UUID.
+        uuid: its UUID, where the driver tells; locks go by it, so that an index and a UUID are one device.
+        model: its product name, where the driver tells.
+    """
+
+    token: str
+    uuid: str | None = None
+    model: str | None = None
+
+    @property
+    def lock_name(self) -> str:
+        """What identifies the device on this machine."""
+        return f"gpu-{self.uuid or self.token}"
+
+
+def visible_gpus(environ: Mapping[str, str] | None = None) -> list[Gpu]:
+    """Lists the GPUs that this process may use.
+
+    `CUDA_VISIBLE_DEVICES` limits the driver's list, and is enough where there is no driver to ask. Empty, or -1,
+    means none, as it does to CUDA
+    (https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables).
+    """
+    named = (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
+    driver = _driver_gpus()
+    if named is None:
+        return driver
+    by_name = {gpu.token: gpu for gpu in driver} | {gpu.uuid: gpu for gpu in driver if gpu.uuid}
+    gpus: list[Gpu] = []
+    for part in named.split(","):
+        token = part.strip()
+        if not token or token.startswith("-"):
+            break  # CUDA ignores what stands behind an invalid entry, too
+        known = by_name.get(token)
+        if driver and known is None and token.isdecimal():
+            break
+        gpus.append(Gpu(token=token, uuid=known.uuid if known else None, model=known.model if known else None))
+    return gpus
+
+
+def _driver_gpus() -> list[Gpu]:
+    """The GPUs that the NVIDIA driver knows, in PCI bus order; none where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [
+            Gpu(
+                token=str(index),
+                uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+                model=_text(pynvml.nvmlDeviceGetName(handle)),
+            )
+            for index, handle in enumerate(handles)
+        ]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    """NVML's bindings answered with bytes before version 12."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on, as its affinity (cgroup, Slurm, taskset) leaves them."""
+    return sorted(os.sched_getaffinity(0))

@@ -1,0 +1,65 @@
+"""Every file name of a submission's folder, in one place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def home(start: Path | None = None) -> Path:
+    """The folder that submissions and the offline server live in.
+
+    `WANDB_SUBMIT_DIR` names it; otherwise it is `.wandb-submit` in `start` (default: the current folder).
+    On a cluster it must lie on a file system that the nodes share.
+    """
+    named = os.environ.get("WANDB_SUBMIT_DIR")
+    return Path(named).expanduser().absolute() if named else (start or Path.cwd()).absolute() / ".wandb-submit"
+
+
+def server_dir(start: Path | None = None) -> Path:
+    """The data folder of the offline server that belongs to this folder."""
+    return home(start) / "server"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionPaths:
+    """The files of one submission.
+
+    ```
+    submission.json              what was asked for, and the jobs it became
+    jobs/                        submitit's files: pickles, results, each task's own log
+    agents/TASK/events.jsonl     what each agent did, one line per event
+    runs/RUN.log                 what each run's program printed
+    ```
+    """
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The submission's short id, which is its folder's name."""
+        return self.folder.name
+
+    @property
+    def submission(self) -> Path:
+        """The record of what was asked for."""
+        return self.folder / "submission.json"
+
+    @property
+    def jobs(self) -> Path:
+        """submitit's folder."""
+        return self.folder / "jobs"
+
+    @property
+    def agents(self) -> Path:
+        """One folder per agent."""
+        return self.folder / "agents"
+
+    def events(self, agent: str) -> Path:
+        """The event file of the agent of that name."""
+        return self.agents / agent / "events.jsonl"
+
+    def run_log(self, run_id: str) -> Path:
+        """The log of the run with that id."""
+        return self.folder / "runs" / f"{run_id}.log"

@@ -1,0 +1,77 @@
+"""Programs that we call: argv lists, a timeout, no shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wandb_submit.errors import RefusedError, UnavailableError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completed:
+    """What a program answered."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+    """Calls a program and waits for its answer; its exit status is the caller's to judge.
+
+    Raises:
+        RefusedError: if there is no such program.
+        UnavailableError: if it has not answered within `timeout_s`.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=None if env is None else dict(env),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise RefusedError(f"the program {argv[0]!r} is not on PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"{argv[0]} has not answered within {timeout_s:.0f} s: try again later") from error
+    return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def spawn_detached(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a program in a session of its own, so that it outlives the terminal and the caller.
+
+    Its standard output and error are appended to `log`, which only the owner may read.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def log_tail(path: Path, lines: int = 5) -> str:
+    """The last lines of a log, to show why something did not start; empty where there is none."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.rstrip().splitlines()[-lines:])

@@ -1,0 +1,283 @@
+"""A submission's folder: what was asked for, which jobs it became, and what its agents wrote down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from wandb_submit import paths as layout
+from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.events import (
+    AgentRegistered,
+    AgentStarted,
+    AgentStopped,
+    EventReader,
+    RunAbandoned,
+    RunFinished,
+    RunStarted,
+    ServerBack,
+    ServerLost,
+    Stamped,
+    sort_key,
+)
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import Endpoint, SweepRef
+
+VERSION = 1
+
+# Without the letters and digits that people mistake for one another.
+_ID_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmissionRecord:
+    """What `submission.json` holds.
+
+    Attributes:
+        jobs: the scheduler's ids of the array tasks, in the order of the array.
+        resources: what each task was given, for people to read.
+    """
+
+    id: str
+    created: str
+    executor: str
+    sweep: SweepRef
+    endpoint: Endpoint
+    workdir: str
+    array: str
+    jobs: tuple[str, ...]
+    resources: Mapping[str, Any]
+    version: int = VERSION
+
+
+def new_id() -> str:
+    """A short random id for a submission."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(6))
+
+
+def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
+    """Makes a submission's folder, readable by its owner alone.
+
+    Raises:
+        ConfigError: if it cannot be made.
+    """
+    paths = SubmissionPaths(home / submission_id)
+    try:
+        paths.folder.mkdir(parents=True, mode=0o700)
+        paths.jobs.mkdir(mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the submission's folder {paths.folder}: {error.strerror}; "
+            "submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
+        ) from error
+    return paths
+
+
+def save(paths: SubmissionPaths, record: SubmissionRecord) -> None:
+    """Writes the record, whole or not at all."""
+    text = json.dumps(dataclasses.asdict(record), indent=2, default=str) + "\n"
+    write_atomically(paths.submission, text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file for its owner alone; a reader sees the old text or the new one, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def now() -> str:
+    """The present moment in UTC, as the records write it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def load(paths: SubmissionPaths) -> SubmissionRecord:
+    """Reads a submission's record.
+
+    Raises:
+        NotFoundError: if there is none, or it is not readable as one.
+    """
+    try:
+        data = json.loads(paths.submission.read_text())
+        if data["version"] > VERSION:
+            raise NotFoundError(f"{paths.submission} was written by a newer wandb-submit: upgrade to read it")
+        endpoint = data["endpoint"]
+        server_dir = endpoint["server_dir"]
+        return SubmissionRecord(
+            **{
+                **data,
+                "sweep": SweepRef(**data["sweep"]),
+                "endpoint": Endpoint(
+                    base_url=endpoint["base_url"], server_dir=Path(server_dir) if server_dir else None
+                ),
+                "jobs": tuple(data["jobs"]),
+            }
+        )
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no submission {paths.id} in {paths.folder.parent}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotFoundError(f"cannot read {paths.submission}: {error}") from error
+
+
+def all_submissions(home: Path | None = None) -> list[SubmissionPaths]:
+    """The submissions below a home folder (default: that of the current folder), newest last."""
+    folder = layout.home() if home is None else home
+    found = [path.parent for path in folder.glob("*/submission.json")]
+    return [SubmissionPaths(path) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+
+
+def find(submission_id: str | None, home: Path | None = None) -> SubmissionPaths:
+    """Finds a submission by its id or the beginning of it; without one, the newest.
+
+    Raises:
+        NotFoundError: if there is none, or several begin so.
+    """
+    folder = layout.home() if home is None else home
+    known = all_submissions(folder)
+    if not known:
+        raise NotFoundError(f"no submissions in {folder}: go to the folder that you submitted from")
+    if submission_id is None:
+        return known[-1]
+    matching = [paths for paths in known if paths.id.startswith(submission_id)]
+    exact = [paths for paths in matching if paths.id == submission_id]
+    match exact or matching:
+        case [only]:
+            return only
+        case []:
+            recent = ", ".join(paths.id for paths in known[-5:])
+            raise NotFoundError(f"no submission {submission_id!r} in {folder}; the newest are: {recent}")
+        case several:
+            raise NotFoundError(
+                f"{submission_id!r} could be {', '.join(paths.id for paths in several)}: type more of it"
+            )
+
+
+@dataclass(kw_only=True, slots=True)
+class RunView:
+    """What the events tell of one run.
+
+    Attributes:
+        started: seconds since the epoch, as is `ended`.
+        exit_code: `None` while it runs.
+        attempts: how often it was started; more than once if it was preempted.
+    """
+
+    id: str
+    agent: str
+    host: str
+    gpus: str | None
+    job_id: str
+    pid: int
+    log: str
+    started: float
+    ended: float | None = None
+    exit_code: int | None = None
+    stop_reason: str | None = None
+    attempts: int = 1
+
+
+@dataclass(kw_only=True, slots=True)
+class AgentView:
+    """What the events tell of one agent; its liveness is the scheduler's to tell.
+
+    Attributes:
+        running: the runs that it is running, oldest first.
+        stopped: why it ended; `None` while it has not said so.
+        server_lost: what it said of the server since that stopped answering.
+    """
+
+    name: str
+    task: int
+    host: str = ""
+    pid: int = 0
+    job_id: str = ""
+    gpus: str | None = None
+    cpus: list[int] = field(default_factory=list)
+    agent_id: str | None = None
+    running: list[str] = field(default_factory=list)
+    done: int = 0
+    failed: int = 0
+    stopped: str | None = None
+    ok: bool | None = None
+    server_lost: str | None = None
+
+
+class Journal:
+    """Folds the events of all agents of a submission into their present state.
+
+    `update` reads what is new and returns it, so that one journal serves a live table as well as a log.
+    """
+
+    def __init__(self, paths: SubmissionPaths) -> None:
+        self._paths = paths
+        self._readers: dict[str, EventReader] = {}
+        self.agents: dict[str, AgentView] = {}
+        self.runs: dict[str, RunView] = {}
+
+    def update(self) -> list[tuple[str, Stamped]]:
+        """Reads on; returns the new events with their agents' names, oldest first."""
+        news = sorted(self._read(), key=lambda item: item[1].t)
+        for agent, stamped in news:
+            self._fold(agent, stamped)
+        return news
+
+    def _read(self) -> Iterator[tuple[str, Stamped]]:
+        try:
+            names = sorted((path.name for path in self._paths.agents.iterdir()), key=sort_key)
+        except FileNotFoundError:
+            return
+        for name in names:
+            reader = self._readers.setdefault(name, EventReader(self._paths.events(name)))
+            for stamped in reader.read():
+                yield name, stamped
+
+    def _fold(self, name: str, stamped: Stamped) -> None:
+        agent = self.agents.setdefault(name, AgentView(name=name, task=sort_key(name)[0]))
+        match stamped.event:
+            case AgentStarted() as event:
+                agent.host, agent.pid, agent.job_id = event.host, event.pid, event.job_id
+                agent.gpus, agent.cpus = event.gpus, event.cpus
+                agent.stopped, agent.ok, agent.running = None, None, []
+            case AgentRegistered(agent_id=agent_id):
+                agent.agent_id = agent_id
+            case RunStarted() as event:
+                agent.running.append(event.run)
+                before = self.runs.get(event.run)
+                self.runs[event.run] = RunView(
+                    id=event.run,
+                    agent=name,
+                    host=agent.host,
+                    gpus=agent.gpus,
+                    job_id=agent.job_id,
+                    pid=event.pid,
+                    log=event.log,
+                    started=stamped.t,
+                    attempts=before.attempts + 1 if before else 1,
+                )
+            case RunFinished() as event:
+                agent.done += 1
+                agent.failed += event.exit_code != 0 and event.reason is None
+                if event.run in agent.running:
+                    agent.running.remove(event.run)
+                if run := self.runs.get(event.run):
+                    run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
+            case RunAbandoned():
+                agent.done += 1
+                agent.failed += 1
+            case ServerLost(reason=reason):
+                agent.server_lost = reason
+            case ServerBack():
+                agent.server_lost = None
+            case AgentStopped(reason=reason, ok=ok):
+                agent.stopped, agent.ok = reason, ok

@@ -1,0 +1,78 @@
+"""The arguments of a field, read with the type that is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+from wandb_submit.server.refusals import Refusal
+
+_T = TypeVar("_T")
+
+
+class Arguments:
+    """What a field was given; every reader answers None (or its default) for null and for absent."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def text(self, name: str) -> str | None:
+        """A string; numbers are taken too, since `ID` allows them."""
+        value = self._values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return self._typed(name, str, "a string")
+
+    def required_text(self, name: str) -> str:
+        """A string that must be there and not be empty."""
+        value = self.text(name)
+        if not value:
+            raise Refusal(f"{name} is required")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        """A whole number."""
+        value = self._typed(name, int, "a whole number")
+        return default if value is None else value
+
+    def texts(self, name: str) -> list[str] | None:
+        """A list of strings; GraphQL lets a single one stand for a list of one."""
+        value = self._values.get(name)
+        if isinstance(value, str):
+            return [value]
+        items = self._typed(name, list, "a list of strings")
+        if items is not None and not all(isinstance(item, str) for item in items):
+            raise Refusal(f"{name} must be a list of strings")
+        return items
+
+    def json_object(self, name: str) -> dict[str, object] | None:
+        """A `JSONString` that holds an object."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            # NaN and Infinity are not JSON; W&B's own clients write them as these strings.
+            value = json.loads(text, parse_constant=str)
+        except ValueError as error:
+            raise Refusal(f"{name} is not JSON: {text[:60]!r}") from error
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise Refusal(f"{name} must hold a JSON object, not {text[:60]!r}")
+        return value
+
+    def nested(self, name: str) -> Arguments:
+        """An input object, such as every mutation's `input`."""
+        return Arguments(self._typed(name, dict, "an object") or {})
+
+    def _typed(self, name: str, kind: type[_T], wanted: str) -> _T | None:
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise Refusal(f"{name} must be {wanted}, not {value!r:.60}")
+        return value

@@ -1,0 +1,1 @@
+"""Runs: their records, their states, and what they have logged."""

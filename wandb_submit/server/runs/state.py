@@ -1,0 +1,39 @@
+"""The states of a run, and what moves it from one to another."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from wandb_submit.server.context import Context
+
+# A run of these may still show something; `preempted` waits to be resumed.
+LIVE = ("pending", "running", "preempted")
+
+# Exit codes that wandb's client sends for an interrupted run (KeyboardInterrupt) and an aborted one.
+_INTERRUPTED = 255
+_ABORTED = 254
+
+
+def state_after_exit(exit_code: int, *, preempting: bool, stop_requested: bool) -> str:
+    """The state of a run that has told its end."""
+    if exit_code == 0:
+        return "finished"
+    if preempting and not stop_requested:
+        return "preempted"
+    if exit_code == _INTERRUPTED or stop_requested:
+        return "killed"
+    return "crashed" if exit_code == _ABORTED else "failed"
+
+
+def state_without_exit(run: sqlite3.Row) -> str:
+    """The state of a run that is over, as far as can be told, and never said so."""
+    if run["stop_requested_at"] is not None:
+        return "killed"
+    if run["state"] == "pending":
+        return "failed"
+    return "preempted" if run["preempting"] else "crashed"
+
+
+def end_without_exit(context: Context, run: sqlite3.Row) -> None:
+    """Gives up on a run that does not say anything any more."""
+    context.tx.execute("UPDATE runs SET state = ?, gone_at = NULL WHERE id = ?", (state_without_exit(run), run["id"]))

@@ -1,0 +1,1 @@
+"""Sweeps: their records, their search, their agents."""

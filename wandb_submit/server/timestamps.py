@@ -1,0 +1,13 @@
+"""Times as W&B's API writes them."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def iso(seconds: float | None) -> str | None:
+    """A moment (seconds since 1970) as UTC text; None stays None."""
+    if seconds is None:
+        return None
+    moment = datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,140 @@
+"""What was asked for: the values that travel from the command line to the executors and the agents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wandb_submit.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRef:
+    """One sweep on one W&B server.
+
+    Attributes:
+        base_url: the server's API address, as `WANDB_BASE_URL` names it.
+    """
+
+    entity: str
+    project: str
+    id: str
+    base_url: str
+
+    @property
+    def path(self) -> str:
+        """`entity/project/id`, the form that every wandb tool accepts."""
+        return f"{self.entity}/{self.project}/{self.id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArraySpec:
+    """How many array tasks there are, and how many of them may run at a time (`None`: all)."""
+
+    count: int
+    parallel: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.count}" if self.parallel is None else f"{self.count}%{self.parallel}"
+
+    @property
+    def at_once(self) -> int:
+        """The most tasks that may run at the same time."""
+        return self.count if self.parallel is None else min(self.count, self.parallel)
+
+    @classmethod
+    def parse(cls, text: str) -> ArraySpec:
+        """Reads `N` or `N%K`.
+
+        Raises:
+            ConfigError: if it is neither, or if a number is below 1.
+        """
+        match = re.fullmatch(r"(\d+)(?:%(\d+))?", text.strip())
+        if not match:
+            raise ConfigError(f"--array {text!r} is not a number of tasks: write N, or N%K for at most K at a time")
+        count = int(match[1])
+        parallel = int(match[2]) if match[2] else None
+        if count < 1 or parallel == 0:
+            raise ConfigError(f"--array {text!r}: both numbers must be at least 1")
+        return cls(count=count, parallel=parallel)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """Where an agent finds its W&B server; never holds a key, because it is pickled into files.
+
+    Attributes:
+        base_url: the API address.
+        server_dir: the offline server's data folder, which knows its address and key; `None` for W&B.
+    """
+
+    base_url: str
+    server_dir: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmissionSpec:
+    """What is to be started and with which resources; which sweep it is for does not matter here.
+
+    Attributes:
+        executor: `slurm` or `local`.
+        workdir: the absolute folder that trials start in, as `wandb agent` starts them in its own.
+        gpus_per_task: GPUs of each array task; `None` asks for none and hides none, 0 hides them.
+        cpus_per_task: cores of each array task; `None` is the site's default (local: an even share).
+        mem: memory of each array task in Slurm's format (`16G`); the local executor does not enforce it.
+        time_min: the time limit in minutes; `None` is the partition's own.
+        sbatch: further sbatch options by their long names; `None` stands for an option without a value.
+        count: runs per agent; `None` is as many as the sweep has.
+        grace_s: seconds that a trial has between its signal and SIGKILL.
+        signal_delay_s: seconds before the time limit at which the task is told of it.
+    """
+
+    executor: str
+    array: ArraySpec
+    workdir: Path
+    gpus_per_task: int | None = None
+    cpus_per_task: int | None = None
+    mem: str | None = None
+    time_min: int | None = None
+    sbatch: Mapping[str, str | None] = field(default_factory=dict)
+    count: int | None = None
+    grace_s: float = 60.0
+    signal_delay_s: int = 90
+
+
+def parse_time_min(text: str) -> int:
+    """Reads a time limit in one of sbatch's formats into minutes, rounded up.
+
+    The formats are those of `sbatch --time` (https://slurm.schedmd.com/sbatch.html#OPT_time):
+    `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes` and
+    `days-hours:minutes:seconds`.
+
+    Raises:
+        ConfigError: if the text is in none of them, or the limit is zero.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if not match:
+        raise ConfigError(f"--time {text!r} is not a time limit: write minutes, H:MM:SS or D-HH:MM:SS")
+    days, first, second, third = (int(group) if group else 0 for group in match.groups())
+    if match[1] is not None:
+        seconds = ((days * 24 + first) * 60 + second) * 60 + third
+    elif match[4] is not None:
+        seconds = (first * 60 + second) * 60 + third
+    else:
+        seconds = first * 60 + second
+    if seconds == 0:
+        raise ConfigError(f"--time {text!r} leaves no time at all: name a limit above zero, or leave it out")
+    return -(-seconds // 60)
+
+
+def check_mem(text: str) -> str:
+    """Returns a memory size in sbatch's format (`16G`, `500M`, a plain number is megabytes) as it came.
+
+    Raises:
+        ConfigError: if sbatch would not read it.
+    """
+    if not re.fullmatch(r"\d+(?:[KMGT]B?)?", text.strip(), re.IGNORECASE):
+        raise ConfigError(f"--mem {text!r} is not a memory size: write for example 16G or 500M")
+    return text.strip()

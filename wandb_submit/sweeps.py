@@ -1,0 +1,335 @@
+"""Finding, creating and reading sweeps: the only module that imports `wandb`, and only its documented parts."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError, WandbSubmitError
+from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.templates import read_mapping
+
+if TYPE_CHECKING:
+    import wandb
+
+_ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepName:
+    """A sweep as it was named; what was left out is the user's default."""
+
+    id: str
+    project: str | None = None
+    entity: str | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepFile:
+    """A sweep configuration to create a sweep from."""
+
+    path: Path
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """A sweep that exists.
+
+    Attributes:
+        runs_left: how many runs it has still to hand out; `None` if that has no bound, or is not known.
+        url: its page; `None` where the server has none.
+    """
+
+    ref: SweepRef
+    state: str
+    runs_left: int | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunResult:
+    """One run as the server tells it."""
+
+    id: str
+    name: str
+    state: str
+    config: Mapping[str, Any]
+    metric: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """How a sweep came out.
+
+    Attributes:
+        states: how many runs are in which state.
+        metric: the name of the metric that the sweep optimises, if it names one.
+        goal: `minimize` or `maximize`.
+        best: the best finished run, if there is a metric and a run that has it.
+    """
+
+    states: Mapping[str, int]
+    metric: str | None = None
+    goal: str | None = None
+    best: RunResult | None = None
+    parameters: Sequence[str] = field(default_factory=tuple)
+
+
+def parse(text: str) -> SweepName | SweepFile:
+    """Reads what a person names a sweep by: an id, a path, a URL, or a YAML file.
+
+    Raises:
+        ConfigError: if it is none of them, or the file is not a sweep configuration.
+        NotFoundError: if it names a file that is not there.
+    """
+    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
+        return _read_file(Path(text))
+    if "://" in text:
+        return _parse_url(text)
+    parts = text.split("/")
+    if len(parts) > 3 or not all(re.fullmatch(r"[\w.\- ]+", part) for part in parts):
+        raise ConfigError(
+            f"{text!r} does not name a sweep: give an id, project/id, entity/project/id, "
+            "the sweep's URL, or a sweep YAML file"
+        )
+    entity, project, sweep_id = [None] * (3 - len(parts)) + parts
+    return SweepName(id=str(sweep_id), project=project, entity=entity)
+
+
+def _parse_url(text: str) -> SweepName:
+    """Reads `https://HOST/ENTITY/PROJECT/sweeps/ID`, with whatever the browser put behind it."""
+    url = urlsplit(text)
+    parts = [unquote(part) for part in url.path.split("/") if part]
+    if "sweeps" in parts:
+        place = parts.index("sweeps")
+        if place >= 2 and len(parts) > place + 1:
+            return SweepName(id=parts[place + 1], project=parts[place - 1], entity=parts[place - 2], host=url.netloc)
+    raise ConfigError(f"{text} is not a sweep's URL: that ends in /ENTITY/PROJECT/sweeps/ID")
+
+
+def _read_file(path: Path) -> SweepFile:
+    config = read_mapping(path, "sweep")
+    problems = []
+    if not config.get("method"):
+        problems.append("it lacks `method:` (grid, random or bayes)")
+    if not isinstance(config.get("parameters"), dict) or not config["parameters"]:
+        problems.append("it lacks `parameters:`, a mapping of names to values or distributions")
+    if not config.get("program") and not config.get("command"):
+        problems.append("it lacks `program:`, the script to run")
+    if problems:
+        raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")
+    return SweepFile(path=path, config=_find_program(config, path))
+
+
+def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Lets a program be named relative to its sweep file.
+
+    Agents start programs from the folder that they are submitted in. One that is not there but beside the
+    sweep file is what `program: train.py` means to a person.
+    """
+    program = config.get("program")
+    if isinstance(program, str) and not Path(program).exists() and (path.parent / program).is_file():
+        return {**config, "program": str(path.parent / program)}
+    return config
+
+
+def grid_size(config: Mapping[str, Any]) -> int | None:
+    """How many runs a sweep configuration asks for; `None` if it names no bound."""
+    cap = config.get("run_cap")
+    bounds = [int(cap)] if isinstance(cap, int) else []
+    if config.get("method") == "grid":
+        size = _combinations(config.get("parameters") or {})
+        bounds += [size] if size is not None else []
+    return min(bounds, default=None)
+
+
+def _combinations(parameters: Mapping[str, Any]) -> int | None:
+    total = 1
+    for entry in parameters.values():
+        if not isinstance(entry, dict):
+            return None
+        if isinstance(entry.get("values"), list):
+            total *= len(entry["values"])
+        elif isinstance(entry.get("parameters"), dict):
+            inner = _combinations(entry["parameters"])
+            if inner is None:
+                return None
+            total *= inner
+        elif "value" not in entry:
+            return None  # a range: W&B's grid over integers; the server will tell
+    return total
+
+
+def default_endpoint() -> Endpoint:
+    """The W&B server that this user's `wandb` talks to."""
+    import wandb
+
+    return Endpoint(base_url=str(wandb.Settings().base_url))
+
+
+def connect(endpoint: Endpoint, *, variables: Mapping[str, str] | None = None) -> None:
+    """Makes this process's `wandb` talk to that server.
+
+    Raises:
+        NotLoggedInError: if there is no key for it; without this, `wandb` would ask for one at the terminal.
+    """
+    login = find_login(endpoint)
+    os.environ.update(trial_environment(login, offline=endpoint.server_dir is not None))
+    os.environ.update(variables or {})
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+def find(name: SweepName, endpoint: Endpoint) -> Sweep:
+    """Looks a sweep up.
+
+    Raises:
+        NotFoundError: if the server has no such sweep.
+        ConfigError: if its URL is of another server.
+        RefusedError: if it has ended.
+    """
+    with _translated(endpoint):
+        import wandb
+
+        api = wandb.Api()
+        entity = name.entity or str(api.settings.get("entity") or api.default_entity)
+        project = name.project or str(api.settings.get("project") or "uncategorized")
+        if name.host and not _same_site(name.host, endpoint.base_url):
+            raise ConfigError(
+                f"the sweep's URL is on {name.host}, but wandb is set to {endpoint.base_url}: "
+                "set WANDB_BASE_URL, or run `wandb login --host`"
+            )
+        path = f"{entity}/{project}/{name.id}"
+        with _missing_means(f"no sweep {path} at {endpoint.base_url}: check its id, project and entity"):
+            found = api.sweep(path)
+        expected = getattr(found, "expected_run_count", None)
+        left = max(expected - len(found.runs), 0) if isinstance(expected, int) else None
+        ref = SweepRef(entity=entity, project=project, id=name.id, base_url=endpoint.base_url)
+        return Sweep(ref=ref, state=str(found.state), runs_left=left, url=_url(found, endpoint))
+
+
+def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
+    """Creates a sweep on the server.
+
+    Raises:
+        ConfigError: if the server does not accept the configuration.
+    """
+    with _translated(endpoint):
+        import wandb
+
+        api = wandb.Api()
+        config = dict(file.config)
+        entity = str(config.get("entity") or api.settings.get("entity") or api.default_entity)
+        # `wandb sweep` takes the project from WANDB_PROJECT before the file, too (wandb 0.31, cli.py).
+        project = str(os.environ.get("WANDB_PROJECT") or config.get("project") or "uncategorized")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints the id; stdout is for our results
+                sweep_id = wandb.sweep(config, entity=entity, project=project)
+        except (ValueError, wandb.errors.UsageError, wandb.errors.CommError) as error:
+            if _is_connection_problem(error):
+                raise
+            raise ConfigError(f"the server does not accept {file.path}: {_first_line(error)}") from error
+        found = api.sweep(f"{entity}/{project}/{sweep_id}")
+        ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
+        return Sweep(ref=ref, state=str(found.state), runs_left=grid_size(config), url=_url(found, endpoint))
+
+
+def results(ref: SweepRef, endpoint: Endpoint) -> Results:
+    """Reads how a sweep came out so far.
+
+    Raises:
+        UnavailableError: if the server does not answer.
+        NotFoundError: if the sweep is gone.
+    """
+    with _translated(endpoint):
+        import wandb
+
+        api = wandb.Api()
+        with _missing_means(f"no sweep {ref.path} at {ref.base_url} any more"):
+            sweep = api.sweep(ref.path)
+        runs = list(sweep.runs)
+        states: dict[str, int] = {}
+        for run in runs:
+            states[run.state] = states.get(run.state, 0) + 1
+        target = sweep.config.get("metric") or {}
+        metric, goal = target.get("name"), target.get("goal", "minimize")
+        parameters = tuple(sweep.config.get("parameters") or ())
+        best = _best(runs, metric, goal) if metric else None
+        return Results(states=states, metric=metric, goal=goal, best=best, parameters=parameters)
+
+
+def _best(runs: Sequence[wandb.apis.public.Run], metric: str, goal: str) -> RunResult | None:
+    measured = []
+    for run in runs:
+        value = dict(run.summary).get(metric)
+        if run.state == "finished" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            measured.append((float(value), run))
+    if not measured:
+        return None
+    value, run = (max if goal == "maximize" else min)(measured, key=lambda pair: pair[0])
+    return RunResult(id=run.id, name=run.name, state=run.state, config=dict(run.config), metric=value)
+
+
+def is_over(sweep: Sweep) -> bool:
+    """Whether a sweep hands out no more runs."""
+    return sweep.state.upper() in _ENDED
+
+
+def _url(found: wandb.apis.public.Sweep, endpoint: Endpoint) -> str | None:
+    return None if endpoint.server_dir is not None else str(found.url)
+
+
+def _same_site(host: str, base_url: str) -> bool:
+    """Whether a page's host belongs to an API address: `wandb.ai` to `https://api.wandb.ai`."""
+    api_host = urlsplit(base_url).netloc
+    return host.removeprefix("www.") in (api_host, api_host.removeprefix("api."))
+
+
+@contextlib.contextmanager
+def _translated(endpoint: Endpoint) -> Iterator[None]:
+    """Turns what `wandb` raises into our errors."""
+    import wandb
+    from wandb import errors as wandb_errors
+
+    try:
+        yield
+    except WandbSubmitError:
+        raise
+    except wandb_errors.AuthenticationError as error:
+        raise NotLoggedInError(
+            f"{endpoint.base_url} does not accept this login: {_first_line(error)}; run `wandb login --relogin`"
+        ) from error
+    except (wandb_errors.Error, OSError) as error:
+        del wandb
+        raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _missing_means(message: str) -> Iterator[None]:
+    """`wandb` reports what it does not find as a ValueError or a CommError that says so."""
+    from wandb.errors import CommError
+
+    try:
+        yield
+    except (ValueError, CommError) as error:
+        if isinstance(error, CommError) and _is_connection_problem(error):
+            raise
+        raise NotFoundError(message) from error
+
+
+def _is_connection_problem(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("connection", "timed out", "timeout", "refused", "unreachable", "502", "503"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
