@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from wandb_submit import templates
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import ArraySpec, SubmissionSpec, check_mem, parse_time_min
 
 _T = TypeVar("_T")
+DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None"], ArraySpec]
 
 # sbatch options that have a flag of their own here; the rest goes through `--sbatch KEY=VALUE`.
 SBATCH_FLAGS = (
@@ -120,7 +121,7 @@ def build_spec(
     *,
     workdir: Path,
     pick_executor: Callable[[str], str],
-    default_array: Callable[[str], ArraySpec],
+    default_array: DefaultArray,
 ) -> SubmissionSpec:
     """Checks options and fills in their defaults.
 
@@ -128,7 +129,7 @@ def build_spec(
         options: what was asked for.
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
-        default_array: the array for that executor when none was asked for.
+        default_array: the array for an executor, GPUs and cores per task when none was asked for.
 
     Raises:
         ConfigError: naming every problem, one per line.
@@ -149,7 +150,7 @@ def build_spec(
     assert executor is not None  # noqa: S101 a problem would have been raised
     return SubmissionSpec(
         executor=executor,
-        array=array or default_array(executor),
+        array=array or default_array(executor, gpus, cpus),
         workdir=workdir,
         gpus_per_task=gpus,
         cpus_per_task=cpus,

@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 from wandb_submit.errors import NotLoggedInError, UnavailableError
 from wandb_submit.specs import Endpoint
 
+# W&B's own cloud answers under two names, and a key that was stored for the older one is good for both
+# (wandb 0.31, sdk/lib/urls.py and sdk/lib/wbauth/wbnetrc.py).
+_SAME_DEPLOYMENT = {"api.forge.coreweave.com": "api.wandb.ai", "forge.coreweave.com": "api.wandb.ai"}
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -56,15 +60,24 @@ def _netrc_key(base_url: str) -> str | None:
     """The password of the server's entry in netrc, which is where `wandb login` puts the key."""
     named = os.environ.get("NETRC")
     candidates = [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    host = urlsplit(base_url).netloc
     for path in candidates:
         try:
-            entry = netrc.netrc(str(path)).authenticators(urlsplit(base_url).netloc)
+            file = netrc.netrc(str(path))
+            entry = file.authenticators(host) or file.authenticators(_SAME_DEPLOYMENT.get(host, host))
         except FileNotFoundError:
             continue
         except (netrc.NetrcParseError, OSError) as error:
             raise NotLoggedInError(f"cannot read {path}, where `wandb login` keeps the API key: {error}") from error
         return entry[2] if entry else None
     return None
+
+
+def deployment(host: str) -> str:
+    """What W&B deployment a host belongs to, be it that of its pages or that of its API."""
+    bare = host.lower().removeprefix("www.")
+    bare = _SAME_DEPLOYMENT.get(bare, bare)
+    return bare.removeprefix("api.").removeprefix("app.")
 
 
 def trial_environment(login: Login, *, offline: bool) -> dict[str, str]:

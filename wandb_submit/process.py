@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,16 @@ class Completed:
     stderr: str
 
 
-def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+def run(
+    argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, stdin: str | None = None
+) -> Completed:
     """Calls a program and waits for its answer; its exit status is the caller's to judge.
+
+    Args:
+        argv: the program and its arguments; no shell sees them.
+        timeout_s: how long to wait for the answer.
+        env: the whole environment; `None` is ours.
+        stdin: what the program reads; `None` is nothing.
 
     Raises:
         RefusedError: if there is no such program.
@@ -31,7 +40,7 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
     try:
         done = subprocess.run(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            input=stdin or "",
             capture_output=True,
             text=True,
             errors="replace",
@@ -66,6 +75,16 @@ def spawn_detached(
         )
     finally:
         os.close(descriptor)
+
+
+def wait_until(happened: Callable[[], bool], *, timeout_s: float, every_s: float = 0.05) -> bool:
+    """Waits for something that nobody signals; tells whether it happened in time."""
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every_s)
+    return True
 
 
 def log_tail(path: Path, lines: int = 5) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from wandb_submit.credentials import find_login, trial_environment
-from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError, WandbSubmitError
+from wandb_submit.credentials import deployment, find_login, trial_environment
+from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.specs import Endpoint, SweepRef
 from wandb_submit.templates import read_mapping
 
@@ -174,19 +174,8 @@ def default_endpoint() -> Endpoint:
     """The W&B server that this user's `wandb` talks to."""
     import wandb
 
-    return Endpoint(base_url=str(wandb.Settings().base_url))
-
-
-def connect(endpoint: Endpoint, *, variables: Mapping[str, str] | None = None) -> None:
-    """Makes this process's `wandb` talk to that server.
-
-    Raises:
-        NotLoggedInError: if there is no key for it; without this, `wandb` would ask for one at the terminal.
-    """
-    login = find_login(endpoint)
-    os.environ.update(trial_environment(login, offline=endpoint.server_dir is not None))
-    os.environ.update(variables or {})
-    os.environ.setdefault("WANDB_SILENT", "true")
+    with _environment({"WANDB_SILENT": "true"}):
+        return Endpoint(base_url=str(wandb.setup().settings.base_url))
 
 
 def find(name: SweepName, endpoint: Endpoint) -> Sweep:
@@ -197,20 +186,17 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
         ConfigError: if its URL is of another server.
         RefusedError: if it has ended.
     """
-    with _translated(endpoint):
-        import wandb
-
-        api = wandb.Api()
+    with _session(endpoint) as api:
         entity = name.entity or str(api.settings.get("entity") or api.default_entity)
         project = name.project or str(api.settings.get("project") or "uncategorized")
-        if name.host and not _same_site(name.host, endpoint.base_url):
+        if name.host and deployment(name.host) != deployment(urlsplit(endpoint.base_url).netloc):
             raise ConfigError(
                 f"the sweep's URL is on {name.host}, but wandb is set to {endpoint.base_url}: "
                 "set WANDB_BASE_URL, or run `wandb login --host`"
             )
         path = f"{entity}/{project}/{name.id}"
         with _missing_means(f"no sweep {path} at {endpoint.base_url}: check its id, project and entity"):
-            found = api.sweep(path)
+            found = _load(api, path)
         expected = getattr(found, "expected_run_count", None)
         left = max(expected - len(found.runs), 0) if isinstance(expected, int) else None
         ref = SweepRef(entity=entity, project=project, id=name.id, base_url=endpoint.base_url)
@@ -223,14 +209,13 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
     Raises:
         ConfigError: if the server does not accept the configuration.
     """
-    with _translated(endpoint):
-        import wandb
-
-        api = wandb.Api()
+    with _session(endpoint) as api:
         config = dict(file.config)
         entity = str(config.get("entity") or api.settings.get("entity") or api.default_entity)
         # `wandb sweep` takes the project from WANDB_PROJECT before the file, too (wandb 0.31, cli.py).
         project = str(os.environ.get("WANDB_PROJECT") or config.get("project") or "uncategorized")
+        import wandb
+
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # it prints the id; stdout is for our results
                 sweep_id = wandb.sweep(config, entity=entity, project=project)
@@ -238,9 +223,13 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
             if _is_connection_problem(error):
                 raise
             raise ConfigError(f"the server does not accept {file.path}: {_first_line(error)}") from error
-        found = api.sweep(f"{entity}/{project}/{sweep_id}")
+        found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
         return Sweep(ref=ref, state=str(found.state), runs_left=grid_size(config), url=_url(found, endpoint))
+
+
+def _load(api: wandb.Api, path: str) -> wandb.apis.public.Sweep:
+    return api.sweep(path)  # type: ignore[no-untyped-call]  # wandb's own signature lacks types
 
 
 def results(ref: SweepRef, endpoint: Endpoint) -> Results:
@@ -250,12 +239,9 @@ def results(ref: SweepRef, endpoint: Endpoint) -> Results:
         UnavailableError: if the server does not answer.
         NotFoundError: if the sweep is gone.
     """
-    with _translated(endpoint):
-        import wandb
-
-        api = wandb.Api()
+    with _session(endpoint) as api:
         with _missing_means(f"no sweep {ref.path} at {ref.base_url} any more"):
-            sweep = api.sweep(ref.path)
+            sweep = _load(api, ref.path)
         runs = list(sweep.runs)
         states: dict[str, int] = {}
         for run in runs:
@@ -276,7 +262,7 @@ def _best(runs: Sequence[wandb.apis.public.Run], metric: str, goal: str) -> RunR
     if not measured:
         return None
     value, run = (max if goal == "maximize" else min)(measured, key=lambda pair: pair[0])
-    return RunResult(id=run.id, name=run.name, state=run.state, config=dict(run.config), metric=value)
+    return RunResult(id=run.id, name=run.name or run.id, state=run.state, config=dict(run.config), metric=value)
 
 
 def is_over(sweep: Sweep) -> bool:
@@ -288,29 +274,40 @@ def _url(found: wandb.apis.public.Sweep, endpoint: Endpoint) -> str | None:
     return None if endpoint.server_dir is not None else str(found.url)
 
 
-def _same_site(host: str, base_url: str) -> bool:
-    """Whether a page's host belongs to an API address: `wandb.ai` to `https://api.wandb.ai`."""
-    api_host = urlsplit(base_url).netloc
-    return host.removeprefix("www.") in (api_host, api_host.removeprefix("api."))
+@contextlib.contextmanager
+def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
+    """Yields `wandb`'s API of a server, and turns what it raises into our errors.
+
+    `wandb` takes its server and key from the environment; that is as it was afterwards, because what we submit
+    inherits it.
+    """
+    login = find_login(endpoint)  # before `wandb` looks: it would ask for a key at the terminal
+    offline = endpoint.server_dir is not None
+    with _environment({"WANDB_SILENT": "true", **trial_environment(login, offline=offline)}):
+        import wandb
+        from wandb import errors
+
+        try:
+            yield wandb.Api(overrides={"base_url": login.base_url}, api_key=login.api_key)
+        except errors.AuthenticationError as error:
+            raise NotLoggedInError(
+                f"{endpoint.base_url} does not accept this login: {_first_line(error)}; run `wandb login --relogin`"
+            ) from error
+        except (errors.Error, OSError) as error:
+            raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
 
 
 @contextlib.contextmanager
-def _translated(endpoint: Endpoint) -> Iterator[None]:
-    """Turns what `wandb` raises into our errors."""
-    import wandb
-    from wandb import errors as wandb_errors
-
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables for a while; also undoes what `wandb` sets meanwhile."""
+    before = dict(os.environ)
+    os.environ.update(variables)
     try:
         yield
-    except WandbSubmitError:
-        raise
-    except wandb_errors.AuthenticationError as error:
-        raise NotLoggedInError(
-            f"{endpoint.base_url} does not accept this login: {_first_line(error)}; run `wandb login --relogin`"
-        ) from error
-    except (wandb_errors.Error, OSError) as error:
-        del wandb
-        raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextlib.contextmanager

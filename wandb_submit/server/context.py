@@ -17,6 +17,7 @@ class ServerFacts:
     """What stays the same while a server process lives.
 
     Attributes:
+        key: the API key that clients must have.
         process: names this server process among all that ever served the folder.
         started_at: silence before this moment was ours, not the clients'.
         seed: what the searches are seeded with.
@@ -24,6 +25,7 @@ class ServerFacts:
     """
 
     settings: Settings
+    key: str = field(repr=False)
     process: str
     started_at: float
     seed: int

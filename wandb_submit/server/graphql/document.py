@@ -15,7 +15,7 @@ class Variable:
 
 
 # A literal as Python's own scalars, lists and dicts; variables may stand anywhere inside.
-Literal: TypeAlias = "None | bool | int | float | str | Variable | list[Literal] | dict[str, Literal]"
+Literal: TypeAlias = "bool | int | float | str | Variable | list[Literal] | dict[str, Literal] | None"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

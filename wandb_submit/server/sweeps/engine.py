@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import cast
 
 import yaml
 
@@ -54,7 +55,7 @@ def load() -> ModuleType:
         import sweeps
         import sweeps.grid_search
         import sweeps.random_search
-    return sweeps
+    return cast("ModuleType", sweeps)
 
 
 @functools.lru_cache(maxsize=256)
@@ -119,9 +120,9 @@ def next_points(config: Config, tried: Sequence[Tried], *, n: int, seed: str) ->
     ]
     random.seed(seed)
     if config["method"] == "bayes":
-        import numpy
+        import numpy as np
 
-        numpy.random.seed(random.getrandbits(32))
+        np.random.seed(random.getrandbits(32))
     with warnings.catch_warnings():
         # scikit-learn comments on every fit that did not converge.
         warnings.simplefilter("ignore")

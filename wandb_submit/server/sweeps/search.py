@@ -70,11 +70,10 @@ def mark_exhausted(tx: Transaction, sweep: int) -> None:
 
 def settle(tx: Transaction, sweep: int) -> None:
     """Ends a sweep without further points once the last of its runs has ended."""
-    live = ", ".join(f"'{state}'" for state in LIVE)
     tx.execute(
         "UPDATE sweeps SET state = 'FINISHED' WHERE number = ? AND exhausted = 1 AND state = 'RUNNING' AND NOT EXISTS"
-        f" (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN ({live}))",  # noqa: S608 - constants
-        (sweep,),
+        " (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN (?, ?, ?))",
+        (sweep, *LIVE),
     )
 
 
@@ -160,7 +159,7 @@ class BackgroundSearch:
                     sweep, agents = self._waiting.popitem()
                     try:
                         await self._serve(loop, sweep, len(agents))
-                    except Exception:  # one sweep's search must not end the others'
+                    except Exception:  # noqa: BLE001 - one sweep's search must not end the others'
                         _log.exception("the search of sweep number %d failed", sweep)
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,271 @@
+"""Agents, orders and the states that runs get from them, spoken directly."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from offline.clients import CREATE_AGENT, CREATE_SWEEP, HEARTBEAT, SWEEP, Protocol, wait_until
+
+GRID = {"program": "train.py", "method": "grid", "parameters": {"x": {"values": [3, 1, 2]}}}
+
+
+def test_a_grid_is_handed_out_once_and_the_sweep_ends_with_its_last_run(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID, metric={"name": "loss", "goal": "minimize"})
+    agent = protocol.agent(sweep)
+    seen = []
+    for _ in range(3):
+        order = protocol.take_run(agent)
+        assert order["program"] == "train.py"
+        seen.append(order["args"]["x"]["value"])
+        protocol.start_run(order["run_id"], sweep=sweep)
+        assert protocol.heartbeat(agent, order["run_id"]) == []
+        assert protocol.sweep(sweep)["state"] == "RUNNING"
+        protocol.finish(order["run_id"], summary={"loss": seen[-1] / 10})
+    assert sorted(seen) == [1, 2, 3]
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]
+    shown = protocol.sweep(sweep)
+    assert (shown["state"], shown["runCount"], shown["runCountExpected"], shown["bestLoss"]) == ("FINISHED", 3, 3, 0.1)
+    assert set(protocol.states(sweep)) == {"finished"}
+
+
+def test_many_agents_at_once_get_every_point_once(protocol: Protocol, server):
+    points = [(a, b) for a in range(20) for b in range(15)]
+    sweep = protocol.create_sweep(
+        method="grid", parameters={"a": {"values": list(range(20))}, "b": {"values": list(range(15))}}
+    )
+    taken: list[tuple[int, int]] = []
+    lock = threading.Lock()
+
+    def work(_: int) -> int:
+        heartbeats = 0
+        with Protocol(server) as client:
+            agent = client.agent(sweep)
+            while True:
+                (order,) = client.heartbeat(agent)
+                heartbeats += 1
+                if order["type"] == "exit":
+                    return heartbeats
+                with lock:
+                    taken.append((order["args"]["a"]["value"], order["args"]["b"]["value"]))
+                client.heartbeat(agent, order["run_id"])
+                heartbeats += 1
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(24) as pool:
+        heartbeats = sum(pool.map(work, range(24)))
+    took = time.monotonic() - begun
+    print(f"{heartbeats} heartbeats of 24 agents in {took:.2f} s: {heartbeats / took:.0f}/s")
+    assert sorted(taken) == sorted(points)
+
+
+def test_run_cap_ends_a_random_sweep(protocol: Protocol):
+    sweep = protocol.create_sweep(method="random", run_cap=2, parameters={"x": {"min": 0.0, "max": 1.0}})
+    agent, other = protocol.agent(sweep), protocol.agent(sweep)
+    runs = [protocol.take_run(agent)["run_id"], protocol.take_run(other)["run_id"]]
+    third = protocol.agent(sweep)
+    assert protocol.heartbeat(third) == [{"type": "exit"}]
+    assert protocol.sweep(sweep)["state"] == "RUNNING"
+    for run in runs:
+        protocol.start_run(run)
+        protocol.finish(run)
+    assert protocol.sweep(sweep)["state"] == "FINISHED"
+
+
+def test_the_same_seed_gives_the_same_random_points(serve, tmp_path):
+    def points(name: str, seed: str) -> list[float]:
+        with Protocol(serve(tmp_path / name, "--seed", seed)) as client:
+            sweep = client.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
+            agents = [client.agent(sweep) for _ in range(20)]
+            return [client.take_run(agent)["args"]["x"]["value"] for agent in agents]
+
+    first = points("a", "1")
+    assert len(set(first)) == 20
+    assert points("b", "1") == first
+    assert points("c", "2") != first
+
+
+def test_bayes_gives_points_in_the_background(protocol: Protocol):
+    sweep = protocol.create_sweep(
+        method="bayes", metric={"name": "loss", "goal": "minimize"}, parameters={"x": {"min": 0.0, "max": 1.0}}
+    )
+    agent = protocol.agent(sweep)
+    for _ in range(3):
+        (order,) = wait_until(lambda: protocol.heartbeat(agent), timeout_s=30, what="bayes has drawn a point")
+        value = order["args"]["x"]["value"]
+        assert 0 <= value <= 1
+        protocol.start_run(order["run_id"])
+        protocol.finish(order["run_id"], summary={"loss": value})
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "state"), [(0, "finished"), (1, "failed"), (137, "failed"), (254, "crashed"), (255, "killed")]
+)
+def test_the_exit_code_decides_the_state(protocol: Protocol, exit_code: int, state: str):
+    sweep = protocol.create_sweep(**GRID)
+    run = protocol.take_run(protocol.agent(sweep))["run_id"]
+    assert protocol.states(sweep) == ["pending"]
+    protocol.start_run(run)
+    assert protocol.states(sweep) == ["running"]
+    protocol.finish(run, exit_code)
+    assert protocol.states(sweep) == [state]
+
+
+def test_a_run_that_died_before_it_began_has_failed_and_the_next_point_comes_at_once(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    first = protocol.take_run(agent)["run_id"]
+    second = protocol.take_run(agent)["run_id"]
+    states = {name: run["state"] for name, run in protocol.runs(sweep).items()}
+    assert states == {first: "failed", second: "pending"}
+
+
+def test_a_running_run_that_its_agent_no_longer_has_crashes_and_holds_up_nobody(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    first = protocol.take_run(agent)["run_id"]
+    protocol.start_run(first)
+    assert protocol.heartbeat(agent, first) == []
+    protocol.take_run(agent)
+    assert protocol.runs(sweep)[first]["state"] == "running"
+    wait_until(lambda: protocol.runs(sweep)[first]["state"] == "crashed", timeout_s=10, what="it has crashed")
+
+
+def test_a_crashed_run_that_speaks_again_runs_again(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    run = protocol.take_run(agent)["run_id"]
+    protocol.start_run(run)
+    protocol.heartbeat(agent)
+    wait_until(lambda: protocol.runs(sweep)[run]["state"] == "crashed", timeout_s=10, what="it has crashed")
+    protocol.log(run, [{"_step": 0, "loss": 1}])
+    assert protocol.runs(sweep)[run]["state"] == "running"
+
+
+def test_silence_is_a_crash(serve, tmp_path):
+    with Protocol(serve(tmp_path / "data", "--crash-after", "1")) as client:
+        sweep = client.create_sweep(**GRID)
+        running, pending = client.take_run(client.agent(sweep))["run_id"], client.take_run(client.agent(sweep))["run_id"]
+        client.start_run(running)
+        wanted = {running: "crashed", pending: "failed"}
+        wait_until(
+            lambda: {name: run["state"] for name, run in client.runs(sweep).items()} == wanted,
+            timeout_s=10,
+            what="the silent runs are given up",
+        )
+
+
+def test_a_preempted_run_is_resumed_before_any_new_point(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    order = protocol.take_run(agent)
+    run = order["run_id"]
+    protocol.start_run(run)
+    protocol.stream(run, preempting=True)
+    protocol.finish(run, 1)
+    assert protocol.states(sweep) == ["preempted"]
+    (again,) = protocol.heartbeat(protocol.agent(sweep))
+    assert (again["type"], again["run_id"], again["args"]) == ("resume", run, order["args"])
+
+
+def test_an_agent_waits_while_a_run_may_come_back(protocol: Protocol):
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": [1]}})
+    run = protocol.take_run(protocol.agent(sweep))["run_id"]
+    protocol.start_run(run)
+    protocol.stream(run, preempting=True)
+    waiting = protocol.agent(sweep)
+    assert protocol.heartbeat(waiting) == []
+    protocol.finish(run, 1)
+    assert protocol.sweep(sweep)["state"] == "RUNNING"
+    assert protocol.heartbeat(waiting)[0]["type"] == "resume"
+
+
+def test_a_paused_sweep_gives_nothing_until_it_goes_on(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    protocol.set_state(sweep, "PAUSED")
+    assert protocol.heartbeat(agent) == []
+    protocol.set_state(sweep, "RUNNING")
+    protocol.take_run(agent)
+
+
+def test_a_stopped_sweep_lets_its_runs_end(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    run = protocol.take_run(agent)["run_id"]
+    protocol.start_run(run)
+    protocol.set_state(sweep, "FINISHED")
+    assert protocol.heartbeat(agent, run) == []
+    assert protocol.stream(run).json() == {}
+    protocol.finish(run)
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]
+    assert protocol.states(sweep) == ["finished"]
+
+
+def test_a_cancelled_sweep_asks_its_runs_to_stop_and_then_ends_them(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    run = protocol.take_run(agent)["run_id"]
+    protocol.start_run(run)
+    protocol.set_state(sweep, "CANCELED")
+    assert protocol.stream(run).json() == {"stopped": True}
+    stop = [{"type": "stop", "run_id": run}]
+    assert protocol.heartbeat(agent, run) == []
+    wait_until(lambda: protocol.heartbeat(agent, run) == stop, timeout_s=5, what="the agent is told to end it")
+    assert protocol.heartbeat(agent, run) == stop
+    protocol.finish(run, 1)
+    assert protocol.states(sweep) == ["killed"]
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]
+
+
+@pytest.mark.parametrize("state", ["FINISHED", "CANCELED"])
+def test_an_ended_sweep_takes_no_agent(protocol: Protocol, state: str):
+    sweep = protocol.create_sweep(**GRID)
+    protocol.set_state(sweep, state)
+    answer = protocol.post(CREATE_AGENT, host="h", sweep=sweep, projectName="tests", entityName="local")
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == [{"message": f"Sweep {sweep} is not running"}]
+
+
+def test_what_is_not_there(protocol: Protocol):
+    known = protocol.create_sweep(**GRID)
+    assert protocol.data(SWEEP, entity="local", project="tests", sweep="nosuch")["project"] == {"sweep": None}
+    assert protocol.data(SWEEP, entity="local", project="nosuch", sweep=known)["project"] is None
+    assert protocol.post(CREATE_AGENT, host="h", sweep="nosuch").status_code == 404
+    assert protocol.post(HEARTBEAT, id="nosuch", metrics="{}", runState="{}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"method": "grid"}, ["parameters"]),
+        ({"parameters": {"x": {"value": 1}}}, ["method"]),
+        ({"method": "grid", "parameters": {"x": {"min": 0.0, "max": 1.0}}}, ["grid"]),
+        ({"method": "random", "parameters": {"x": {"min": 2, "max": 1}, "y": {"vlaues": [1]}}}, ["min 2", "y"]),
+        ({"method": "random", "run_cap": 0, "parameters": {"x": {"value": 1}}}, ["run_cap"]),
+        ({"method": "annealing", "parameters": {"x": {"value": 1}}}, ["annealing"]),
+    ],
+)
+def test_a_sweep_that_cannot_be_searched_is_refused_with_all_that_is_wrong(protocol: Protocol, config, named):
+    answer = protocol.post(CREATE_SWEEP, config=json.dumps(config), projectName="tests")
+    assert answer.status_code == 400
+    (error,) = answer.json()["errors"]
+    assert all(word in error["message"] for word in named), error
+
+
+def test_what_only_breaks_the_schema_is_a_warning(protocol: Protocol):
+    data = protocol.data(CREATE_SWEEP, config=json.dumps({**GRID, "metric": {"goal": "minimize"}}), projectName="p")
+    assert any("name" in warning for warning in data["upsertSweep"]["configValidationWarnings"])
+
+
+def test_a_changed_config_is_searched_from_then_on(protocol: Protocol):
+    sweep = protocol.create_sweep(**GRID)
+    agent = protocol.agent(sweep)
+    assert protocol.take_run(agent)["args"] == {"x": {"value": 3}}
+    changed = {**GRID, "parameters": {"x": {"values": [3, 9]}}}
+    protocol.data(CREATE_SWEEP, id=sweep, config=json.dumps(changed))
+    assert protocol.take_run(agent)["args"] == {"x": {"value": 9}}
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]

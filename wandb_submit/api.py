@@ -1,0 +1,221 @@
+"""Submitting a sweep: from what was asked for, over a plan that can be shown, to jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wandb_submit import config, records, sweeps
+from wandb_submit.agent.task import AgentTask
+from wandb_submit.config import Options
+from wandb_submit.devices import usable_cores, visible_gpus
+from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.executors import catalog
+from wandb_submit.executors.base import Executor, Plan
+from wandb_submit.paths import SubmissionPaths, home, server_dir
+from wandb_submit.records import SubmissionRecord
+from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec
+from wandb_submit.submission import Submission
+
+__all__ = ["Prepared", "Submission", "endpoint", "prepare", "send", "submit"]
+
+_SLURM_ARRAY = 8  # agents of a Slurm submission that names no number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A submission that is ready to be sent, or to be shown.
+
+    Attributes:
+        sweep: the sweep; `None` if it is to be created from `source`.
+        notes: defaults that were filled in, and what else the person should know.
+    """
+
+    source: sweeps.SweepName | sweeps.SweepFile
+    sweep: sweeps.Sweep | None
+    spec: SubmissionSpec
+    executor: Executor
+    plan: Plan
+    paths: SubmissionPaths
+    offline: bool
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+def submit(
+    sweep: str,
+    *,
+    executor: str = "auto",
+    array: int | str | None = None,
+    gpus_per_task: int | None = None,
+    cpus_per_task: int | None = None,
+    mem: str | None = None,
+    time: str | None = None,
+    count: int | None = None,
+    templates: Sequence[str] = (),
+    sbatch: Mapping[str, str | None] | None = None,
+    offline: bool = False,
+) -> Submission:
+    """Starts agents for a sweep and returns at once; the command line's main job.
+
+    Args:
+        sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file to create it from.
+        executor: `slurm`, `local` or `auto`.
+        array: the number of array tasks, or `N%K` for at most K at a time.
+        gpus_per_task: GPUs of each task.
+        cpus_per_task: cores of each task.
+        mem: memory of each task in Slurm's format, such as `16G`.
+        time: time limit of each task in Slurm's format, such as `4:00:00`.
+        count: runs per agent.
+        templates: site profiles by name or file; later ones win.
+        sbatch: further sbatch options by their long names; `None` for one without a value.
+        offline: use the offline server of the current folder, and start it if need be.
+
+    Raises:
+        WandbSubmitError: if anything is wrong; then nothing has been left behind.
+    """
+    free = [key if value is None else f"{key}={value}" for key, value in (sbatch or {}).items()]
+    options = Options(
+        executor=executor,
+        array=None if array is None else str(array),
+        gpus_per_task=gpus_per_task,
+        cpus_per_task=cpus_per_task,
+        mem=mem,
+        time=time,
+        count=count,
+        templates=templates,
+        sbatch=free,
+    )
+    return send(prepare(sweep, options, offline=offline))
+
+
+def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
+    """Checks everything that can be checked, and works out what would be submitted; changes nothing.
+
+    Raises:
+        WandbSubmitError: if anything is wrong.
+    """
+    source = sweeps.parse(sweep)
+    notes: list[str] = []
+    found: sweeps.Sweep | None = None
+    if isinstance(source, sweeps.SweepName):
+        found = sweeps.find(source, endpoint(offline=offline))
+        if sweeps.is_over(found):
+            raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
+        left = found.runs_left
+    else:
+        left = sweeps.grid_size(source.config)
+
+    def default_array(executor_name: str, gpus: int | None, cpus: int | None) -> ArraySpec:
+        array = _default_array(executor_name, gpus, cpus, left)
+        notes.append(f"--array was not given: {array} agents")
+        return array
+
+    spec = config.build_spec(
+        options, workdir=Path.cwd().absolute(), pick_executor=catalog.pick, default_array=default_array
+    )
+    if left is not None and spec.array.count > left:
+        notes.append(f"the sweep has {left} runs left, so that {spec.array.count - left} of the agents will find none")
+    paths = SubmissionPaths(home() / records.new_id())
+    executor = catalog.load_executor(spec.executor)
+    plan = executor.plan(spec, paths)
+    return Prepared(
+        source=source,
+        sweep=found,
+        spec=spec,
+        executor=executor,
+        plan=plan,
+        paths=paths,
+        offline=offline,
+        notes=(*notes, *plan.notes),
+    )
+
+
+def send(prepared: Prepared) -> Submission:
+    """Creates the sweep if need be, and submits.
+
+    Raises:
+        WandbSubmitError: if anything goes wrong; then no folder is left behind, and no sweep is created that the
+            scheduler would not have run.
+    """
+    spec = prepared.spec
+    with _folder(prepared.paths) as paths:
+        prepared.executor.check(prepared.plan)
+        server = endpoint(offline=prepared.offline)
+        sweep = prepared.sweep
+        if sweep is None:
+            assert isinstance(prepared.source, sweeps.SweepFile)  # noqa: S101 a name has been looked up
+            sweep = sweeps.create(prepared.source, server)
+        tasks = [
+            AgentTask(
+                sweep=sweep.ref,
+                endpoint=server,
+                folder=paths.folder,
+                index=index,
+                workdir=spec.workdir,
+                count=spec.count,
+                grace_s=spec.grace_s,
+            )
+            for index in range(spec.array.count)
+        ]
+        jobs = prepared.executor.submit(prepared.plan, tasks, paths)
+        record = SubmissionRecord(
+            id=paths.id,
+            created=records.now(),
+            executor=spec.executor,
+            sweep=sweep.ref,
+            endpoint=server,
+            workdir=str(spec.workdir),
+            array=str(spec.array),
+            jobs=tuple(jobs),
+            resources=dict(prepared.plan.resources()),
+        )
+        try:
+            records.save(paths, record)
+        except OSError:
+            prepared.executor.cancel(jobs, paths)  # what is not recorded must not run
+            raise
+    return Submission(paths)
+
+
+def endpoint(*, offline: bool) -> Endpoint:
+    """The W&B server to use: the user's own, or the offline server of this folder, started if need be.
+
+    Raises:
+        WandbSubmitError: if the offline server cannot be started.
+    """
+    if not offline:
+        return sweeps.default_endpoint()
+    from wandb_submit.server import lifecycle
+
+    running = lifecycle.start(server_dir())
+    return Endpoint(base_url=running.url, server_dir=running.data_dir)
+
+
+def _default_array(executor: str, gpus: int | None, cpus: int | None, left: int | None) -> ArraySpec:
+    """As many agents as there are devices here, or a few on a cluster; never more than there are runs."""
+    if executor == "local":
+        count = len(visible_gpus()) // gpus if gpus else len(usable_cores()) // (cpus or 1)
+    else:
+        count = _SLURM_ARRAY
+    return ArraySpec(count=max(min(count, left if left is not None else count), 1))
+
+
+@contextlib.contextmanager
+def _folder(paths: SubmissionPaths) -> Iterator[SubmissionPaths]:
+    """Makes the submission's folder, and takes it away again if the submission fails."""
+    parent = paths.folder.parent
+    new_parent = not parent.exists()
+    records.create_folder(parent, paths.id)
+    try:
+        yield paths
+    except BaseException as error:
+        shutil.rmtree(paths.folder, ignore_errors=True)
+        if new_parent:
+            with contextlib.suppress(OSError):
+                parent.rmdir()  # only if nothing else, such as the offline server, lives there
+        if isinstance(error, OSError):
+            raise ConfigError(f"cannot write to {paths.folder}: {error.strerror}") from error
+        raise

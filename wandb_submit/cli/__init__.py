@@ -1,0 +1,83 @@
+"""The command line: one file per command; `wandb-submit SWEEP` is the command `submit`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from wandb_submit import __version__
+from wandb_submit.errors import WandbSubmitError
+
+# In the order of the help. Their modules import nothing heavy before they are called.
+_COMMANDS = ("submit", "status", "logs", "wait", "cancel", "server")
+
+
+class _Group(click.Group):
+    """Takes what is not a command for the sweep of the command `submit`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"wandb_submit.cli.{cmd_name}").command
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        first = next((arg for arg in args if arg not in ("--debug",)), None)
+        if first is not None and first not in _COMMANDS and first not in own:
+            at = args.index(first)
+            args = [*args[:at], "submit", *args[at:]]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "SWEEP [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        submit = self.get_command(ctx, "submit")
+        assert submit is not None  # noqa: S101 it is in the list above
+        rows = [row for parameter in submit.get_params(ctx) if (row := parameter.get_help_record(ctx))]
+        with formatter.section("Options"):
+            formatter.write_dl([row for row in rows if not row[0].startswith("--help")])
+        own = [row for parameter in self.get_params(ctx) if (row := parameter.get_help_record(ctx))]
+        with formatter.section("General options"):
+            formatter.write_dl(own)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    no_args_is_help=True,
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="wandb-submit")
+def main(debug: bool) -> None:
+    """Run a W&B sweep in parallel: a Slurm job array, or one agent per GPU of this machine.
+
+    SWEEP is a sweep's id, project/id, entity/project/id, its URL, or a sweep YAML file, from which the sweep is
+    then created.
+
+    \b
+      wandb-submit me/vision/k3f9x2ab --array 4 --gpus-per-task 1
+      wandb-submit sweep.yaml --array 4 --executor local --offline
+    """  # noqa: D301 click wants the character itself
+
+
+def run() -> None:
+    """Runs the command line; errors of ours become one message and their exit status."""
+    debug = "--debug" in sys.argv
+    try:
+        main.main(prog_name="wandb-submit")
+    except WandbSubmitError as error:
+        if debug:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,43 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+submission_argument = click.argument("submission_id", metavar="[ID]", required=False)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    """Makes one decorator of several, the first one's option first."""
+
+    def decorate(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+resource_options = together(
+    click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
+    click.option("--array", metavar="N[%K]", help="N agents, at most K at a time."),
+    click.option("--gpus-per-task", type=int, metavar="G", help="GPUs of each agent; 0 hides them."),
+    click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each agent."),
+    click.option("--mem", metavar="SIZE", help="Memory of each agent, as sbatch reads it: 16G."),
+    click.option("--time", metavar="LIMIT", help="Time limit of each agent, as sbatch reads it: 4:00:00."),
+    click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
+    click.option("--template", "templates", multiple=True, metavar="NAME|FILE", help="A site profile; later ones win."),
+)
+slurm_options = together(
+    *(
+        click.option(f"--{name}", metavar=name.upper(), help=f"sbatch's --{name}.")
+        for name in ("partition", "account", "qos", "constraint", "nodelist", "exclude", "gres", "reservation")
+    ),
+    click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="Any other sbatch option."),
+)

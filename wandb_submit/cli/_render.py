@@ -1,0 +1,181 @@
+"""What people see: tables and lines made from snapshots, events and results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wandb_submit.events import (
+    AgentRegistered,
+    AgentStarted,
+    AgentStopped,
+    RunAbandoned,
+    RunFinished,
+    RunStarted,
+    ServerBack,
+    ServerLost,
+    Stamped,
+)
+from wandb_submit.states import TaskState
+
+if TYPE_CHECKING:
+    from wandb_submit.records import RunView
+    from wandb_submit.submission import Snapshot, TaskView
+    from wandb_submit.sweeps import Results
+
+_STYLES = {
+    TaskState.PENDING: "yellow",
+    TaskState.RUNNING: "green",
+    TaskState.COMPLETED: "dim",
+    TaskState.UNKNOWN: "magenta",
+}
+
+
+def duration(seconds: float) -> str:
+    """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def exit_words(exit_code: int, stop_reason: str | None) -> str:
+    """How a run ended, in words."""
+    if stop_reason is not None:
+        return f"stopped: {stop_reason}"
+    if exit_code == 0:
+        return "finished"
+    if exit_code < 0:
+        return f"killed by signal {-exit_code}"
+    return f"failed with exit status {exit_code}"
+
+
+def event_line(agent: str, stamped: Stamped) -> str | None:
+    """One event as a line of text; `None` for one that says nothing to a person."""
+    clock = time.strftime("%H:%M:%S", time.localtime(stamped.t))
+    match stamped.event:
+        case AgentStarted() as event:
+            gpus = "" if event.gpus is None else f", GPU {event.gpus or 'none'}"
+            words = f"started on {event.host}{gpus}, cores {','.join(map(str, event.cpus))}"
+        case AgentRegistered():
+            return None
+        case RunStarted(run=run, resumed=resumed):
+            words = f"run {run} {'resumed' if resumed else 'started'}"
+        case RunFinished() as event:
+            words = f"run {event.run} {exit_words(event.exit_code, event.reason)} after {event.seconds:.1f} s"
+        case RunAbandoned(run=run, reason=reason):
+            words = f"run {run} not started: {reason}"
+        case ServerLost(reason=reason):
+            words = f"the server does not answer, trying again: {reason}"
+        case ServerBack(seconds=seconds):
+            words = f"the server answers again after {duration(seconds)}"
+        case AgentStopped(reason=reason):
+            words = f"ended: {reason}"
+    return f"{clock} agent {agent}: {words}"
+
+
+def snapshot_view(snapshot: Snapshot) -> RenderableType:
+    """A submission as a table of its array tasks."""
+    record = snapshot.record
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed", ""):
+        table.add_column(name, justify="right" if name in ("task", "for", "done", "failed") else "left", no_wrap=True)
+    for task in snapshot.tasks:
+        table.add_row(*_task_cells(task))
+    head = f"submission {record.id}  sweep {record.sweep.path}  {record.executor}  runs done {snapshot.runs_done}"
+    if snapshot.runs_failed:
+        head += f", {snapshot.runs_failed} failed"
+    parts: list[RenderableType] = [Text(head, style="bold"), table]
+    if snapshot.scheduler_error:
+        parts.append(Text(f"{snapshot.scheduler_error} (the states above are the last ones known)", style="red"))
+    return Group(*parts)
+
+
+def _task_cells(task: TaskView) -> list[RenderableType]:
+    state = task.status.state
+    run = task.runs[0] if task.runs else None
+    others = f" +{len(task.runs) - 1}" if len(task.runs) > 1 else ""
+    node = task.agents[0].host if task.agents else task.status.node
+    return [
+        str(task.index),
+        Text(state.value, style=_STYLES.get(state, "red") if task.is_well else "red"),
+        node,
+        "" if task.gpus is None else task.gpus or "none",
+        f"{run.id}{others}" if run else "",
+        duration(time.time() - run.started) if run else "",
+        str(task.done) if task.agents else "",
+        str(task.failed) if task.agents else "",
+        Text(task.detail, overflow="ellipsis"),
+    ]
+
+
+def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
+    """A submission for scripts."""
+    record = snapshot.record
+    return {
+        "id": record.id,
+        "sweep": record.sweep.path,
+        "base_url": record.sweep.base_url,
+        "executor": record.executor,
+        "created": record.created,
+        "over": snapshot.is_over,
+        "ok": snapshot.is_well,
+        "runs_done": snapshot.runs_done,
+        "runs_failed": snapshot.runs_failed,
+        "scheduler_error": snapshot.scheduler_error,
+        "tasks": [
+            {
+                "task": task.index,
+                "job": task.job,
+                "state": task.status.state.value,
+                "node": task.agents[0].host if task.agents else task.status.node,
+                "gpus": task.gpus,
+                "cpus": task.agents[0].cpus if task.agents else None,
+                "running": [run.id for run in task.runs],
+                "done": task.done,
+                "failed": task.failed,
+                "detail": task.detail,
+            }
+            for task in snapshot.tasks
+        ],
+    }
+
+
+def runs_table(runs: Iterable[RunView]) -> Table:
+    """Runs with the place that they ran in, how they ended, and their logs."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "agent", "node", "GPU", "took", "end", "log"):
+        table.add_column(name, no_wrap=True, overflow="fold")
+    for run in runs:
+        ended = run.ended or time.time()
+        words = "running" if run.exit_code is None else exit_words(run.exit_code, run.stop_reason)
+        table.add_row(run.id, run.agent, run.host, run.gpus or "", duration(ended - run.started), words, Text(run.log))
+    return table
+
+
+def results_text(results: Results) -> str:
+    """How a sweep came out, in a few lines."""
+    total = sum(results.states.values())
+    by_state = ", ".join(f"{count} {state}" for state, count in sorted(results.states.items()))
+    lines = [f"runs: {total} ({by_state})" if total else "runs: none"]
+    if results.best is not None:
+        best = results.best
+        chosen = parameters(best.config, results.parameters)
+        lines.append(f"best run: {best.id} ({best.name})")
+        lines.append(f"  {results.metric} = {best.metric:.6g} ({results.goal})")
+        lines += [f"  {name} = {value}" for name, value in chosen.items()]
+    elif results.metric:
+        lines.append(f"best run: no finished run has logged {results.metric}")
+    return "\n".join(lines)
+
+
+def parameters(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The part of a run's configuration that the sweep chose."""
+    return {name: config[name] for name in names if name in config}

@@ -1,0 +1,90 @@
+"""`wandb-submit SWEEP`: start agents for a sweep."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from wandb_submit.cli._options import json_option, resource_options, slurm_options
+
+if TYPE_CHECKING:
+    from wandb_submit.api import Prepared
+    from wandb_submit.submission import Submission
+
+
+@click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
+@click.argument("sweep")
+@resource_options
+@slurm_options
+@click.option("--offline", is_flag=True, help="Run without W&B, on this folder's offline server.")
+@click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and do nothing.")
+@click.option(
+    "--wait/--detach", default=None, help="Wait for the end. Default: wait for local agents, not for Slurm's."
+)
+@json_option
+def command(
+    sweep: str,
+    executor: str | None,
+    array: str | None,
+    gpus_per_task: int | None,
+    cpus_per_task: int | None,
+    mem: str | None,
+    time: str | None,
+    count: int | None,
+    templates: tuple[str, ...],
+    sbatch: tuple[str, ...],
+    offline: bool,
+    dry_run: bool,
+    wait: bool | None,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
+    """Start agents for a sweep.
+
+    SWEEP is an id, project/id, entity/project/id, a sweep's URL, or a sweep YAML file to create it from.
+    """
+    from wandb_submit import api
+    from wandb_submit.config import Options
+
+    options = Options(
+        executor=executor,
+        array=array,
+        gpus_per_task=gpus_per_task,
+        cpus_per_task=cpus_per_task,
+        mem=mem,
+        time=time,
+        count=count,
+        templates=templates,
+        sbatch=sbatch,
+        flags={name: value for name, value in flags.items() if value is not None},
+    )
+    prepared = api.prepare(sweep, options, offline=offline)
+    for note in prepared.notes:
+        click.echo(f"note: {note}", err=True)
+    if dry_run:
+        click.echo(prepared.plan.render())
+        return
+    submission = api.send(prepared)
+    _announce(prepared, submission)
+    if wait is None:
+        wait = prepared.spec.executor == "local"
+    if wait:
+        from wandb_submit.cli.wait import wait_and_report
+
+        wait_and_report(submission, as_json=as_json)
+    elif as_json:
+        record = submission.record
+        click.echo(json.dumps({"id": record.id, "sweep": record.sweep.path, "jobs": list(record.jobs)}))
+    else:
+        click.echo(f"what runs where: wandb-submit status {submission.id}")
+
+
+def _announce(prepared: Prepared, submission: Submission) -> None:
+    record = submission.record
+    created = "created sweep" if prepared.sweep is None else "sweep"
+    click.echo(f"{created} {record.sweep.path} at {record.sweep.base_url}", err=True)
+    first, last = record.jobs[0], record.jobs[-1].rpartition("_")[2]
+    jobs = f"{first.rpartition('_')[0]}_[0-{last}]" if len(record.jobs) > 1 else first
+    click.echo(f"submission {record.id}: {prepared.plan.count} agents, {record.executor} jobs {jobs}", err=True)

@@ -1,0 +1,118 @@
+"""`wandb-submit wait`: follow a submission to its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wandb_submit.cli._options import json_option, submission_argument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wandb_submit.submission import Snapshot, Submission
+    from wandb_submit.sweeps import Results
+
+
+@click.command("wait", short_help="Follow a submission to its end.")
+@submission_argument
+@json_option
+def command(submission_id: str | None, as_json: bool) -> None:
+    """Follow a submission (default: the newest) until all its agents have ended.
+
+    The exit status is 0 if they ended as they should, 1 if not.
+    """
+    from wandb_submit.submission import Submission
+
+    wait_and_report(Submission.attach(submission_id), as_json=as_json)
+
+
+def wait_and_report(submission: Submission, *, as_json: bool) -> None:
+    """Shows a submission until it ends, then how the sweep came out; exits with 1 if something went wrong."""
+    from wandb_submit import sweeps
+    from wandb_submit.cli._render import results_text, snapshot_json
+    from wandb_submit.errors import WandbSubmitError
+
+    snapshot = _follow(submission)
+    results: Results | None = None
+    problem: str | None = None
+    try:
+        results = sweeps.results(submission.record.sweep, submission.record.endpoint)
+    except WandbSubmitError as error:
+        problem = str(error)
+    if as_json:
+        click.echo(json.dumps({**snapshot_json(snapshot), "results": _results_json(results)}))
+    else:
+        click.echo(results_text(results) if results else f"the sweep's results cannot be read: {problem}")
+        click.echo(f"logs: {submission.paths.folder / 'runs'}")
+        server_dir = submission.record.endpoint.server_dir
+        click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
+    for task in snapshot.tasks:
+        if not task.is_well:
+            click.echo(f"agent {task.index} {task.status.state.value}: {task.detail}", err=True)
+    if not snapshot.is_well:
+        sys.exit(1)
+
+
+def _follow(submission: Submission) -> Snapshot:
+    """Shows a live table in a terminal, lines elsewhere; Ctrl-C ends local agents, and only the view of Slurm's."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    asked = 0
+    while True:
+        try:
+            return _show_table(submission, console) if console.is_terminal else _print_lines(submission)
+        except KeyboardInterrupt:
+            if submission.record.executor != "local":
+                click.echo(f"\nthe jobs go on; `wandb-submit cancel {submission.id}` ends them", err=True)
+                sys.exit(130)
+            asked += 1
+            words = "asking the runs to end; Ctrl-C again kills them" if asked == 1 else "killing the runs"
+            click.echo(f"\n{words}", err=True)
+            submission.cancel()
+
+
+def _show_table(submission: Submission, console: Console) -> Snapshot:
+    from rich.live import Live
+
+    from wandb_submit.cli._render import event_line, snapshot_view
+
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        for snapshot, news in submission.follow():
+            for agent, stamped in news:
+                if line := event_line(agent, stamped):
+                    live.console.print(line, markup=False, highlight=False)
+            live.update(snapshot_view(snapshot), refresh=True)
+            if snapshot.is_over:
+                return snapshot
+    raise AssertionError("follow ends only once every task has ended")
+
+
+def _print_lines(submission: Submission) -> Snapshot:
+    from wandb_submit.cli._render import event_line
+
+    for snapshot, news in submission.follow():
+        for agent, stamped in news:
+            if line := event_line(agent, stamped):
+                click.echo(line, err=True)
+        if snapshot.is_over:
+            return snapshot
+    raise AssertionError("follow ends only once every task has ended")
+
+
+def _results_json(results: Results | None) -> dict[str, Any] | None:
+    if results is None:
+        return None
+    best = results.best
+    return {
+        "states": dict(results.states),
+        "metric": results.metric,
+        "goal": results.goal,
+        "best": None
+        if best is None
+        else {"run": best.id, "name": best.name, "metric": best.metric, "config": dict(best.config)},
+    }

@@ -1,0 +1,100 @@
+"""What every executor can do; the rest of the program knows executors by this alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from wandb_submit.agent.task import AgentTask
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import SubmissionSpec
+from wandb_submit.states import TaskState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskStatus:
+    """What an executor knows of one array task.
+
+    Attributes:
+        detail: why it is in this state, in the scheduler's words; empty if it does not say.
+        exit_code: the task's exit status, where the scheduler tells.
+    """
+
+    state: TaskState
+    node: str = ""
+    detail: str = ""
+
+
+class Plan(Protocol):
+    """What would be submitted, as a value: `--dry-run` prints it and `submit` sends it, so that both agree."""
+
+    @property
+    def count(self) -> int:
+        """How many array tasks there are."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the person should know about it: a default that was filled in, a limit that will bite."""
+        ...
+
+    def render(self) -> str:
+        """The plan's text, exactly as it would be submitted."""
+        ...
+
+    def resources(self) -> Mapping[str, object]:
+        """What each task gets, for the submission's record."""
+        ...
+
+
+class Executor(Protocol):
+    """One way to run array tasks.
+
+    Instances hold no state of a submission: all of it is in the submission's folder and with the scheduler, so
+    that any process can ask about and cancel what another one submitted. Calls are not thread-safe. Nothing is
+    promised about how fast `states` follows the truth.
+    """
+
+    name: ClassVar[str]
+
+    def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> Plan:
+        """Works out what would be submitted, without doing anything.
+
+        Raises:
+            RefusedError: if it is known to be impossible.
+        """
+        ...
+
+    def check(self, plan: Plan) -> None:
+        """Asks the scheduler whether it would take the plan, before anything is created for it.
+
+        Raises:
+            RefusedError: if it would not.
+        """
+        ...
+
+    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
+        """Submits one job array; returns the tasks' job ids in order.
+
+        Raises:
+            RefusedError: if the scheduler refuses it; then nothing was submitted.
+            UnavailableError: if the scheduler does not answer.
+        """
+        ...
+
+    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
+        """Tells the state of each of a submission's tasks, in the same order; one question per call.
+
+        Raises:
+            UnavailableError: if the scheduler does not answer.
+        """
+        ...
+
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
+        """Asks the scheduler to end the tasks; their trials get their grace. Repeated, it may be less patient.
+
+        Raises:
+            UnavailableError: if the scheduler does not answer.
+        """
+        ...

@@ -1,0 +1,166 @@
+"""The local executor: what a submission's tasks get of this machine, and the scheduler that gives it to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wandb_submit.agent.task import AgentTask
+from wandb_submit.devices import Gpu, usable_cores, visible_gpus
+from wandb_submit.errors import NotFoundError, RefusedError
+from wandb_submit.executors.base import Plan, TaskStatus
+from wandb_submit.executors.local.locks import lock_folder
+from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import SubmissionSpec
+from wandb_submit.states import TaskState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalPlan:
+    """Which task gets which devices, if no other submission holds any."""
+
+    spec: SubmissionSpec
+    gpus: tuple[Gpu, ...]
+    cores: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many array tasks there are."""
+        return self.spec.array.count
+
+    @property
+    def at_once(self) -> int:
+        """How many of them have devices at the same time."""
+        bounds = [self.spec.array.at_once]
+        if self.spec.gpus_per_task:
+            bounds.append(len(self.gpus) // self.spec.gpus_per_task)
+        if self.spec.cpus_per_task:
+            bounds.append(len(self.cores) // self.spec.cpus_per_task)
+        return min(bounds)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the person should know."""
+        spec, notes = self.spec, []
+        if self.at_once < self.count:
+            notes.append(f"{self.at_once} of the {self.count} tasks run at a time, the others wait for devices")
+        if self.gpus and spec.gpus_per_task is None:
+            notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
+        if spec.mem is not None:
+            notes.append("--mem is not enforced on this machine")
+        if spec.sbatch:
+            notes.append(f"not used on this machine: {', '.join(f'--{key}' for key in spec.sbatch)}")
+        return tuple(notes)
+
+    def render(self) -> str:
+        """The table of tasks and devices."""
+        spec = self.spec
+        rows = [("task", "GPUs", "cores")]
+        for task in range(self.count):
+            if task >= self.at_once:
+                waits = "the first that are free"
+                rows.append((str(task), waits if spec.gpus_per_task else self._gpus_of(0), waits))
+            else:
+                rows.append((str(task), self._gpus_of(task), self._cores_of(task)))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        has = f"{len(self.cores)} cores, {len(self.gpus)} GPUs"
+        limit = f", at most {spec.time_min} min each" if spec.time_min else ""
+        head = f"{self.count} array tasks on {socket.gethostname()} ({has}), {self.at_once} at a time{limit}"
+        return "\n".join([head, "", *lines, ""])
+
+    def resources(self) -> Mapping[str, object]:
+        """What each task gets."""
+        return {
+            "gpus_per_task": self.spec.gpus_per_task,
+            "cpus_per_task": self.spec.cpus_per_task,
+            "time_min": self.spec.time_min,
+            "at_once": self.at_once,
+        }
+
+    def _gpus_of(self, task: int) -> str:
+        wanted = self.spec.gpus_per_task
+        if wanted is None:
+            return "as they are"
+        return ",".join(gpu.token for gpu in self.gpus[task * wanted : (task + 1) * wanted]) or "none"
+
+    def _cores_of(self, task: int) -> str:
+        width = self.spec.cpus_per_task or len(self.cores) // self.at_once
+        own = self.cores[task * width : (task + 1) * width] if width else self.cores
+        return ",".join(map(str, own))
+
+
+class LocalExecutor:
+    """Runs array tasks on this machine, one set of devices each."""
+
+    name: ClassVar[str] = "local"
+
+    def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> LocalPlan:
+        """Looks at the machine's devices and shares them out."""
+        plan = LocalPlan(spec=spec, gpus=tuple(visible_gpus()), cores=tuple(usable_cores()))
+        _check_demand("--gpus-per-task", spec.gpus_per_task, len(plan.gpus), "GPUs", os.environ)
+        _check_demand("--cpus-per-task", spec.cpus_per_task, len(plan.cores), "usable cores", {})
+        return plan
+
+    def check(self, plan: Plan) -> None:
+        """Makes sure that devices can be locked."""
+        lock_folder()
+
+    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
+        """Starts the submission's scheduler."""
+        from wandb_submit.executors.plugin import WorkstationExecutor
+
+        assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
+        spec = plan.spec
+        executor = WorkstationExecutor(folder=paths.jobs / "%j")
+        executor.update_parameters(
+            job_prefix=paths.id,
+            gpus_per_task=spec.gpus_per_task,
+            cpus_per_task=spec.cpus_per_task,
+            array_parallelism=spec.array.at_once,
+            timeout_min=spec.time_min,
+            signal_delay_s=spec.signal_delay_s,
+            grace_s=spec.grace_s,
+        )
+        return [str(job.job_id) for job in executor.submit_array(list(tasks))]
+
+    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
+        """Reads the scheduler's state file; without a living scheduler, what had not ended is lost."""
+        files = SchedulerFiles(paths.jobs)
+        alive = is_alive(files)  # asked first: a scheduler that ends in between has written its last state
+        host = socket.gethostname()
+        try:
+            rows = {row.job: row for row in SchedulerState.load(files).tasks}
+        except NotFoundError:
+            rows = {}
+        statuses = []
+        for job in jobs:
+            row = rows.get(job)
+            if row is None:
+                gone = TaskStatus(state=TaskState.FAILED, detail="the scheduler never began with it")
+                statuses.append(TaskStatus(state=TaskState.PENDING) if alive else gone)
+            elif not alive and not row.state.is_terminal:
+                statuses.append(TaskStatus(state=TaskState.FAILED, node=host, detail="its scheduler was killed"))
+            else:
+                statuses.append(TaskStatus(state=row.state, node=host if row.started else "", detail=row.detail))
+        return statuses
+
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
+        """Asks the scheduler to stop; asked twice, it kills."""
+        files = SchedulerFiles(paths.jobs)
+        if is_alive(files):
+            with contextlib.suppress(ProcessLookupError, NotFoundError):  # it ended just now
+                os.kill(SchedulerState.load(files).pid, signal.SIGTERM)
+
+
+def _check_demand(option: str, wanted: int | None, there: int, what: str, environ: Mapping[str, str]) -> None:
+    if wanted is not None and wanted > there:
+        named = environ.get("CUDA_VISIBLE_DEVICES")
+        limited = f" (CUDA_VISIBLE_DEVICES={named!r})" if named is not None else ""
+        raise RefusedError(f"{option} {wanted} is more than this machine has: {there} {what}{limited}")

@@ -1,0 +1,218 @@
+"""The local scheduler: one process per submission, which queues array tasks for this machine's devices.
+
+`python -m wandb_submit.executors.local.scheduler FOLDER`
+
+It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
+another submission holds does it look every second. SIGTERM cancels: pending tasks are dropped, running ones get
+SIGTERM and their grace. A second SIGTERM kills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from wandb_submit.executors.local.pool import Pool, Slot
+from wandb_submit.executors.local.state import (
+    REQUEUE_EXIT_CODE,
+    ArrayFile,
+    SchedulerFiles,
+    SchedulerState,
+    TaskRow,
+)
+from wandb_submit.states import TaskState
+
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_FOREIGN_LOCK_S = 1.0  # how often to look whether another submission has freed a device
+_KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
+
+
+class Scheduler:
+    """Runs one array to its end."""
+
+    def __init__(self, array: ArrayFile, files: SchedulerFiles) -> None:
+        self._array = array
+        self._files = files
+        self._state = SchedulerState(pid=os.getpid(), tasks=[TaskRow(job=job) for job in array.jobs])
+        self._pool = Pool(gpus=array.gpus, cores=array.cores, places=_places(array))
+        self._queue = list(range(len(array.jobs)))
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._warned: set[int] = set()
+        self._deadlines: dict[int, float] = {}
+        self._cancelled = 0
+
+    def run(self) -> None:
+        """Runs until every task has ended."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        # A blocked signal whose action is "ignore" is thrown away instead of waited for.
+        for number in _SIGNALS:
+            signal.signal(number, _never_called)
+        while True:
+            self._reap()
+            self._enforce_limits()
+            self._start_waiting()
+            self._state.save(self._files)
+            if not self._queue and not self._processes:
+                return
+            info = signal.sigtimedwait(_SIGNALS, self._patience())
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                self._cancel()
+
+    def _patience(self) -> float:
+        """How long nothing can happen that no signal tells."""
+        due = [deadline - time.monotonic() for deadline in self._next_deadlines()]
+        if self._queue and len(self._processes) < self._array.at_once:
+            due.append(_FOREIGN_LOCK_S)
+        return max(min(due, default=3600.0), 0.0)
+
+    def _next_deadlines(self) -> Iterator[float]:
+        for task, deadline in self._deadlines.items():
+            warned = task in self._warned or self._cancelled
+            yield deadline if warned else deadline - self._array.signal_delay_s
+
+    def _start_waiting(self) -> None:
+        """Starts tasks from the head of the queue, in order, as devices allow."""
+        while self._queue and len(self._processes) < self._array.at_once:
+            task = self._queue[0]
+            slot = self._pool.take(task, self._array.demand)
+            if slot is None:
+                self._state.tasks[task].detail = "waits for devices that others hold"
+                return
+            self._queue.pop(0)
+            self._start(task, slot)
+
+    def _start(self, task: int, slot: Slot) -> None:
+        row, job = self._state.tasks[task], self._array.jobs[task]
+        folder = self._files.folder / job
+        folder.mkdir(exist_ok=True)
+        command = [
+            *(sys.executable, "-u", "-m", "wandb_submit.executors.local.task"),
+            *(str(self._files.folder / "%j"), str(os.getpid()), ",".join(map(str, slot.cores))),
+        ]
+        environment = slot.environment(os.environ) | {
+            "SUBMITIT_EXECUTOR": "workstation",
+            "WANDB_SUBMIT_JOB_ID": job,
+        }
+        with (folder / f"{job}_0_log.out").open("ab") as out, (folder / f"{job}_0_log.err").open("ab") as err:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                pass_fds=slot.descriptors,
+                start_new_session=True,
+            )
+        slot.close()
+        self._processes[task] = process
+        if self._array.time_s is not None:
+            self._deadlines[task] = time.monotonic() + self._array.time_s
+        row.state, row.detail, row.pid, row.started = TaskState.RUNNING, "", process.pid, time.time()
+        row.gpus = None if slot.gpus is None else [gpu.token for gpu in slot.gpus]
+        row.cores = list(slot.cores)
+
+    def _reap(self) -> None:
+        for task, process in list(self._processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            _kill_group(process.pid)
+            del self._processes[task]
+            limited = task in self._deadlines and time.monotonic() >= self._deadlines[task]
+            self._deadlines.pop(task, None)
+            self._warned.discard(task)
+            self._pool.give_back(task)
+            self._end(task, code, limited=limited)
+
+    def _end(self, task: int, code: int, *, limited: bool) -> None:
+        row = self._state.tasks[task]
+        row.pid, row.exit_code, row.ended = None, code, time.time()
+        if self._cancelled:
+            row.state = TaskState.CANCELLED
+        elif code == REQUEUE_EXIT_CODE:
+            row.state, row.restarts = TaskState.PENDING, row.restarts + 1
+            self._queue.append(task)
+        elif limited:
+            row.state = TaskState.TIMEOUT
+        elif code == 0:
+            row.state = TaskState.COMPLETED
+        else:
+            row.state = TaskState.FAILED
+            row.detail = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def _enforce_limits(self) -> None:
+        """SIGUSR2 some time before a task's limit, as Slurm sends it; SIGKILL when it is over."""
+        now = time.monotonic()
+        for task, deadline in self._deadlines.items():
+            process = self._processes[task]
+            if now >= deadline:
+                _kill_group(process.pid)
+            elif now >= deadline - self._array.signal_delay_s and task not in self._warned and not self._cancelled:
+                self._warned.add(task)
+                process.send_signal(signal.SIGUSR2)
+
+    def _cancel(self) -> None:
+        self._cancelled += 1
+        for task in self._queue:
+            self._state.tasks[task].state = TaskState.CANCELLED
+        self._queue.clear()
+        for task, process in self._processes.items():
+            if self._cancelled > 1:
+                _kill_group(process.pid)
+                continue
+            process.send_signal(signal.SIGTERM)
+            patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
+            self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
+
+
+def _places(array: ArrayFile) -> int:
+    """How many tasks run at a time if no other submission holds a device."""
+    bounds = [array.at_once, len(array.jobs)]
+    if array.demand.gpus:
+        bounds.append(len(array.gpus) // array.demand.gpus)
+    if array.demand.cores:
+        bounds.append(len(array.cores) // array.demand.cores)
+    return max(min(bounds), 1)
+
+
+def _kill_group(pid: int) -> None:
+    """Kills a task and what is left in its process group; its trials die with it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _never_called(number: int, frame: FrameType | None) -> None:
+    raise AssertionError("a blocked signal was delivered")
+
+
+def _take(lock: int) -> bool:
+    """Takes our lock; a `status` that looks whether we are alive holds it for a moment, too."""
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def main(folder: Path) -> None:
+    """Runs the array of that folder, unless another process does."""
+    files = SchedulerFiles(folder)
+    lock = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    if not _take(lock):
+        sys.exit(f"{folder} already has a scheduler")
+    Scheduler(ArrayFile.load(files), files).run()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,145 @@
+"""What a local scheduler is to do and how far it is: two JSON files in the submission's folder, and a lock."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wandb_submit.devices import Gpu
+from wandb_submit.errors import NotFoundError
+from wandb_submit.executors.local.pool import Demand
+from wandb_submit.records import write_atomically
+from wandb_submit.states import TaskState
+
+REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerFiles:
+    """The scheduler's files, in submitit's folder of a submission."""
+
+    folder: Path
+
+    @property
+    def array(self) -> Path:
+        """What to run."""
+        return self.folder / "array.json"
+
+    @property
+    def state(self) -> Path:
+        """How far it is; written by the scheduler alone."""
+        return self.folder / "state.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the scheduler for its life: what tells a living one from a stale file."""
+        return self.folder / "scheduler.lock"
+
+    @property
+    def log(self) -> Path:
+        """What the scheduler itself printed."""
+        return self.folder / "scheduler.log"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArrayFile:
+    """An array of tasks to run on this machine.
+
+    Attributes:
+        jobs: the tasks' ids; each has its pickle in submitit's folder.
+        at_once: how many may run at a time, whatever is free.
+        time_s: each task's time limit; `None` is none.
+        signal_delay_s: how long before the limit a task gets SIGUSR2.
+        grace_s: how long its trials have after a signal; the task itself gets a little more.
+    """
+
+    jobs: Sequence[str]
+    at_once: int
+    demand: Demand
+    gpus: Sequence[Gpu]
+    cores: Sequence[int]
+    time_s: float | None
+    signal_delay_s: float
+    grace_s: float
+
+    def save(self, files: SchedulerFiles) -> None:
+        """Writes the file."""
+        write_atomically(files.array, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, files: SchedulerFiles) -> ArrayFile:
+        """Reads the file."""
+        data = json.loads(files.array.read_text())
+        data["demand"] = Demand(**data["demand"])
+        data["gpus"] = [Gpu(**gpu) for gpu in data["gpus"]]
+        return cls(**data)
+
+
+@dataclass(kw_only=True, slots=True)
+class TaskRow:
+    """One task's progress.
+
+    Attributes:
+        started: seconds since the epoch, as is `ended`.
+        restarts: how often it has been requeued.
+    """
+
+    job: str
+    state: TaskState = TaskState.PENDING
+    detail: str = ""
+    pid: int | None = None
+    gpus: list[str] | None = None
+    cores: list[int] = field(default_factory=list)
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    restarts: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class SchedulerState:
+    """How far a scheduler is."""
+
+    pid: int
+    tasks: list[TaskRow]
+
+    def save(self, files: SchedulerFiles) -> None:
+        """Writes the file, whole or not at all."""
+        data = dataclasses.asdict(self)
+        for row in data["tasks"]:
+            row["state"] = row["state"].value
+        write_atomically(files.state, json.dumps(data, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, files: SchedulerFiles) -> SchedulerState:
+        """Reads the file.
+
+        Raises:
+            NotFoundError: if there is none, or it is not readable as one.
+        """
+        try:
+            data = json.loads(files.state.read_text())
+            rows = [TaskRow(**{**row, "state": TaskState(row["state"])}) for row in data["tasks"]]
+            return cls(pid=data["pid"], tasks=rows)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NotFoundError(f"cannot read {files.state}: {error}") from error
+
+
+def is_alive(files: SchedulerFiles) -> bool:
+    """Whether the scheduler of these files is running."""
+    try:
+        descriptor = os.open(files.lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

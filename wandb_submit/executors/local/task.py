@@ -1,0 +1,33 @@
+"""What a local scheduler starts for one array task: takes its place on the machine, then runs submitit's job.
+
+`python -m wandb_submit.executors.local.task FOLDER SCHEDULER_PID CORE,CORE…`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def main(argv: list[str]) -> None:
+    """Binds this process to its cores and to its scheduler's life, and runs the pickled task."""
+    folder, scheduler, cores = argv
+    # The scheduler blocks the signals that it waits for, and a blocked signal stays blocked through exec.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(scheduler):  # it died before the line above
+        sys.exit(1)
+    if cores:
+        os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
+
+    from submitit.core.submission import process_job
+
+    process_job(folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,156 @@
+"""The local executor as a submitit plugin: `submitit.AutoExecutor(folder, cluster="workstation")`.
+
+submitit finds both classes through the entry-point group `submitit`. Its own local executor starts every job at
+once and gives each of them GPU 0; this one queues them for the machine's devices.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from submitit.core import utils
+from submitit.core.core import Job, PicklingExecutor
+from submitit.core.job_environment import JobEnvironment
+
+from wandb_submit import process
+from wandb_submit.devices import usable_cores, visible_gpus
+from wandb_submit.errors import NotFoundError, RefusedError
+from wandb_submit.executors.local.pool import Demand
+from wandb_submit.executors.local.state import (
+    REQUEUE_EXIT_CODE,
+    ArrayFile,
+    SchedulerFiles,
+    SchedulerState,
+    TaskRow,
+    is_alive,
+)
+
+
+class WorkstationJobEnvironment(JobEnvironment):
+    """Tells a job that it runs under our local scheduler."""
+
+    _env: ClassVar[dict[str, str]] = {"job_id": "WANDB_SUBMIT_JOB_ID"}
+
+    def _requeue(self, countdown: int) -> None:
+        sys.exit(REQUEUE_EXIT_CODE)
+
+
+class WorkstationJob(Job[Any]):
+    """One array task under our local scheduler."""
+
+    def get_info(self, mode: str = "force") -> dict[str, str]:
+        """The task's row of the scheduler's state file."""
+        row = self._row()
+        return {"jobState": row.state.name if row else "UNKNOWN"}
+
+    @property
+    def state(self) -> str:
+        """The task's state, in Slurm's words."""
+        return self.get_info()["jobState"]
+
+    def done(self, force_check: bool = False) -> bool:
+        """Whether the task has ended, or its scheduler is gone."""
+        row = self._row()
+        return self.paths.result_pickle.exists() or (row is not None and row.state.is_terminal) or not self._alive()
+
+    def _row(self) -> TaskRow | None:
+        try:
+            rows = SchedulerState.load(self._files()).tasks
+        except NotFoundError:
+            return None
+        return next((row for row in rows if row.job == self.job_id), None)
+
+    def _alive(self) -> bool:
+        return is_alive(self._files())
+
+    def _files(self) -> SchedulerFiles:
+        return SchedulerFiles(Path(utils.JobPaths.get_first_id_independent_folder(self.paths._folder)))
+
+
+class WorkstationExecutor(PicklingExecutor):
+    """Queues jobs for this machine's GPUs and cores.
+
+    Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
+    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s` and `grace_s`.
+    """
+
+    job_class = WorkstationJob
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Never chosen by itself: only where it is asked for by name."""
+        return 0
+
+    @classmethod
+    def _valid_parameters(cls) -> set[str]:
+        return {
+            "gpus_per_task",
+            "cpus_per_task",
+            "array_parallelism",
+            "timeout_min",
+            "signal_delay_s",
+            "grace_s",
+            "job_prefix",
+        }
+
+    def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
+        parameters: Mapping[str, Any] = self.parameters
+        folder = Path(utils.JobPaths.get_first_id_independent_folder(self.folder))
+        files = SchedulerFiles(folder)
+        prefix = parameters.get("job_prefix") or secrets.token_hex(4)
+        jobs = [
+            WorkstationJob(folder=self.folder, job_id=f"{prefix}_{task}") for task in range(len(delayed_submissions))
+        ]
+        time_min = parameters.get("timeout_min")
+        for job, delayed in zip(jobs, delayed_submissions, strict=True):
+            delayed.set_timeout(time_min or _NO_LIMIT_MIN, self.max_num_timeout)
+            job.paths.folder.mkdir(parents=True, exist_ok=True)
+            delayed.dump(job.paths.submitted_pickle)
+        array = ArrayFile(
+            jobs=[job.job_id for job in jobs],
+            at_once=min(parameters.get("array_parallelism") or len(jobs), len(jobs)),
+            demand=Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task")),
+            gpus=visible_gpus(),
+            cores=usable_cores(),
+            time_s=None if time_min is None else time_min * 60.0,
+            signal_delay_s=parameters.get("signal_delay_s", 90),
+            grace_s=parameters.get("grace_s", 60),
+        )
+        array.save(files)
+        start_scheduler(files)
+        return list(jobs)
+
+    def _num_tasks(self) -> int:
+        return 1
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        raise NotImplementedError("this executor starts tasks without a script")
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        raise NotImplementedError("this executor starts tasks without a script")
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        raise NotImplementedError("this executor starts tasks without a script")
+
+
+# For tasks without a limit submitit still wants a number to compare with.
+_NO_LIMIT_MIN = 366 * 24 * 60
+
+
+def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:
+    """Starts the scheduler of an array file and waits until it has begun.
+
+    Raises:
+        RefusedError: if it ends without having begun.
+    """
+    argv = [sys.executable, "-m", "wandb_submit.executors.local.scheduler", str(files.folder)]
+    scheduler = process.spawn_detached(argv, log=files.log)
+    if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
+        scheduler.kill()
+    if not files.state.exists():
+        raise RefusedError(f"the local scheduler did not start: {process.log_tail(files.log) or 'it said nothing'}")

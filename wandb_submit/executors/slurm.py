@@ -1,0 +1,203 @@
+"""Array tasks on a Slurm cluster, submitted through submitit."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from submitit.core import utils
+from submitit.core.core import Job
+from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
+from submitit.slurm.slurm import SlurmJob
+
+from wandb_submit import process
+from wandb_submit.agent.task import AgentTask
+from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.executors import slurm_cli
+from wandb_submit.executors.base import Plan, TaskStatus
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import SubmissionSpec
+from wandb_submit.states import TaskState
+
+# A slow slurmctld answers within its MessageTimeout (10 s by default, often raised) or not at all.
+_TIMEOUT_S = 120.0
+# For tasks without a limit of their own submitit still wants a number to compare with; how often a task may be
+# requeued is ours to decide, in `AgentTask.checkpoint`.
+_NO_LIMIT_MIN = 366 * 24 * 60
+_ANY_NUMBER = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SlurmPlan:
+    """One sbatch script for one job array."""
+
+    spec: SubmissionSpec
+    script: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many array tasks there are."""
+        return self.spec.array.count
+
+    def render(self) -> str:
+        """The sbatch script."""
+        return self.script
+
+    def resources(self) -> Mapping[str, object]:
+        """What each task asked Slurm for."""
+        spec = self.spec
+        asked = {
+            "gpus_per_task": spec.gpus_per_task,
+            "cpus_per_task": spec.cpus_per_task,
+            "mem": spec.mem,
+            "time_min": spec.time_min,
+            **spec.sbatch,
+        }
+        return {key: value for key, value in asked.items() if value is not None}
+
+
+class ArrayExecutor(SubmititSlurmExecutor):
+    """submitit's executor, for one array of any size.
+
+    Three things differ from the parent: one task is an array too, so that every task has an `ARRAY_TASK` id; a
+    task without `--time` gets the partition's limit instead of submitit's five minutes; and sbatch is called
+    with a timeout, its refusal becomes one of our errors, and leaves no pickles behind.
+    """
+
+    def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
+        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
+        script = folder / f".submission_{uuid.uuid4().hex}.sh"
+        pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
+        try:
+            for delayed, pickle in zip(delayed_submissions, pickles, strict=True):
+                delayed.set_timeout(self.parameters.get("time") or _NO_LIMIT_MIN, self.max_num_timeout)
+                delayed.dump(pickle)
+            script.write_text(self.script(len(delayed_submissions)))
+            answer = _call(["sbatch", "--parsable", str(script)])
+        except BaseException:
+            for path in (script, *pickles):
+                path.unlink(missing_ok=True)
+            raise
+        array_id = answer.strip().splitlines()[-1].partition(";")[0]  # `ID;CLUSTER` on a federation
+        jobs: list[Job[Any]] = [
+            SlurmJob(folder=self.folder, job_id=f"{array_id}_{task}") for task in range(len(pickles))
+        ]
+        for job, pickle in zip(jobs, pickles, strict=True):
+            job.paths.move_temporary_file(pickle, "submitted_pickle")
+        jobs[0].paths.move_temporary_file(script, "submission_file")
+        return jobs
+
+    def script(self, count: int) -> str:
+        """The sbatch script of an array of that many tasks."""
+        self.parameters["map_count"] = count
+        return str(self._make_submission_file_text(self._submitit_command_str, uid=""))
+
+
+class SlurmExecutor:
+    """Runs array tasks as one Slurm job array."""
+
+    name: ClassVar[str] = "slurm"
+
+    def __init__(self) -> None:
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise RefusedError(
+                "no Slurm here (sbatch and srun are not on PATH): submit from a login node, "
+                "or use --executor local to run on this machine"
+            )
+
+    def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
+        """Renders the sbatch script."""
+        if "%" in str(paths.jobs):
+            raise ConfigError(
+                f"{paths.jobs} has a % in its path, which sbatch and submitit take for a pattern: "
+                "name another folder in WANDB_SUBMIT_DIR"
+            )
+        return SlurmPlan(spec=spec, script=_submitit(spec, paths).script(spec.array.count))
+
+    def check(self, plan: Plan) -> None:
+        """Lets sbatch validate the script without submitting it."""
+        assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
+        _call(["sbatch", "--test-only"], stdin=plan.script)
+
+    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
+        """Submits the array with one sbatch call."""
+        assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
+        return [str(job.job_id) for job in _submitit(plan.spec, paths).submit_array(list(tasks))]
+
+    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
+        """Asks squeue once, and sacct once for what squeue has forgotten."""
+        known = _ask_squeue(jobs)
+        forgotten = [job for job in jobs if job not in known]
+        if forgotten:
+            known |= {job: status for job, status in _ask_sacct(forgotten).items() if job not in known}
+        return [known.get(job) or _from_files(job, paths) for job in jobs]
+
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
+        """Cancels the array."""
+        answer = process.run(slurm_cli.scancel_argv(jobs), timeout_s=_TIMEOUT_S)
+        if answer.returncode != 0 and "invalid job id" not in answer.stderr.lower():
+            raise UnavailableError(f"scancel failed: {answer.stderr.strip()}")
+
+
+def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
+    executor = ArrayExecutor(folder=paths.jobs / "%j", max_num_timeout=_ANY_NUMBER)
+    further: dict[str, object] = {key: True if value is None else value for key, value in spec.sbatch.items()}
+    if "no-requeue" not in further:
+        further.setdefault("requeue", True)  # some sites have JobRequeue=0
+    if spec.mem is not None:
+        further["mem"] = spec.mem  # as it was typed; submitit knows only gigabytes
+    executor.update_parameters(
+        job_name=f"wandb-submit-{paths.id}",
+        time=spec.time_min,
+        nodes=1,
+        ntasks_per_node=1,
+        cpus_per_task=spec.cpus_per_task,
+        gpus_per_task=spec.gpus_per_task or None,
+        array_parallelism=spec.array.at_once,
+        signal_delay_s=spec.signal_delay_s,
+        wckey=None,  # submitit's default is a key that most sites do not have
+        additional_parameters=further,
+        # Since Slurm 22.05 srun does not take the job's --cpus-per-task over by itself.
+        setup=["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"] if spec.cpus_per_task else None,
+    )
+    return executor
+
+
+def _call(argv: Sequence[str], stdin: str | None = None) -> str:
+    """Calls sbatch; returns what it printed."""
+    answer = process.run(argv, timeout_s=_TIMEOUT_S, stdin=stdin)
+    if answer.returncode != 0:
+        raise slurm_cli.refusal(answer.stderr or answer.stdout)
+    return answer.stdout
+
+
+def _ask_squeue(jobs: Sequence[str]) -> dict[str, TaskStatus]:
+    answer = process.run(slurm_cli.squeue_argv(jobs), timeout_s=_TIMEOUT_S)
+    if answer.returncode != 0:
+        if "invalid job id" in answer.stderr.lower():  # all of them left long ago
+            return {}
+        raise UnavailableError(f"squeue failed: {answer.stderr.strip() or answer.stdout.strip()}")
+    return slurm_cli.parse_squeue(answer.stdout)
+
+
+def _ask_sacct(jobs: Sequence[str]) -> dict[str, TaskStatus]:
+    """Asks the accounting, which many small clusters do not have; then the tasks' own files have to do."""
+    try:
+        answer = process.run(slurm_cli.sacct_argv(jobs), timeout_s=_TIMEOUT_S)
+    except RefusedError:
+        return {}
+    return slurm_cli.parse_sacct(answer.stdout) if answer.returncode == 0 else {}
+
+
+def _from_files(job: str, paths: SubmissionPaths) -> TaskStatus:
+    """What the task's result file tells, where Slurm remembers nothing."""
+    found = utils.JobPaths(paths.jobs / "%j", job_id=job)
+    if not Path(found.result_pickle).exists():
+        return TaskStatus(state=TaskState.CANCELLED, detail="Slurm has no record of it, and it left no result")
+    outcome, _ = utils.pickle_load(found.result_pickle)
+    return TaskStatus(state=TaskState.COMPLETED if outcome == "success" else TaskState.FAILED)

@@ -1,0 +1,134 @@
+"""What is said to Slurm's commands and how their answers read: argv and text in, values out, nothing is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.executors.base import TaskStatus
+from wandb_submit.states import TaskState
+
+# https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
+STATES = {
+    "BOOT_FAIL": TaskState.NODE_FAIL,
+    "CANCELLED": TaskState.CANCELLED,
+    "COMPLETED": TaskState.COMPLETED,
+    "CONFIGURING": TaskState.PENDING,
+    "COMPLETING": TaskState.RUNNING,
+    "DEADLINE": TaskState.TIMEOUT,
+    "FAILED": TaskState.FAILED,
+    "NODE_FAIL": TaskState.NODE_FAIL,
+    "OUT_OF_MEMORY": TaskState.OUT_OF_MEMORY,
+    "PENDING": TaskState.PENDING,
+    "PREEMPTED": TaskState.PREEMPTED,
+    "RUNNING": TaskState.RUNNING,
+    "RESV_DEL_HOLD": TaskState.PENDING,
+    "REQUEUE_FED": TaskState.PENDING,
+    "REQUEUE_HOLD": TaskState.PENDING,
+    "REQUEUED": TaskState.PENDING,
+    "RESIZING": TaskState.RUNNING,
+    "REVOKED": TaskState.CANCELLED,
+    "SIGNALING": TaskState.RUNNING,
+    "SPECIAL_EXIT": TaskState.PENDING,
+    "STAGE_OUT": TaskState.RUNNING,
+    "STOPPED": TaskState.RUNNING,
+    "SUSPENDED": TaskState.RUNNING,
+    "TIMEOUT": TaskState.TIMEOUT,
+}
+
+# sbatch's refusals, and what a person can do about them.
+_REFUSALS = (
+    (r"invalid partition", "no such partition here: `sinfo -s` lists them; name one with --partition"),
+    (r"invalid account", "no such account for you: `sacctmgr show assoc user=$USER` lists yours; see --account"),
+    (r"invalid qos", "no such QOS for you: `sacctmgr show qos` lists them; see --qos"),
+    (r"node configuration is not available", "no node has that: lower --gpus-per-task, --cpus-per-task or --mem"),
+    (r"memory specification can not be satisfied", "no node has that much memory: lower --mem"),
+    (r"invalid job array specification", "the array is larger than the site's MaxArraySize: lower --array"),
+    (r"submit ?limit|job submit limit", "you may not have that many jobs queued: lower --array"),
+    (r"time limit", "the limit is above what the partition allows: lower --time"),
+    (r"invalid feature", "no node has that feature: `sinfo -o '%N %f'` lists them; see --constraint"),
+    (r"invalid (generic resource|gres)", "no node has such GPUs: `sinfo -o '%N %G'` lists them"),
+    (r"invalid wckey", "this site wants a wckey: --sbatch wckey=NAME"),
+    (r"unrecognized option|invalid option", "this sbatch does not know that option"),
+)
+_UNREACHABLE = re.compile(
+    r"unable to contact|connection refused|timed out|communication connection failure|temporarily unable|"
+    r"zero bytes were transmitted|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+
+
+def squeue_argv(jobs: Iterable[str]) -> list[str]:
+    """One question about all of a submission's tasks that are in the queue or left it just now."""
+    return ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", f"--jobs={_arrays(jobs)}"]
+
+
+def sacct_argv(jobs: Iterable[str]) -> list[str]:
+    """One question about tasks that the queue has forgotten."""
+    return ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,NodeList", "-j", _arrays(jobs)]
+
+
+def scancel_argv(jobs: Iterable[str]) -> list[str]:
+    """Cancels whole arrays."""
+    return ["scancel", *_arrays(jobs).split(",")]
+
+
+def parse_squeue(text: str) -> dict[str, TaskStatus]:
+    """Reads squeue's answer, by `ARRAY_TASK`."""
+    answer: dict[str, TaskStatus] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == 4:
+            job, state, node, reason = fields
+            answer[job] = TaskStatus(
+                state=read_state(state), node=node, detail=reason if reason not in ("None", "") else ""
+            )
+    return answer
+
+
+def parse_sacct(text: str) -> dict[str, TaskStatus]:
+    """Reads sacct's answer, by `ARRAY_TASK`; a range of tasks that never started is one line of it."""
+    answer: dict[str, TaskStatus] = {}
+    for line in text.splitlines():
+        fields = line.strip().split("|")
+        if len(fields) == 3:
+            job, state, node = fields
+            status = TaskStatus(state=read_state(state), node="" if node == "None assigned" else node)
+            answer.update(dict.fromkeys(_expand(job), status))
+    return answer
+
+
+def read_state(text: str) -> TaskState:
+    """Reads a state as squeue and sacct write it, `CANCELLED by 1000` included."""
+    return STATES.get(text.split(" ")[0].rstrip("+"), TaskState.UNKNOWN)
+
+
+def refusal(text: str) -> WandbSubmitError:
+    """Translates what a Slurm command said on its way out."""
+    said = [re.sub(r"^\w+: (error: )?", "", line) for line in text.splitlines() if line.strip()]
+    words = "; ".join(dict.fromkeys(said))[:400] or "it gave no reason"
+    if _UNREACHABLE.search(text):
+        return UnavailableError(f"Slurm does not answer now: {words}")
+    for pattern, advice in _REFUSALS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return RefusedError(f"Slurm refuses the job: {words}. {advice[0].upper()}{advice[1:]}")
+    return RefusedError(f"Slurm refuses the job: {words}")
+
+
+def _arrays(jobs: Iterable[str]) -> str:
+    """The array ids of tasks, each once."""
+    return ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
+
+
+def _expand(job: str) -> Iterator[str]:
+    """Yields the tasks that `7_3` or `7_[1-3,5%2]` stands for."""
+    array, bracket, inside = job.partition("_[")
+    if not bracket:
+        yield job
+        return
+    for part in inside.rstrip("]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal():
+            for task in range(int(first), int(last or first) + 1):
+                yield f"{array}_{task}"

@@ -1,0 +1,82 @@
+"""The ASGI application: routes, the key at the door, and errors as W&B's clients understand them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from wandb_submit.server.auth import is_authorized
+from wandb_submit.server.context import ServerFacts
+from wandb_submit.server.database import Database
+from wandb_submit.server.endpoints import Endpoints
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.watch import watch
+
+_log = logging.getLogger(__name__)
+_RUN = "/{entity}/{project}/{run}"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) -> Starlette:
+    """The application of one server; the database stays the caller's to close."""
+    endpoints = Endpoints(database=database, server=server)
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            if not is_authorized(request.headers.get("authorization"), server.key):
+                return _error("the API key is missing or wrong", 401)
+            try:
+                return await endpoint(request)
+            except Refusal as refusal:
+                return _error(str(refusal), refusal.status)
+            except RecursionError:
+                return _error("the request is nested too deeply", 400)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except (sqlite3.Error, OSError) as error:
+                return _storage_error(error)
+
+        return answer
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(search.run()), asyncio.create_task(watch(database, server))]
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Route("/healthz", endpoints.health),
+            Route("/graphql", guarded(endpoints.graphql), methods=["POST"]),
+            Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
+            Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),
+            Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download), methods=["GET"]),
+        ],
+    )
+
+
+def _error(message: str, status: int) -> Response:
+    """An error in GraphQL's form, which wandb shows to its user."""
+    headers = {"WWW-Authenticate": 'Basic realm="wandb-submit"'} if status == 401 else None
+    return JSONResponse({"errors": [{"message": message}], "data": None}, status_code=status, headers=headers)
+
+
+def _storage_error(error: sqlite3.Error | OSError) -> Response:
+    """A disk that is full, or a database that fails: clients keep what they have and try again for minutes."""
+    full = "full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    _log.error("cannot store what a client sent: %s", error)
+    return _error("the server's disk is full" if full else "the server cannot store anything now", 503)

@@ -1,0 +1,56 @@
+"""The API key: made once per data folder, demanded from every client."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+_FILE = "api_key"
+# wandb's clients want at least 40 letters, digits or underscores.
+_BYTES = 20
+
+
+def api_key(data_dir: Path) -> str:
+    """The folder's key, made at the first call; only the owner may read its file."""
+    path = data_dir / _FILE
+    try:
+        key = path.read_text().strip()
+    except FileNotFoundError:
+        key = ""
+    if len(key) >= 2 * _BYTES:
+        return key
+    key = secrets.token_hex(_BYTES)
+    write_private(path, key + "\n")
+    return key
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only the owner may read; others see the old content or the new, never a part."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    temporary.replace(path)
+
+
+def authorization(key: str) -> str:
+    """The `Authorization` header of a client that has the key."""
+    return "Basic " + base64.b64encode(f"api:{key}".encode()).decode()
+
+
+def is_authorized(header: str | None, key: str) -> bool:
+    """Whether an `Authorization` header is HTTP Basic with the user `api` and the key, as W&B's clients send it."""
+    scheme, _, encoded = (header or "").partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(password, key.encode()) and user == b"api"

@@ -1,0 +1,170 @@
+"""The HTTP endpoints: they read the request, run its work in the database's threads, and write the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from wandb_submit.server import schema
+from wandb_submit.server.context import Context, ServerFacts
+from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.file_paths import checked_file_name, run_folder
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.executor import Execution, UnknownFieldError, choose
+from wandb_submit.server.graphql.parser import parse
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs import stream
+from wandb_submit.server.runs.run import by_name
+
+_log = logging.getLogger(__name__)
+# Up to this size, reading JSON holds up the event loop for less than handing it to a thread costs.
+_SMALL_BODY = 64 * 1024
+# Uploads go to disk in pieces of this size.
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoints:
+    """The endpoints of one server."""
+
+    database: Database
+    server: ServerFacts
+    _unknown: set[str] = field(default_factory=set)
+
+    async def health(self, _request: Request) -> Response:
+        """Says that the server is up; the only thing that it says without a key."""
+        return JSONResponse({"ok": True})
+
+    async def graphql(self, request: Request) -> Response:
+        """`POST /graphql`: one query or mutation, in one transaction."""
+        body = await _json_body(request)
+        text, variables, name = body.get("query"), body.get("variables") or {}, body.get("operationName")
+        if not isinstance(text, str) or not isinstance(variables, dict):
+            raise Refusal("a GraphQL request has a text as query and an object as variables")
+        document = parse(text)
+        operation = choose(document, name if isinstance(name, str) and name else None)
+        execution = Execution(document, operation, variables)
+        mutates = operation.kind == "mutation"
+        resolvers = schema.MUTATIONS if mutates else schema.QUERIES
+        base_url = str(request.base_url).rstrip("/")
+
+        def work(tx: Transaction) -> dict[str, object]:
+            context = Context(tx=tx, server=self.server, base_url=base_url)
+
+            def root(field_name: str, arguments: Arguments) -> object:
+                resolver = resolvers.get(field_name)
+                if resolver is None:
+                    raise UnknownFieldError(field_name)
+                return resolver(context, arguments)
+
+            return execution.run(root)
+
+        try:
+            data = await (self.database.write(work) if mutates else self.database.read(work))
+        except UnknownFieldError as error:
+            if error.field not in self._unknown:
+                self._unknown.add(error.field)
+                _log.warning("a client asked for the unknown field %.80r in %.80r", error.field, operation.name)
+            raise
+        return JSONResponse({"data": data})
+
+    async def file_stream(self, request: Request) -> Response:
+        """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
+        entity, project, run = _run_path(request)
+        body = await _json_body(request)
+
+        def work(tx: Transaction) -> dict[str, object]:
+            context = Context(tx=tx, server=self.server, base_url="")
+            return stream.take(context, entity, project, run, body)
+
+        return JSONResponse(await self.database.write(work))
+
+    async def upload(self, request: Request) -> Response:
+        """`PUT /storage/ENTITY/PROJECT/RUN/FILE`: a file, streamed to disk and then put in its place at once."""
+        entity, project, run = _run_path(request)
+        name = checked_file_name(request.path_params["file"])
+        data_dir = self.server.settings.data_dir
+        target = run_folder(data_dir, entity, project, run) / name
+        row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
+        if row is None:
+            raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
+        folder = data_dir / "uploads"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / secrets.token_hex(8)
+        try:
+            with temporary.open("wb") as file:
+                size, md5 = await _receive(request, file)
+            await asyncio.to_thread(_put_in_place, temporary, target)
+        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+            raise Refusal(f"{name!r} is in the way of another file of the run") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        await self.database.write(
+            lambda tx: tx.execute(
+                "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at) VALUES (?, ?, ?, ?, ?)",
+                (row["id"], name, size, md5, time.time()),
+            )
+        )
+        return Response()
+
+    async def download(self, request: Request) -> Response:
+        """`GET /storage/ENTITY/PROJECT/RUN/FILE`."""
+        entity, project, run = _run_path(request)
+        name = checked_file_name(request.path_params["file"])
+        path = run_folder(self.server.settings.data_dir, entity, project, run) / name
+        if not path.is_file():
+            raise Refusal(f"{name!r} is not a file of run {entity}/{project}/{run}", status=404)
+        return FileResponse(path)
+
+
+def _run_path(request: Request) -> tuple[str, str, str]:
+    return request.path_params["entity"], request.path_params["project"], request.path_params["run"]
+
+
+async def _json_body(request: Request) -> Mapping[str, object]:
+    body = await request.body()
+    try:
+        value = json.loads(body) if len(body) < _SMALL_BODY else await asyncio.to_thread(json.loads, body)
+    except ValueError as error:
+        raise Refusal("the request's body is not JSON") from error
+    if not isinstance(value, dict):
+        raise Refusal("the request's body is not a JSON object")
+    return value
+
+
+async def _receive(request: Request, file: BinaryIO) -> tuple[int, str]:
+    """Writes a request's body to a file; returns its size and MD5 (base64)."""
+    # W&B's API names files' MD5; nothing is protected by it.
+    digest = hashlib.md5(usedforsecurity=False)
+    piece = bytearray()
+    size = 0
+
+    def flush() -> None:
+        digest.update(piece)
+        file.write(piece)
+        piece.clear()
+
+    async for chunk in request.stream():
+        size += len(chunk)
+        piece += chunk
+        if len(piece) >= _PIECE:
+            await asyncio.to_thread(flush)
+    flush()
+    return size, base64.b64encode(digest.digest()).decode()
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)

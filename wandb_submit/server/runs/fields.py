@@ -1,0 +1,100 @@
+"""What the API shows of a run."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.projects import find, project_fields
+from wandb_submit.server.runs import history
+from wandb_submit.server.runs.files_listing import run_files
+from wandb_submit.server.runs.run import SELECT, storage_id, upsert
+from wandb_submit.server.timestamps import iso
+from wandb_submit.server.viewer import user
+
+
+def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
+    """A run, from a row that `run.SELECT` read; what takes another query is looked up when asked for."""
+    tx, run = context.tx, int(row["id"])
+    state = row["state"]
+    return {
+        "__typename": "Run",
+        "id": storage_id(row),
+        "name": row["name"],
+        "displayName": row["display_name"],
+        "sweepName": row["sweep_id"],
+        "state": state,
+        "config": row["config"],
+        "summaryMetrics": row["summary"],
+        "systemMetrics": row["system_metrics"],
+        "group": row["run_group"],
+        "jobType": row["job_type"],
+        "commit": row["git_commit"],
+        "host": row["host"],
+        "program": row["program"],
+        "tags": json.loads(row["tags"]),
+        "notes": row["notes"],
+        "description": row["description"],
+        "readOnly": False,
+        "createdAt": iso(row["created_at"]),
+        "heartbeatAt": iso(row["heartbeat_at"]),
+        "exitcode": row["exit_code"],
+        "running": state == "running",
+        "failed": state in ("failed", "crashed"),
+        "stopped": row["stop_requested_at"] is not None,
+        "shouldStop": row["stop_requested_at"] is not None,
+        "user": user(),
+        "projectId": row["project"],
+        "project": lambda _: _project(context, row),
+        "historyKeys": lambda _: history.keys(tx, run),
+        "historyLineCount": lambda _: history.length(tx, run, "history"),
+        "eventsLineCount": lambda _: history.length(tx, run, "events"),
+        "logLineCount": lambda _: tx.integer("SELECT MAX(number) + 1 FROM console WHERE run = ?", (run,)),
+        "historyTail": lambda _: history.tail(tx, run, "history"),
+        "eventsTail": lambda _: history.tail(tx, run, "events"),
+        "history": lambda arguments: history.sampled(tx, run, "history", arguments),
+        "events": lambda arguments: history.sampled(tx, run, "events", arguments),
+        "sampledHistory": lambda arguments: history.series(tx, run, arguments),
+        "parquetHistory": {"parquetUrls": [], "liveData": []},
+        "wandbConfig": lambda _: _wandb_config(row),
+        "files": lambda arguments: run_files(context, row, arguments),
+        "fileCount": lambda _: tx.integer("SELECT COUNT(*) FROM files WHERE run = ?", (run,)),
+    }
+
+
+def upsert_bucket(context: Context, arguments: Arguments) -> dict[str, object]:
+    """Mutation `upsertBucket`: W&B's old word for a run.
+
+    A client would append its history after `historyLineCount` lines. One that resumes has asked for the number
+    before (query `model`); any other starts a new history, also when it sends an old one again.
+    """
+    row, inserted = upsert(context, arguments.nested("input"))
+    return {"bucket": {**run_fields(context, row), "historyLineCount": None}, "inserted": inserted}
+
+
+def model(context: Context, arguments: Arguments) -> dict[str, object] | None:
+    """Query `model`: what a run that wants to resume looks up."""
+    row = find(context.tx, arguments.text("entityName"), arguments.text("name"))
+    if row is None:
+        return None
+
+    def bucket(wanted: Arguments) -> dict[str, object] | None:
+        run = context.tx.one(
+            f"{SELECT} WHERE runs.project = ? AND runs.name = ?", (row["id"], wanted.required_text("name"))
+        )
+        return None if run is None else run_fields(context, run)
+
+    return {**project_fields(row), "bucket": bucket}
+
+
+def _project(context: Context, row: sqlite3.Row) -> dict[str, object] | None:
+    project = find(context.tx, row["entity_name"], row["project_name"])
+    return None if project is None else project_fields(project)
+
+
+def _wandb_config(row: sqlite3.Row) -> str:
+    """The client's own part of the config; a run that lacks its `t` counts as never started."""
+    own = json.loads(row["config"]).get("_wandb", {}).get("value", {})
+    return json.dumps({"t": own["t"]} if "t" in own else {})

@@ -1,0 +1,90 @@
+"""The rows that a run has logged, read in pages, samples and series."""
+
+from __future__ import annotations
+
+import json
+
+from wandb_submit.server.database import Transaction
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.refusals import Refusal
+
+_MAX_ROWS = 10_000
+_DEFAULT_SAMPLES = 500
+# SQLite's names for the types of JSON values, and W&B's.
+_TYPES = {"integer": "number", "real": "number", "text": "string", "true": "boolean", "false": "boolean"}
+
+
+def length(tx: Transaction, run: int, stream: str) -> int:
+    """How many rows there are."""
+    return tx.integer("SELECT MAX(number) + 1 FROM history WHERE run = ? AND stream = ?", (run, stream))
+
+
+def tail(tx: Transaction, run: int, stream: str) -> str:
+    """The last row as W&B gives it to a run that resumes: JSON text of a list of JSON texts."""
+    row = tx.one("SELECT content FROM history WHERE run = ? AND stream = ? ORDER BY number DESC LIMIT 1", (run, stream))
+    return json.dumps([] if row is None else [row["content"]])
+
+
+def sampled(tx: Transaction, run: int, stream: str, arguments: Arguments) -> list[str]:
+    """Rows as JSON texts: those of a range of steps, or evenly spread ones over all."""
+    samples = min(arguments.integer("samples", _DEFAULT_SAMPLES), _MAX_ROWS)
+    if "minStep" in arguments or "maxStep" in arguments:
+        rows = tx.rows(
+            "SELECT content FROM history WHERE run = ? AND stream = ? AND step >= ? AND step < ? ORDER BY step, number"
+            " LIMIT ?",
+            (run, stream, arguments.integer("minStep", 0), arguments.integer("maxStep", 2**62), samples),
+        )
+        return [row["content"] for row in rows]
+    total = length(tx, run, stream)
+    every = max(1, -(-total // max(samples, 1)))
+    rows = tx.rows(
+        # The last row is always among them: it is what people compare with the summary.
+        "SELECT content FROM history WHERE run = ? AND stream = ? AND (number % ? = 0 OR number = ?) ORDER BY number",
+        (run, stream, every, total - 1),
+    )
+    return [row["content"] for row in rows]
+
+
+def series(tx: Transaction, run: int, arguments: Arguments) -> list[list[dict[str, object]]]:
+    """For each spec (JSON: `keys`, maybe `samples`, `minStep`, `maxStep`) the rows that hold all of its keys."""
+    return [_series(tx, run, text) for text in arguments.texts("specs") or []]
+
+
+def _series(tx: Transaction, run: int, text: str) -> list[dict[str, object]]:
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise Refusal(f"the spec {text[:60]!r} is not JSON") from error
+    if not isinstance(spec, dict):
+        raise Refusal(f"the spec {text[:60]!r} is not an object")
+    wanted = [str(key) for key in spec.get("keys") or []]
+    samples = min(int(spec.get("samples") or _DEFAULT_SAMPLES), _MAX_ROWS)
+    rows = tx.rows(
+        "SELECT content FROM history WHERE run = ? AND stream = 'history' AND step >= ? AND step < ?"
+        " ORDER BY step, number",
+        (run, int(spec.get("minStep") or 0), int(spec.get("maxStep") or 2**62)),
+    )
+    found = [json.loads(row["content"]) for row in rows]
+    if wanted:
+        found = [{key: row[key] for key in wanted} for row in found if all(key in row for key in wanted)]
+    every = max(1, -(-len(found) // max(samples, 1)))
+    return found[::every]
+
+
+def keys(tx: Transaction, run: int) -> dict[str, object]:
+    """Which metrics were logged, how often, and the last step."""
+    rows = tx.rows(
+        "SELECT entry.key AS name, entry.type AS type, COUNT(*) AS times FROM history, json_each(history.content)"
+        " AS entry WHERE run = ? AND stream = 'history' GROUP BY 1, 2 ORDER BY 1",
+        (run,),
+    )
+    found: dict[str, list[dict[str, object]]] = {}
+    for row in rows:
+        kind = _TYPES.get(row["type"], row["type"])
+        found.setdefault(row["name"], []).append({"type": kind, "count": row["times"]})
+    last = tx.one("SELECT MAX(step) FROM history WHERE run = ? AND stream = 'history'", (run,))
+    return {
+        "sets": [],
+        "keys": {name: {"typeCounts": counts, "monotonic": name == "_step"} for name, counts in found.items()},
+        "lastStep": -1 if last is None or last[0] is None else last[0],
+    }

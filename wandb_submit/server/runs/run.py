@@ -1,0 +1,150 @@
+"""A run's record: finding it, creating and changing it, stopping and deleting it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import sqlite3
+from collections.abc import Mapping
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.database import Transaction
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.projects import checked_name, find_or_create
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.sweeps import search, sweep
+
+# A run with what belongs to it; every run that is shown was read by this.
+SELECT = (
+    "SELECT runs.*, projects.entity AS entity_name, projects.name AS project_name, sweeps.id AS sweep_id FROM runs"
+    " JOIN projects ON projects.id = runs.project LEFT JOIN sweeps ON sweeps.number = runs.sweep"
+)
+# The run's columns that `upsertBucket` sets just as they are given.
+_COLUMNS = {
+    "displayName": "display_name",
+    "description": "description",
+    "notes": "notes",
+    "groupName": "run_group",
+    "jobType": "job_type",
+    "commit": "git_commit",
+    "jobRepo": "git_remote",
+    "jobProgram": "program",
+    "host": "host",
+}
+
+
+def storage_id(row: sqlite3.Row) -> str:
+    """A run's id in the API, where `name` is what people call its id. Opaque to clients."""
+    return base64.b64encode(f"Run:v1:{row['id']}".encode()).decode()
+
+
+def by_storage_id(tx: Transaction, text: str) -> sqlite3.Row | None:
+    """The run of that API id."""
+    try:
+        kind, _, number = base64.b64decode(text, validate=True).decode().rpartition(":")
+    except ValueError:
+        return None
+    return tx.one(f"{SELECT} WHERE runs.id = ?", (number,)) if kind == "Run:v1" else None
+
+
+def by_name(tx: Transaction, entity: str, project: str, name: str) -> sqlite3.Row | None:
+    """The run of that name in that project."""
+    return tx.one(
+        f"{SELECT} WHERE projects.entity = ? AND projects.name = ? AND runs.name = ?", (entity, project, name)
+    )
+
+
+def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
+    """Creates a run or changes it, as `upsertBucket` asks; returns it and whether it is new to its client.
+
+    The call with a `host` is a run's first: W&B's clients send it from `wandb.init`.
+    """
+    row, inserted = _found_or_inserted(context, values)
+    changes: dict[str, object] = {
+        column: values.text(name) for name, column in _COLUMNS.items() if values.text(name) is not None
+    }
+    tags = values.texts("tags")
+    if tags is not None:
+        changes["tags"] = json.dumps(tags)
+    config = values.json_object("config")
+    if config is not None:
+        # The sweep's own values stay, should a client's config lack them.
+        changes["config"] = json.dumps({**json.loads(row["point"] or "{}"), **config})
+    summary = values.json_object("summaryMetrics")
+    if summary is not None:
+        changes["summary"] = json.dumps(summary)
+    if values.text("sweep") is not None:
+        changes["sweep"] = _sweep_number(context, values.required_text("sweep"))
+    started = values.text("host") is not None and row["state"] != "running"
+    if started or (inserted and values.text("state") is None):
+        changes.update(state="running", exit_code=None, preempting=0, gone_at=None)
+    elif values.text("state") is not None:
+        changes["state"] = values.text("state")
+    changes["heartbeat_at"] = context.now
+    assignments = ", ".join(f"{column} = ?" for column in changes)
+    context.tx.execute(
+        f"UPDATE runs SET {assignments} WHERE id = ?",  # noqa: S608 - the columns are named in this file
+        (*changes.values(), row["id"]),
+    )
+    changed = context.tx.one(f"{SELECT} WHERE runs.id = ?", (row["id"],))
+    assert changed is not None  # noqa: S101 - changed in this transaction
+    return changed, inserted or row["state"] == "pending"
+
+
+def _found_or_inserted(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
+    given = values.text("id")
+    if given is not None:
+        row = by_storage_id(context.tx, given)
+        if row is None:
+            raise Refusal(f"run {given} not found", status=404)
+        return row, False
+    project = find_or_create(context, values.text("entityName"), values.text("modelName"))
+    name = checked_name("a run", values.text("name") or sweep.new_id())
+    row = by_name(context.tx, project["entity"], project["name"], name)
+    if row is not None:
+        return row, False
+    ordinal = context.tx.integer("SELECT COUNT(*) FROM runs WHERE project = ?", (project["id"],)) + 1
+    context.tx.execute(
+        "INSERT INTO runs (project, name, state, display_name, created_at, heartbeat_at)"
+        " VALUES (?, ?, 'running', ?, ?, ?)",
+        (project["id"], name, f"run-{ordinal}", context.now, context.now),
+    )
+    row = by_name(context.tx, project["entity"], project["name"], name)
+    assert row is not None  # noqa: S101 - inserted in this transaction
+    return row, True
+
+
+def _sweep_number(context: Context, sweep_id: str) -> int:
+    found = sweep.find(context.tx, sweep_id)
+    if found is None:
+        raise Refusal(f"sweep {sweep_id} not found", status=404)
+    return int(found["number"])
+
+
+def stop_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
+    """Mutation `stopRun`: asks a run to stop; it learns of it with its next upload."""
+    row = by_storage_id(context.tx, arguments.nested("input").required_text("id"))
+    if row is None:
+        raise Refusal("run not found", status=404)
+    context.tx.execute(
+        "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?)"
+        " WHERE id = ? AND state IN ('pending', 'running')",
+        (context.now, row["id"]),
+    )
+    return {"success": True, "clientMutationId": None}
+
+
+def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
+    """Mutation `deleteRun`: forgets a run and its files."""
+    row = by_storage_id(context.tx, arguments.nested("input").required_text("id"))
+    if row is None:
+        raise Refusal("run not found", status=404)
+    for table in ("history", "console", "files"):
+        context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
+    context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
+    if row["sweep"] is not None:
+        search.settle(context.tx, row["sweep"])
+    folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
+    context.tx.after_commit.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+    return {"clientMutationId": None}

@@ -1,0 +1,112 @@
+"""A run's stream: its rows of history, its summary, its console, and the word that it has ended."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.runs.state import state_after_exit
+from wandb_submit.server.sweeps import search
+
+_HISTORIES = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events"}
+_SUMMARY = "wandb-summary.json"
+_CONSOLE = "output.log"
+# States that a run which speaks again can have been put in without its own word.
+_GIVEN_UP = ("pending", "crashed", "failed")
+
+
+def take(context: Context, entity: str, project: str, name: str, body: Mapping[str, object]) -> dict[str, object]:
+    """Stores what a client has sent; the answer says whether somebody wants the run to stop.
+
+    Every chunk names the line it starts at and ends its file there, so a chunk that is sent again (its answer was
+    lost, or a whole run is sent again) replaces what it brought the first time.
+
+    Raises:
+        Refusal: 404 if there is no such run; the client then gives up on its stream.
+    """
+    run = by_name(context.tx, entity, project, name)
+    if run is None:
+        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    files = body.get("files")
+    for file, chunk in files.items() if isinstance(files, dict) else ():
+        offset, lines = _chunk(file, chunk)
+        if file in _HISTORIES:
+            _take_rows(context, run["id"], _HISTORIES[file], offset, lines)
+        elif file == _SUMMARY and lines:
+            summary = json.dumps(_json_object(lines[-1]))
+            context.tx.execute("UPDATE runs SET summary = ? WHERE id = ?", (summary, run["id"]))
+        elif file == _CONSOLE:
+            _take_console(context, run["id"], offset, lines)
+    _take_state(context, run, body)
+    stop = run["stop_requested_at"] is not None and not body.get("complete")
+    return {"stopped": True} if stop else {}
+
+
+def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
+    if not isinstance(chunk, dict):
+        raise Refusal(f"the chunk of {file} is not an object")
+    offset, lines = chunk.get("offset") or 0, chunk.get("content") or []
+    if not isinstance(offset, int) or not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise Refusal(f"the chunk of {file} must have a number as offset and lines as content")
+    return offset, lines
+
+
+def _json_object(line: str) -> dict[str, object]:
+    try:
+        # NaN and Infinity are not JSON, and SQLite would stumble over them: they become strings.
+        value = json.loads(line, parse_constant=str)
+    except ValueError as error:
+        raise Refusal(f"the line {line[:60]!r} is not JSON") from error
+    if not isinstance(value, dict):
+        raise Refusal(f"the line {line[:60]!r} is not a JSON object")
+    return value
+
+
+def _take_rows(context: Context, run: int, stream: str, offset: int, lines: list[str]) -> None:
+    context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
+    rows = []
+    latest: dict[str, object] = {}
+    for number, line in enumerate(lines, offset):
+        row = _json_object(line)
+        step = row.get("_step")
+        rows.append((run, stream, number, step if isinstance(step, int) else number, json.dumps(row)))
+        latest.update(row)
+    context.tx.execute_many("INSERT INTO history (run, stream, number, step, content) VALUES (?, ?, ?, ?, ?)", rows)
+    if stream == "events" and latest:
+        context.tx.execute(
+            "UPDATE runs SET system_metrics = json_patch(system_metrics, ?) WHERE id = ?", (json.dumps(latest), run)
+        )
+
+
+def _take_console(context: Context, run: int, offset: int, lines: list[str]) -> None:
+    # Unlike the histories, the console changes lines that it has sent (progress bars): only those are replaced.
+    context.tx.execute_many(
+        "INSERT OR REPLACE INTO console (run, number, line) VALUES (?, ?, ?)",
+        [(run, number, line) for number, line in enumerate(lines, offset)],
+    )
+
+
+def _take_state(context: Context, run: sqlite3.Row, body: Mapping[str, object]) -> None:
+    tx = context.tx
+    preempting = bool(run["preempting"]) or body.get("preempting") is True
+    tx.execute(
+        "UPDATE runs SET heartbeat_at = ?, preempting = ? WHERE id = ?", (context.now, int(preempting), run["id"])
+    )
+    if body.get("complete"):
+        exit_code = body.get("exitcode")
+        code = exit_code if isinstance(exit_code, int) else 0
+        stop_requested = run["stop_requested_at"] is not None
+        state = state_after_exit(code, preempting=preempting, stop_requested=stop_requested)
+        tx.execute(
+            "UPDATE runs SET state = ?, exit_code = ?, gone_at = NULL WHERE id = ?",
+            (state if run["sweep"] is not None or state != "preempted" else "crashed", code, run["id"]),
+        )
+        if run["sweep"] is not None:
+            search.settle(tx, run["sweep"])
+    elif run["exit_code"] is None and run["state"] in _GIVEN_UP:
+        # It was given up and lives: the network, or this server, was away for long.
+        tx.execute("UPDATE runs SET state = 'running' WHERE id = ?", (run["id"],))

@@ -1,0 +1,158 @@
+"""Runs one server in the foreground, from its lock to its last goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from wandb_submit import __version__
+from wandb_submit.errors import RefusedError
+from wandb_submit.server.app import make_app
+from wandb_submit.server.auth import api_key, write_private
+from wandb_submit.server.context import ServerFacts
+from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.lock import hold, make_data_dir
+from wandb_submit.server.settings import Settings
+from wandb_submit.server.sweeps.search import BackgroundSearch
+
+_log = logging.getLogger(__name__)
+# Where a server says how it is reached, for those who look into the folder.
+INFO_FILE = "server.json"
+# How long requests that are under way get to end when the server is told to stop.
+_GOODBYE_S = 3
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        RefusedError: if another server has the folder, or the folder or the port cannot be used.
+        ConfigError: if the folder's data is of a newer version.
+    """
+    os.umask(0o077)
+    make_data_dir(settings.data_dir)
+    with hold(settings.data_dir):
+        try:
+            key = api_key(settings.data_dir)
+            database = Database(settings.data_dir / "server.sqlite3")
+        except OSError as error:
+            raise RefusedError(f"cannot keep data in {settings.data_dir}: {error.strerror or error}") from error
+        try:
+            asyncio.run(_serve(settings, database, key))
+        finally:
+            database.close()
+
+
+async def _serve(settings: Settings, database: Database, key: str) -> None:
+    try:
+        remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
+    except sqlite3.Error as error:
+        raise RefusedError(f"cannot write to the database in {settings.data_dir}: {error}") from error
+    listener = _listen(settings, remembered)
+    host, port = settings.host, int(listener.getsockname()[1])
+    await database.write(lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('port', ?)", (str(port),)))
+    search = BackgroundSearch(database, seed)
+    facts = ServerFacts(
+        settings=settings,
+        key=key,
+        process=secrets.token_hex(8),
+        started_at=time.time(),
+        seed=seed,
+        want_points=search.want,
+    )
+    config = uvicorn.Config(
+        make_app(database, facts, search),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GOODBYE_S,
+        server_header=False,
+    )
+    info = {
+        "url": f"http://{_reachable(host)}:{port}",
+        "pid": os.getpid(),
+        "host": host,
+        "port": port,
+        "hostname": socket.gethostname(),
+        "version": __version__,
+        "api_key": key,
+    }
+    path = settings.data_dir / INFO_FILE
+    # uvicorn raises the signal that ended it once more, for whoever handled it before. Nobody needs it again.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    try:
+        await _Server(config, lambda: write_private(path, json.dumps(info, indent=2) + "\n")).serve([listener])
+    finally:
+        path.unlink(missing_ok=True)
+        _log.info("stopped")
+
+
+def _remembered(tx: Transaction, settings: Settings) -> tuple[int, int]:
+    """The port of last time (0 if there was none), and the seed of the searches, drawn at the first start."""
+    if settings.seed is not None:
+        tx.execute("INSERT OR REPLACE INTO settings VALUES ('seed', ?)", (str(settings.seed),))
+    tx.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (str(secrets.randbits(32)),))
+    seed = tx.integer("SELECT value FROM settings WHERE name = 'seed'")
+    return tx.integer("SELECT value FROM settings WHERE name = 'port'"), seed
+
+
+def _listen(settings: Settings, remembered: int) -> socket.socket:
+    """A listening socket: on the port that is asked for, or the one of last time if it is free, or any."""
+    candidates = [settings.port] if settings.port else [remembered, 0] if remembered else [0]
+    problem: OSError | None = None
+    for port in candidates:
+        try:
+            family, *_, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM)[0]
+            listener = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            # The connections of the server before us may linger for a minute.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            problem = error
+        else:
+            return listener
+    reason = "" if problem is None else problem.strerror or str(problem)
+    raise RefusedError(f"cannot listen on {settings.host}:{candidates[0]}: {reason}") from problem
+
+
+def _reachable(host: str) -> str:
+    """The name under which clients reach what listens on `host`."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass

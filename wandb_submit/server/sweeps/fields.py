@@ -1,0 +1,118 @@
+"""What the API shows of projects, sweeps and agents."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.pages import connection
+from wandb_submit.server.projects import find, project_fields
+from wandb_submit.server.runs.fields import run_fields
+from wandb_submit.server.runs.listing import best, run_count, runs_page
+from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.sweeps import engine, sweep
+from wandb_submit.server.timestamps import iso
+
+# An agent that has said nothing for so long is shown as gone; W&B's own say something every 5 s.
+_SILENT_AGENT_S = 120
+
+
+def project(context: Context, arguments: Arguments) -> Mapping[str, object] | None:
+    """Query `project`: one project and what it holds; null if there is none of that name."""
+    row = find(context.tx, arguments.text("entityName"), arguments.text("name"))
+    if row is None:
+        return None
+    number = int(row["id"])
+
+    def one_run(wanted: Arguments) -> Mapping[str, object] | None:
+        run = by_name(context.tx, row["entity"], row["name"], wanted.required_text("name"))
+        return None if run is None else run_fields(context, run)
+
+    def one_sweep(wanted: Arguments) -> Mapping[str, object] | None:
+        found = sweep.find(context.tx, wanted.required_text("sweepName"))
+        return sweep_fields(context, found) if found is not None and found["project"] == number else None
+
+    def sweeps(wanted: Arguments) -> Mapping[str, object]:
+        rows = context.tx.rows("SELECT * FROM sweeps WHERE project = ? ORDER BY number DESC", (number,))
+        return connection("Sweep", [sweep_fields(context, found) for found in rows], wanted)
+
+    return {
+        **project_fields(row),
+        "run": one_run,
+        "runs": lambda wanted: runs_page(context, wanted, project=number),
+        "runCount": lambda wanted: run_count(context, wanted, project=number),
+        "sweep": one_sweep,
+        "sweeps": sweeps,
+        "totalSweeps": lambda _: context.tx.integer("SELECT COUNT(*) FROM sweeps WHERE project = ?", (number,)),
+    }
+
+
+def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
+    """A sweep; what takes another query is looked up when asked for."""
+    number, config = int(row["number"]), engine.parse_config(row["config"])
+    cap, size = config.get("run_cap"), engine.grid_size
+
+    def expected(_: Arguments) -> int | None:
+        limits = [limit for limit in (cap, size(row["config"])) if isinstance(limit, int)]
+        return min(limits, default=None)
+
+    def agent(wanted: Arguments) -> Mapping[str, object] | None:
+        found = context.tx.one(
+            "SELECT * FROM agents WHERE id = ? AND sweep = ?", (wanted.required_text("agentName"), number)
+        )
+        return None if found is None else _agent_fields(context, found)
+
+    def agents(wanted: Arguments) -> Mapping[str, object]:
+        rows = context.tx.rows("SELECT * FROM agents WHERE sweep = ? ORDER BY number", (number,))
+        return connection("Agent", [_agent_fields(context, found) for found in rows], wanted)
+
+    return {
+        "__typename": "Sweep",
+        "id": row["id"],
+        "name": row["id"],
+        "displayName": row["display_name"],
+        "description": row["description"],
+        "method": config.get("method"),
+        "state": row["state"],
+        "config": row["config"],
+        "controller": row["controller"],
+        "scheduler": row["scheduler"],
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
+        "heartbeatAt": iso(row["heartbeat_at"]),
+        "earlyStopJobRunning": False,
+        "bestLoss": lambda _: _best_loss(context, number, config),
+        "runCount": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (number,)),
+        "runCountExpected": expected,
+        "runs": lambda wanted: runs_page(context, wanted, sweep=number),
+        "agent": agent,
+        "agents": agents,
+    }
+
+
+def _best_loss(context: Context, number: int, config: engine.Config) -> float | None:
+    metric = config.get("metric")
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
+        return None
+    row = best(context, number, metric["name"], maximize=metric.get("goal") == "maximize")
+    value = None if row is None else json.loads(row["summary"]).get(metric["name"])
+    return value if isinstance(value, int | float) else None
+
+
+def _agent_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
+    number = int(row["number"])
+    silent = context.now - row["heartbeat_at"] > _SILENT_AGENT_S
+    return {
+        "__typename": "Agent",
+        "id": row["id"],
+        "name": row["id"],
+        "host": row["host"],
+        "state": "CRASHED" if silent and row["state"] == "RUNNING" else row["state"],
+        "createdAt": iso(row["created_at"]),
+        "heartbeatAt": iso(row["heartbeat_at"]),
+        "totalRuns": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE agent = ?", (number,)),
+        "runs": lambda wanted: runs_page(context, wanted, agent=number),
+    }

@@ -1,0 +1,234 @@
+"""A submission as a person sees it: what runs where, and how to wait for it, cancel it and read its logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from wandb_submit import records
+from wandb_submit.errors import NotFoundError, UnavailableError
+from wandb_submit.events import Stamped
+from wandb_submit.executors.base import Executor, TaskStatus
+from wandb_submit.executors.catalog import load_executor
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.records import AgentView, Journal, RunView, SubmissionRecord
+from wandb_submit.states import TaskState
+
+# How long to wait between two looks at the agents' files, and between two questions to the scheduler. A login
+# node and its scheduler are shared; the local scheduler's answer is a file on this machine.
+_EVENTS_S = {"local": 0.2}
+_STATES_S = {"local": 0.2}
+_EVENTS_DEFAULT_S = 2.0
+_STATES_DEFAULT_S = 15.0
+_STATES_SOON_S = 3.0  # when all agents have said that they are done
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskView:
+    """One array task: what its scheduler says, and what its agents have written.
+
+    Attributes:
+        agents: its agents; none before it has started.
+        runs: the runs that they are running.
+    """
+
+    index: int
+    job: str
+    status: TaskStatus
+    agents: tuple[AgentView, ...]
+    runs: tuple[RunView, ...]
+
+    @property
+    def done(self) -> int:
+        """How many runs its agents have finished."""
+        return sum(agent.done for agent in self.agents)
+
+    @property
+    def failed(self) -> int:
+        """How many of those failed."""
+        return sum(agent.failed for agent in self.agents)
+
+    @property
+    def gpus(self) -> str | None:
+        """`CUDA_VISIBLE_DEVICES` of its agents; `None` where that is not set, or not known yet."""
+        return self.agents[0].gpus if self.agents else None
+
+    @property
+    def detail(self) -> str:
+        """Why it is in its state, in one line."""
+        said = (agent.server_lost or agent.stopped for agent in self.agents)
+        return next((text for text in said if text), self.status.detail)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it ended, or goes on, as it should."""
+        ended_badly = self.status.state.is_terminal and not self.status.state.is_success
+        return not ended_badly and all(agent.ok is not False for agent in self.agents)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A submission at one moment.
+
+    Attributes:
+        scheduler_error: why the scheduler could not be asked; the states are then the last ones known.
+    """
+
+    record: SubmissionRecord
+    tasks: tuple[TaskView, ...]
+    scheduler_error: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every task has ended."""
+        return all(task.status.state.is_terminal for task in self.tasks)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether no task and no agent ended in a way that somebody should look at."""
+        return all(task.is_well for task in self.tasks)
+
+    @property
+    def runs_done(self) -> int:
+        """How many runs have ended."""
+        return sum(task.done for task in self.tasks)
+
+    @property
+    def runs_failed(self) -> int:
+        """How many of those failed."""
+        return sum(task.failed for task in self.tasks)
+
+
+class Submission:
+    """What one `wandb-submit` started. Any process can look at it and steer it; this object holds no job.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, paths: SubmissionPaths) -> None:
+        self.paths = paths
+        self.record = records.load(paths)
+        self._journal = Journal(paths)
+        self._executor: Executor | None = None
+        self._statuses = [TaskStatus(state=TaskState.UNKNOWN) for _ in self.record.jobs]
+        self._scheduler_error: str | None = None
+
+    @classmethod
+    def attach(cls, submission_id: str | None = None, home: Path | None = None) -> Submission:
+        """Finds a submission by its id or the beginning of it; without one, the newest.
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        return cls(records.find(submission_id, home))
+
+    @property
+    def id(self) -> str:
+        """Its short id."""
+        return self.record.id
+
+    def status(self) -> Snapshot:
+        """Asks the scheduler once, and reads what the agents have written."""
+        self._ask_scheduler()
+        self._journal.update()
+        return self._snapshot()
+
+    def follow(self) -> Iterator[tuple[Snapshot, list[tuple[str, Stamped]]]]:
+        """Yields a snapshot and the events since the last one, until every task has ended.
+
+        It sleeps between two looks, longer for a scheduler that others share.
+        """
+        executor = self.record.executor
+        events_s = _EVENTS_S.get(executor, _EVENTS_DEFAULT_S)
+        asked_at = -float("inf")
+        while True:
+            all_stopped = self._all_stopped()
+            wait_s = _STATES_S.get(executor, _STATES_SOON_S if all_stopped else _STATES_DEFAULT_S)
+            if time.monotonic() >= asked_at + wait_s:
+                self._ask_scheduler()
+                asked_at = time.monotonic()
+            news = self._journal.update()  # after the scheduler: what an ended task wrote is all there
+            snapshot = self._snapshot()
+            yield snapshot, news
+            if snapshot.is_over:
+                return
+            time.sleep(events_s)
+
+    def wait(self, on_change: Callable[[Snapshot], None] | None = None) -> Snapshot:
+        """Waits until every task has ended; `on_change` is called at every look."""
+        snapshot = self._snapshot()
+        for snapshot, _ in self.follow():
+            if on_change is not None:
+                on_change(snapshot)
+        return snapshot
+
+    def cancel(self) -> None:
+        """Asks the tasks to end; their trials get their grace. Called again, a local submission is killed.
+
+        Raises:
+            UnavailableError: if the scheduler does not answer.
+        """
+        self._load_executor().cancel(self.record.jobs, self.paths)
+
+    def runs(self) -> list[RunView]:
+        """The runs that this submission's agents have started, oldest first."""
+        self._journal.update()
+        return sorted(self._journal.runs.values(), key=lambda run: run.started)
+
+    def run_log(self, run_id: str) -> Path:
+        """The log file of a run, by its id or the beginning of it.
+
+        Raises:
+            NotFoundError: if this submission has no such run.
+        """
+        matching = [run for run in self.runs() if run.id.startswith(run_id)]
+        exact = [run for run in matching if run.id == run_id]
+        match exact or matching:
+            case [run]:
+                return Path(run.log)
+            case []:
+                raise NotFoundError(
+                    f"submission {self.id} has no run {run_id!r}: `wandb-submit logs {self.id}` lists them"
+                )
+            case several:
+                raise NotFoundError(f"{run_id!r} could be {', '.join(run.id for run in several)}: type more of it")
+
+    def task_logs(self, index: int) -> list[Path]:
+        """The log files of an array task itself, standard output first.
+
+        Raises:
+            NotFoundError: if there is no such task.
+        """
+        if not 0 <= index < len(self.record.jobs):
+            raise NotFoundError(f"submission {self.id} has the array tasks 0-{len(self.record.jobs) - 1}, not {index}")
+        job = self.record.jobs[index]
+        return [self.paths.jobs / job / f"{job}_0_log.{stream}" for stream in ("out", "err")]
+
+    def _snapshot(self) -> Snapshot:
+        agents, runs = self._journal.agents, self._journal.runs
+        tasks = []
+        for index, (job, status) in enumerate(zip(self.record.jobs, self._statuses, strict=True)):
+            own = tuple(agent for agent in agents.values() if agent.task == index)
+            busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
+            tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy))
+        return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error)
+
+    def _ask_scheduler(self) -> None:
+        if self._statuses and all(status.state.is_terminal for status in self._statuses):
+            return
+        try:
+            self._statuses = self._load_executor().states(self.record.jobs, self.paths)
+            self._scheduler_error = None
+        except UnavailableError as error:
+            self._scheduler_error = str(error)
+
+    def _all_stopped(self) -> bool:
+        agents = self._journal.agents.values()
+        return len(agents) >= len(self.record.jobs) and all(agent.stopped is not None for agent in agents)
+
+    def _load_executor(self) -> Executor:
+        if self._executor is None:
+            self._executor = load_executor(self.record.executor)
+        return self._executor
