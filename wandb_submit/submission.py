@@ -204,7 +204,7 @@ class Submission:
         if not 0 <= index < len(self.record.jobs):
             raise NotFoundError(f"submission {self.id} has the array tasks 0-{len(self.record.jobs) - 1}, not {index}")
         job = self.record.jobs[index]
-        return [self.paths.jobs / job / f"{job}_0_log.{stream}" for stream in ("out", "err")]
+        return [self.paths.jobs / f"{job}_0_log.{stream}" for stream in ("out", "err")]
 
     def _snapshot(self) -> Snapshot:
         agents, runs = self._journal.agents, self._journal.runs

@@ -229,7 +229,7 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
 
 
 def _load(api: wandb.Api, path: str) -> wandb.apis.public.Sweep:
-    return api.sweep(path)  # type: ignore[no-untyped-call]  # wandb's own signature lacks types
+    return api.sweep(path)  # type: ignore[no-any-return,no-untyped-call]  # wandb does not type it
 
 
 def results(ref: SweepRef, endpoint: Endpoint) -> Results:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -94,9 +93,7 @@ class Protocol:
         return body["data"]
 
     def create_sweep(self, **config: object) -> str:
-        data = self.data(
-            CREATE_SWEEP, config=yaml.safe_dump(config), entityName=self.entity, projectName=self.project
-        )
+        data = self.data(CREATE_SWEEP, config=yaml.safe_dump(config), entityName=self.entity, projectName=self.project)
         return data["upsertSweep"]["sweep"]["name"]
 
     def set_state(self, sweep: str, state: str) -> None:
@@ -112,9 +109,7 @@ class Protocol:
         return [run["state"] for run in self.runs(sweep).values()]
 
     def agent(self, sweep: str) -> str:
-        data = self.data(
-            CREATE_AGENT, host="test", projectName=self.project, entityName=self.entity, sweep=sweep
-        )
+        data = self.data(CREATE_AGENT, host="test", projectName=self.project, entityName=self.entity, sweep=sweep)
         return data["createAgent"]["agent"]["id"]
 
     def heartbeat(self, agent: str, *alive: str) -> list[dict]:
@@ -159,7 +154,7 @@ class Wandb:
     def start(self, *argv: str, log: str | None = None, **env: str) -> subprocess.Popen[str]:
         """Starts a program of the environment's Python; its output goes to the file `log`."""
         program = [str(Path(sys.executable).parent / argv[0]), *argv[1:]]
-        with (self.folder / (log or f"{os.path.basename(argv[0])}.log")).open("w") as output:
+        with (self.folder / (log or f"{argv[0]}.log")).open("w") as output:
             return subprocess.Popen(
                 program,
                 cwd=self.folder,

@@ -76,16 +76,14 @@ def test_run_cap_ends_a_random_sweep(protocol: Protocol):
 
 
 def test_the_same_seed_gives_the_same_random_points(serve, tmp_path):
-    def points(name: str, seed: str) -> list[float]:
-        with Protocol(serve(tmp_path / name, "--seed", seed)) as client:
-            sweep = client.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
-            agents = [client.agent(sweep) for _ in range(20)]
-            return [client.take_run(agent)["args"]["x"]["value"] for agent in agents]
+    def points(client: Protocol) -> list[float]:
+        sweep = client.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
+        return [client.take_run(client.agent(sweep))["args"]["x"]["value"] for _ in range(20)]
 
-    first = points("a", "1")
-    assert len(set(first)) == 20
-    assert points("b", "1") == first
-    assert points("c", "2") != first
+    with Protocol(serve(tmp_path / "a", "--seed", "1")) as one, Protocol(serve(tmp_path / "b", "--seed", "1")) as other:
+        first, second = points(one), points(one)
+        assert len({*first, *second}) == 40
+        assert [points(other), points(other)] == [first, second]
 
 
 def test_bayes_gives_points_in_the_background(protocol: Protocol):
@@ -148,7 +146,10 @@ def test_a_crashed_run_that_speaks_again_runs_again(protocol: Protocol):
 def test_silence_is_a_crash(serve, tmp_path):
     with Protocol(serve(tmp_path / "data", "--crash-after", "1")) as client:
         sweep = client.create_sweep(**GRID)
-        running, pending = client.take_run(client.agent(sweep))["run_id"], client.take_run(client.agent(sweep))["run_id"]
+        running, pending = (
+            client.take_run(client.agent(sweep))["run_id"],
+            client.take_run(client.agent(sweep))["run_id"],
+        )
         client.start_run(running)
         wanted = {running: "crashed", pending: "failed"}
         wait_until(

@@ -51,6 +51,26 @@ start_daemon() {
   ) </dev/null >>"${log}" 2>&1 9<&-
 }
 
+#######################################
+# Waits until a daemon is there for others.
+# Arguments:
+#   Its name and log; the command that succeeds then, with its arguments.
+#######################################
+wait_for_daemon() {
+  local name="$1" log="$2"
+  shift 2
+  wait_until 30 answers_or_died "${name}" "$@" || true
+  running "${name}" || fail "${name} ended at once" "${log}"
+  "$@" || fail "${name} does not answer" "${log}"
+}
+
+answers_or_died() {
+  local name="$1"
+  shift
+  # Twice: while one turns into a daemon, there is none for a moment.
+  "$@" || { ! running "${name}" && sleep 0.3 && ! running "${name}"; }
+}
+
 start_munged() {
   running munged && [[ -S "${SOCKET}" ]] && return
   end_daemons munged
@@ -88,8 +108,7 @@ start_mariadbd() {
     --pid-file="${RUN}/mariadbd.pid" --innodb-flush-log-at-trx-commit=2 \
     --innodb-buffer-pool-size=64M --innodb-log-file-size=16M \
     --innodb-lock-wait-timeout=900
-  wait_until 30 mariadb_answers \
-    || fail 'mariadbd does not answer' "${log}"
+  wait_for_daemon mariadbd "${log}" mariadb_answers
 }
 
 mariadb_answers() {
@@ -101,8 +120,7 @@ start_slurmdbd() {
   running slurmdbd && return
   start_daemon "${CONTROLLER}" "${LOG}/slurmdbd.out" slurmdbd \
     || fail 'slurmdbd does not start' "${LOG}/slurmdbd.log"
-  wait_until 30 port_open "$((PORT + 1))" \
-    || fail 'slurmdbd does not answer' "${LOG}/slurmdbd.log"
+  wait_for_daemon slurmdbd "${LOG}/slurmdbd.log" port_open "$((PORT + 1))"
 }
 
 port_open() {
@@ -115,8 +133,7 @@ start_slurmctld() {
   # -i: a state file that it cannot read (the variant changed) is dropped.
   start_daemon "${CONTROLLER}" "${LOG}/slurmctld.out" slurmctld -i \
     || fail 'slurmctld does not start' "${LOG}/slurmctld.log"
-  wait_until 30 controller_answers \
-    || fail 'slurmctld does not answer' "${LOG}/slurmctld.log"
+  wait_for_daemon slurmctld "${LOG}/slurmctld.log" controller_answers
 }
 
 controller_answers() {

@@ -71,6 +71,20 @@ let_services_up() {
   fi
 }
 
+#######################################
+# Makes the machine's name resolvable where the daemons have to use it, as
+# they can have none of their own: slurmdbd ends at once without.
+#######################################
+make_host_name() {
+  local name
+  name="$(hostname)"
+  [[ "${NAMESPACES}" == no ]] || return 0
+  ! getent ahostsv4 "${name}" >/dev/null || return 0
+  note "adding the host name ${name} to /etc/hosts"
+  echo "127.0.0.1 ${name}" >>/etc/hosts \
+    || fail "the host name ${name} does not resolve: add it to /etc/hosts"
+}
+
 make_user() {
   id -- "${TEST_USER}" >/dev/null 2>&1 && return
   useradd --create-home --shell /bin/bash -- "${TEST_USER}" \

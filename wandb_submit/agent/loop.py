@@ -283,7 +283,7 @@ class SweepAgent:
         if verdict:
             self._leave(verdict, ok=False)
         elif self._count is not None and self._guard.finished >= self._count:
-            self._leave(f"{self._guard.finished} runs done (--count)", ok=True)
+            self._leave(f"--count {self._count} reached", ok=True)
 
     def _leave(self, reason: str, *, ok: bool, sweep_over: bool = False) -> None:
         if self._leaving is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -36,6 +37,12 @@ _STYLES = {
 }
 
 
+def table_console() -> Console:
+    """A console for tables on stdout; where that is no terminal, wide enough to cut nothing off."""
+    console = Console()
+    return console if console.is_terminal else Console(width=400)
+
+
 def duration(seconds: float) -> str:
     """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`."""
     whole = int(seconds)
@@ -44,6 +51,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def near(path: str) -> str:
+    """A path as one would type it here."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
 
 
 def exit_words(exit_code: int, stop_reason: str | None) -> str:
@@ -85,8 +98,9 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
     """A submission as a table of its array tasks."""
     record = snapshot.record
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed", ""):
+    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed"):
         table.add_column(name, justify="right" if name in ("task", "for", "done", "failed") else "left", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for task in snapshot.tasks:
         table.add_row(*_task_cells(task))
     head = f"submission {record.id}  sweep {record.sweep.path}  {record.executor}  runs done {snapshot.runs_done}"
@@ -112,7 +126,7 @@ def _task_cells(task: TaskView) -> list[RenderableType]:
         duration(time.time() - run.started) if run else "",
         str(task.done) if task.agents else "",
         str(task.failed) if task.agents else "",
-        Text(task.detail, overflow="ellipsis"),
+        Text(task.detail),
     ]
 
 
@@ -152,11 +166,13 @@ def runs_table(runs: Iterable[RunView]) -> Table:
     """Runs with the place that they ran in, how they ended, and their logs."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "agent", "node", "GPU", "took", "end", "log"):
-        table.add_column(name, no_wrap=True, overflow="fold")
+        table.add_column(name, no_wrap=True)
     for run in runs:
         ended = run.ended or time.time()
         words = "running" if run.exit_code is None else exit_words(run.exit_code, run.stop_reason)
-        table.add_row(run.id, run.agent, run.host, run.gpus or "", duration(ended - run.started), words, Text(run.log))
+        table.add_row(
+            run.id, run.agent, run.host, run.gpus or "", duration(ended - run.started), words, Text(near(run.log))
+        )
     return table
 
 

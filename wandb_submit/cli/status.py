@@ -18,10 +18,8 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
 
     ID is the submission's id or the beginning of it.
     """
-    from rich.console import Console
-
     from wandb_submit import records
-    from wandb_submit.cli._render import snapshot_json, snapshot_view
+    from wandb_submit.cli._render import snapshot_json, snapshot_view, table_console
     from wandb_submit.submission import Submission
 
     found = records.all_submissions() if show_all else [records.find(submission_id)]
@@ -30,6 +28,6 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))
         return
-    console = Console()
+    console = table_console()
     for snapshot in snapshots:
-        console.print(snapshot_view(snapshot), soft_wrap=not console.is_terminal)
+        console.print(snapshot_view(snapshot))

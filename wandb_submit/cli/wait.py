@@ -52,7 +52,8 @@ def wait_and_report(submission: Submission, *, as_json: bool) -> None:
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
     for task in snapshot.tasks:
         if not task.is_well:
-            click.echo(f"agent {task.index} {task.status.state.value}: {task.detail}", err=True)
+            log = f"wandb-submit logs {submission.id} --task {task.index}"
+            click.echo(f"agent {task.index} {task.status.state.value}: {task.detail} (its log: {log})", err=True)
     if not snapshot.is_well:
         sys.exit(1)
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from submitit.core import utils
 from submitit.core.core import Job, PicklingExecutor
 from submitit.core.job_environment import JobEnvironment
 
@@ -33,7 +32,15 @@ from wandb_submit.executors.local.state import (
 class WorkstationJobEnvironment(JobEnvironment):
     """Tells a job that it runs under our local scheduler."""
 
-    _env: ClassVar[dict[str, str]] = {"job_id": "WANDB_SUBMIT_JOB_ID"}
+    # One task on one node: the variables behind the job's id are never set, and submitit takes 0 and 1.
+    _env: ClassVar[dict[str, str]] = {
+        "job_id": "WANDB_SUBMIT_JOB_ID",
+        "num_tasks": "WANDB_SUBMIT_NUM_TASKS",
+        "num_nodes": "WANDB_SUBMIT_NUM_NODES",
+        "node": "WANDB_SUBMIT_NODE",
+        "global_rank": "WANDB_SUBMIT_GLOBAL_RANK",
+        "local_rank": "WANDB_SUBMIT_LOCAL_RANK",
+    }
 
     def _requeue(self, countdown: int) -> None:
         sys.exit(REQUEUE_EXIT_CODE)
@@ -68,11 +75,11 @@ class WorkstationJob(Job[Any]):
         return is_alive(self._files())
 
     def _files(self) -> SchedulerFiles:
-        return SchedulerFiles(Path(utils.JobPaths.get_first_id_independent_folder(self.paths._folder)))
+        return SchedulerFiles(Path(self.paths.folder))
 
 
 class WorkstationExecutor(PicklingExecutor):
-    """Queues jobs for this machine's GPUs and cores.
+    """Queues jobs for this machine's GPUs and cores; one array per folder, which holds no `%j`.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s` and `grace_s`.
@@ -99,7 +106,8 @@ class WorkstationExecutor(PicklingExecutor):
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
         parameters: Mapping[str, Any] = self.parameters
-        folder = Path(utils.JobPaths.get_first_id_independent_folder(self.folder))
+        folder = Path(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
         files = SchedulerFiles(folder)
         prefix = parameters.get("job_prefix") or secrets.token_hex(4)
         jobs = [
@@ -108,7 +116,6 @@ class WorkstationExecutor(PicklingExecutor):
         time_min = parameters.get("timeout_min")
         for job, delayed in zip(jobs, delayed_submissions, strict=True):
             delayed.set_timeout(time_min or _NO_LIMIT_MIN, self.max_num_timeout)
-            job.paths.folder.mkdir(parents=True, exist_ok=True)
             delayed.dump(job.paths.submitted_pickle)
         array = ArrayFile(
             jobs=[job.job_id for job in jobs],

@@ -145,7 +145,9 @@ class SlurmExecutor:
 
 
 def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
-    executor = ArrayExecutor(folder=paths.jobs / "%j", max_num_timeout=_ANY_NUMBER)
+    # Without submitit's %j in the folder: Slurm fails a task (0:53) whose log folder does not exist when it
+    # starts, and one folder per task could be made only after sbatch has told the job's id.
+    executor = ArrayExecutor(folder=paths.jobs, max_num_timeout=_ANY_NUMBER)
     further: dict[str, object] = {key: True if value is None else value for key, value in spec.sbatch.items()}
     if "no-requeue" not in further:
         further.setdefault("requeue", True)  # some sites have JobRequeue=0
@@ -196,7 +198,7 @@ def _ask_sacct(jobs: Sequence[str]) -> dict[str, TaskStatus]:
 
 def _from_files(job: str, paths: SubmissionPaths) -> TaskStatus:
     """What the task's result file tells, where Slurm remembers nothing."""
-    found = utils.JobPaths(paths.jobs / "%j", job_id=job)
+    found = utils.JobPaths(paths.jobs, job_id=job)
     if not Path(found.result_pickle).exists():
         return TaskStatus(state=TaskState.CANCELLED, detail="Slurm has no record of it, and it left no result")
     outcome, _ = utils.pickle_load(found.result_pickle)

@@ -24,6 +24,8 @@ from wandb_submit.server.lock import alone, is_held, make_data_dir
 from wandb_submit.server.requirements import check_installed
 
 _POLL_S = 0.02
+# The servers that this process has started. They outlive it; while it lives, it must collect their exit status.
+_children: list[subprocess.Popen[bytes]] = []
 _LOG_LINES = 10
 _ERRORS: dict[int, type[WandbSubmitError]] = {
     kind.exit_code: kind for kind in (errors.ConfigError, errors.RefusedError, errors.UnavailableError)
@@ -133,6 +135,10 @@ def stop(data_dir: Path, timeout_s: float = 10) -> bool:
                 f"the offline sweep server of {data_dir} (process {running.pid}) has not ended within {timeout_s:.0f} s"
             )
         time.sleep(_POLL_S)
+    for child in _children:
+        # It has let go of the lock, which is the last thing that it does.
+        if child.pid == running.pid:
+            child.wait()
     return True
 
 
@@ -156,11 +162,14 @@ def _spawn(data_dir: Path, host: str, port: int, log: Path) -> subprocess.Popen[
     package = str(Path(__file__).resolve().parents[2])
     path = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     try:
-        return spawn_detached(
+        child = spawn_detached(
             argv, log=log, cwd=data_dir, env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
         )
     except OSError as error:
         raise RefusedError(f"cannot start the offline sweep server: {error.strerror or error}") from error
+    _children[:] = [earlier for earlier in _children if earlier.poll() is None]
+    _children.append(child)
+    return child
 
 
 def _known(data_dir: Path) -> dict[str, object] | None:

@@ -115,8 +115,10 @@ def _listen(settings: Settings, remembered: int) -> socket.socket:
     problem: OSError | None = None
     for port in candidates:
         try:
-            family, *_, address = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM)[0]
-            listener = socket.socket(family, socket.SOCK_STREAM)
+            found = socket.getaddrinfo(settings.host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            family, kind, protocol, _, address = found[0]
+            # With the protocol named, asyncio sends without delay; else every answer would take 40 ms longer.
+            listener = socket.socket(family, kind, protocol)
         except OSError as error:
             problem = error
             continue

@@ -118,7 +118,7 @@ class LocalExecutor:
 
         assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
         spec = plan.spec
-        executor = WorkstationExecutor(folder=paths.jobs / "%j")
+        executor = WorkstationExecutor(folder=paths.jobs)
         executor.update_parameters(
             job_prefix=paths.id,
             gpus_per_task=spec.gpus_per_task,

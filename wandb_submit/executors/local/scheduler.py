@@ -91,11 +91,10 @@ class Scheduler:
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
-        folder = self._files.folder / job
-        folder.mkdir(exist_ok=True)
+        folder = self._files.folder
         command = [
             *(sys.executable, "-u", "-m", "wandb_submit.executors.local.task"),
-            *(str(self._files.folder / "%j"), str(os.getpid()), ",".join(map(str, slot.cores))),
+            *(str(folder), str(os.getpid()), ",".join(map(str, slot.cores))),
         ]
         environment = slot.environment(os.environ) | {
             "SUBMITIT_EXECUTOR": "workstation",

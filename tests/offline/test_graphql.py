@@ -1,0 +1,138 @@
+"""The GraphQL that clients may send, at the server's door and in the reader itself."""
+
+from __future__ import annotations
+
+import base64
+
+import httpx
+import pytest
+from offline.clients import Protocol
+
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.executor import Execution, choose
+from wandb_submit.server.graphql.parser import parse
+from wandb_submit.server.refusals import Refusal
+
+FAMILY = {
+    "name": "Ada",
+    "age": 36,
+    "children": [{"name": "Byron", "age": 1}, None],
+    "greeting": lambda arguments: f"{arguments.text('word')} Ada",
+    "kind": {"a": 1},
+}
+
+
+def run(text: str, **variables: object) -> dict[str, object]:
+    document = parse(text)
+
+    def root(name: str, arguments: Arguments) -> object:
+        return FAMILY if name == "person" else arguments.texts("of")
+
+    return Execution(document, choose(document, None), variables).run(root)
+
+
+def test_fields_aliases_fragments_and_lists():
+    text = """
+    # a comment
+    query Q($word: String = "Hello", $of: [String!]!) @client {
+      me: person { ...Named, greeting(word: $word) kids: children { name } ... on Person { age } ... { kind } nothing }
+      other(of: $of)
+    }
+    fragment Named on Person { name ...Aged }
+    fragment Aged on Person { age }
+    """
+    assert run(text, of=["a", "b"]) == {
+        "me": {
+            "name": "Ada",
+            "age": 36,
+            "greeting": "Hello Ada",
+            "kids": [{"name": "Byron"}, None],
+            "kind": {"a": 1},
+            "nothing": None,
+        },
+        "other": ["a", "b"],
+    }
+
+
+def test_a_field_asked_for_twice_is_one():
+    assert run("{ person { kind { a } } p: person { children { name } children { age } } }")["person"] == {
+        "kind": {"a": 1}
+    }
+
+
+def test_include_and_skip():
+    text = "query Q($yes: Boolean!) { person { name @include(if: $yes) age @skip(if: $yes) } }"
+    assert run(text, yes=True) == {"person": {"name": "Ada"}}
+    assert run(text, yes=False) == {"person": {"age": 36}}
+
+
+def test_literals():
+    text = r'{ other(of: ["a\"\u00e9\n", """block "quoted" """, "{ not a brace }"]) }'
+    assert run(text) == {"other": ['a"é\n', 'block "quoted" ', "{ not a brace }"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "query",
+        "query {",
+        "{ a(b: ) }",
+        "{ a ... }",
+        "subscription S { a }",
+        '{ a(b: "open) }',
+        "{ a } é",
+        "{ ...Gone }",
+    ],
+)
+def test_what_is_not_graphql_is_refused(text: str):
+    with pytest.raises(Refusal):
+        run(text)
+
+
+def test_hostile_nesting_is_refused(protocol: Protocol):
+    for text in ("{ a" * 5000 + "}" * 5000, "{ a(b: " + "[" * 5000 + "]" * 5000 + ") }"):
+        assert protocol.post(text).status_code == 400
+    endless = "{ viewer { ...A } } fragment A on User { name ...A }"
+    assert protocol.post(endless).status_code == 400
+
+
+def test_an_unknown_field_is_named_in_an_answer_and_once_in_the_log(protocol: Protocol, server):
+    for _ in range(3):
+        answer = protocol.post("query Reports { reportsOfTomorrow(x: 1) { id } }")
+        assert answer.status_code == 200
+        assert "reportsOfTomorrow" in answer.json()["errors"][0]["message"]
+    assert (server.data_dir / "server.log").read_text().count("reportsOfTomorrow") == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"query": 1}', b'{"query": "{viewer{id}}", "variables": []}', b"\xff"]
+)
+def test_a_body_that_is_no_request_is_refused(protocol: Protocol, body: bytes):
+    answer = protocol.http.post("/graphql", content=body)
+    assert answer.status_code == (200 if b"[]}" in body else 400)
+
+
+def test_nothing_but_health_is_told_without_the_key(server):
+    basic = base64.b64encode(b"api:" + b"0" * 40).decode()
+    for headers in (
+        {},
+        {"Authorization": "Basic ?"},
+        {"Authorization": f"Basic {basic}"},
+        {"Authorization": server.api_key},
+    ):
+        with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+            assert client.get("/healthz").status_code == 200
+            for method, path in (
+                ("POST", "/graphql"),
+                ("POST", "/files/local/tests/r/file_stream"),
+                ("PUT", "/storage/local/tests/r/f"),
+                ("GET", "/storage/local/tests/r/f"),
+            ):
+                answer = client.request(method, path, json={"query": "{ viewer { id } }"})
+                assert answer.status_code == 401
+                assert answer.json()["errors"]
+
+
+def test_telemetry_is_not_found(protocol: Protocol):
+    assert protocol.http.post("/sdk/otel/v1/metrics", content=b"x").status_code == 404

@@ -1,0 +1,192 @@
+"""Starting, finding and stopping servers, and what stands in the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from offline.clients import Protocol, wait_until
+
+from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.server import lifecycle
+
+START = """
+import sys
+from pathlib import Path
+from wandb_submit.server import lifecycle
+info = lifecycle.start(Path(sys.argv[1]))
+print(info.pid, info.url)
+"""
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "deep" / "da ta"
+    lifecycle.stop(tmp_path / "deep" / "da ta")
+
+
+def test_start_status_stop(data_dir: Path):
+    assert lifecycle.status(data_dir) is None
+    assert lifecycle.stop(data_dir) is False
+    begun = time.monotonic()
+    info = lifecycle.start(data_dir)
+    print(f"a server starts in {time.monotonic() - begun:.2f} s")
+    assert lifecycle.status(data_dir) == info
+    assert lifecycle.start(data_dir) == info
+    assert os.getsid(info.pid) == info.pid
+    assert info.api_key not in repr(info)
+    assert lifecycle.stop(data_dir) is True
+    assert lifecycle.status(data_dir) is None
+    assert not (data_dir / "server.json").exists()
+    again = lifecycle.start(data_dir)
+    assert (again.url, again.api_key) == (info.url, info.api_key)
+    assert info.api_key not in (data_dir / "server.log").read_text()
+
+
+def test_only_the_owner_can_read_anything(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    with Protocol(info) as client:
+        client.create_sweep(method="grid", parameters={"x": {"values": [1]}})
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+    open_to_others = [path for path in data_dir.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert open_to_others == []
+
+
+def test_two_that_start_at_once_get_one_server(data_dir: Path):
+    def start(_: int) -> str:
+        argv = [sys.executable, "-c", START, str(data_dir)]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(start, range(4)))) == 1
+
+
+def test_a_server_without_its_process_is_not_there(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    os.kill(info.pid, signal.SIGKILL)
+    wait_until(lambda: lifecycle.status(data_dir) is None, timeout_s=5, what="the server is not there")
+    assert (data_dir / "server.json").exists()
+    assert lifecycle.stop(data_dir) is False
+    assert lifecycle.start(data_dir).url == info.url
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_foreground_server_cleanly(tmp_path: Path, number: signal.Signals):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wandb_submit.server", "--data", str(tmp_path)], stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: lifecycle.status(tmp_path), timeout_s=20, what="the server has started")
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    assert not (tmp_path / "server.json").exists()
+    assert not (tmp_path / "server.sqlite3-wal").exists()
+
+
+def test_a_second_server_of_the_folder_is_refused(data_dir: Path):
+    lifecycle.start(data_dir)
+    argv = [sys.executable, "-m", "wandb_submit.server", "--data", str(data_dir)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == RefusedError.exit_code
+    assert done.stderr.splitlines()[-1].startswith("error: another offline sweep server already serves")
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RefusedError, match=r"cannot keep its data in .*/file/data: Not a directory"):
+        lifecycle.start(tmp_path / "file" / "data")
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        # Root may write everywhere; a folder where the database should be stops even root.
+        tmp_path.chmod(0o700)
+        (tmp_path / "data" / "server.sqlite3").mkdir(parents=True)
+    with pytest.raises(RefusedError, match="data"):
+        lifecycle.start(tmp_path / "data")
+
+
+def test_a_port_that_is_taken(tmp_path: Path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(RefusedError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            lifecycle.start(tmp_path / "data", port=port)
+
+
+def test_last_times_port_is_left_to_others(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    lifecycle.stop(data_dir)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(info.url.rpartition(":")[2])))
+        other.listen()
+        assert lifecycle.start(data_dir).url != info.url
+
+
+def test_data_of_a_newer_version_is_left_alone(tmp_path: Path):
+    with sqlite3.connect(tmp_path / "server.sqlite3") as database:
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(ConfigError, match=r"newer wandb-submit.*version 99"):
+        lifecycle.start(tmp_path)
+
+
+def test_missing_packages_are_named_with_the_line_that_installs_them(tmp_path: Path):
+    code = """
+import importlib.abc, importlib.util, sys
+hidden = set(sys.argv[1].split(","))
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in hidden else found(name, package)
+from wandb_submit.errors import ConfigError
+from wandb_submit.server.requirements import check_installed
+try:
+    check_installed()
+except ConfigError as error:
+    print(error)
+"""
+
+    def said(hidden: str) -> str:
+        argv = [sys.executable, "-c", code, hidden]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    assert "pip install 'wandb-submit[offline]'" in said("starlette")
+    assert "pip install 'wandb-submit[offline]'" in said("uvicorn,sweeps")
+    assert said("sweeps").endswith("pip install --no-deps sweeps\n")
+    assert said("sweeps,jsonref").endswith("pip install --no-deps sweeps && pip install jsonref\n")
+    assert said("sklearn").endswith(": pip install scikit-learn\n")
+    assert said("none") == ""
+
+
+def test_the_command_line_need_not_load_the_server():
+    code = (
+        "import sys, json; import wandb_submit.server.lifecycle; "
+        "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"starlette", "uvicorn", "sweeps", "numpy", "wandb", "submitit"} & set(json.loads(done.stdout))
+
+
+def test_the_environment_leads_clients_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("NO_PROXY", "example.org, 10.0.0.7")
+    monkeypatch.delenv("no_proxy", raising=False)
+    info = lifecycle.ServerInfo(url="http://10.0.0.7:80", pid=1, data_dir=tmp_path, api_key="k" * 40)
+    assert lifecycle.environment(info) == {
+        "WANDB_BASE_URL": "http://10.0.0.7:80",
+        "WANDB_API_KEY": "k" * 40,
+        "WANDB_MODE": "online",
+        "NO_PROXY": "example.org,10.0.0.7",
+        "no_proxy": "10.0.0.7",
+    }

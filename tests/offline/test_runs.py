@@ -1,0 +1,199 @@
+"""What runs upload and what can be read of them, spoken directly."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+from offline.clients import Protocol
+
+RUN = """
+query Run($project: String!, $entity: String!, $name: String!, $samples: Int, $specs: [JSONString!]!,
+          $min: Int64, $max: Int64) {
+  project(name: $project, entityName: $entity) {
+    run(name: $name) {
+      id name state config summaryMetrics systemMetrics historyLineCount historyKeys tags
+      history(samples: $samples)
+      range: history(minStep: $min, maxStep: $max, samples: 1000)
+      sampledHistory(specs: $specs)
+      files { edges { node { name sizeBytes md5 url } } }
+    }
+  }
+}
+"""
+RUNS = """
+query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, $order: String, $filters: JSONString) {
+  project(name: $project, entityName: $entity) {
+    runCount(filters: $filters)
+    runs(filters: $filters, after: $cursor, first: $perPage, order: $order) {
+      edges { node { name } cursor }
+      pageInfo { endCursor hasNextPage }
+    }
+  }
+}
+"""
+UPLOADS = """
+mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
+  createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) {
+    runID uploadHeaders files { name uploadUrl }
+  }
+}
+"""
+
+
+def read(client: Protocol, name: str, **wanted: object):
+    variables = {"samples": 500, "specs": [], "min": 0, "max": 10**6, **wanted}
+    answer = client.data(RUN, project=client.project, entity=client.entity, name=name, **variables)
+    return answer["project"]["run"]
+
+
+def names(client: Protocol, **wanted: object) -> list[str]:
+    answer = client.data(RUNS, project=client.project, entity=client.entity, **wanted)
+    return [edge["node"]["name"] for edge in answer["project"]["runs"]["edges"]]
+
+
+def test_history_is_read_whole_in_ranges_in_samples_and_in_series(protocol: Protocol):
+    run = protocol.start_run("history")["bucket"]["name"]
+    for start in range(0, 1000, 250):
+        rows = [
+            {"_step": step, "loss": 1 / (step + 1), **({"even": step} if step % 2 == 0 else {})}
+            for step in range(start, start + 250)
+        ]
+        protocol.log(run, rows, offset=start)
+    shown = read(
+        protocol, run, samples=100, min=10, max=20, specs=[json.dumps({"keys": ["_step", "even"], "samples": 50})]
+    )
+    assert shown["historyLineCount"] == 1000
+    assert shown["historyKeys"]["lastStep"] == 999
+    assert shown["historyKeys"]["keys"]["even"]["typeCounts"] == [{"type": "number", "count": 500}]
+    assert [json.loads(row)["_step"] for row in shown["range"]] == list(range(10, 20))
+    assert 100 <= len(shown["history"]) <= 101
+    assert json.loads(shown["history"][-1])["_step"] == 999
+    (series,) = shown["sampledHistory"]
+    assert len(series) == 50
+    assert all(set(row) == {"_step", "even"} for row in series)
+
+
+def test_a_chunk_that_comes_twice_counts_once(protocol: Protocol):
+    run = protocol.start_run("twice")["bucket"]["name"]
+    for offset, steps in ((0, [0, 1]), (2, [2, 3]), (2, [2, 3])):
+        protocol.log(run, [{"_step": step} for step in steps], offset=offset)
+    assert [json.loads(row)["_step"] for row in read(protocol, run)["history"]] == [0, 1, 2, 3]
+
+
+def test_a_run_that_starts_anew_has_a_new_history(protocol: Protocol):
+    run = protocol.start_run("anew")["bucket"]["name"]
+    protocol.log(run, [{"_step": step} for step in range(5)])
+    protocol.finish(run, 1)
+    again = protocol.start_run("anew")
+    assert (again["inserted"], again["bucket"]["historyLineCount"]) == (False, None)
+    protocol.log(run, [{"_step": 0, "second": True}])
+    assert [json.loads(row) for row in read(protocol, run)["history"]] == [{"_step": 0, "second": True}]
+
+
+def test_numbers_that_json_has_not_are_kept_as_text(protocol: Protocol):
+    run = protocol.start_run("nan")["bucket"]["name"]
+    body = '{"files": {"wandb-history.jsonl": {"offset": 0, "content": ["{\\"_step\\": 0, \\"loss\\": NaN}"]}}}'
+    answer = protocol.http.post(f"/files/local/tests/{run}/file_stream", content=body)
+    assert answer.status_code == 200
+    assert json.loads(read(protocol, run)["history"][0]) == {"_step": 0, "loss": "NaN"}
+
+
+def test_a_sweeps_own_values_stay_in_the_config(protocol: Protocol):
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": [5]}})
+    run = protocol.take_run(protocol.agent(sweep))["run_id"]
+    protocol.start_run(run, sweep=sweep, config=json.dumps({"y": {"value": 2}}))
+    assert json.loads(read(protocol, run)["config"]) == {"x": {"value": 5}, "y": {"value": 2}}
+
+
+def test_runs_are_ordered_filtered_and_paged(server):
+    with Protocol(server, project="listing") as client:
+        for number, loss in enumerate([3, 1, 2]):
+            client.start_run(f"r{number}", config=json.dumps({"lr": {"value": number}}))
+            client.finish(f"r{number}", summary={"loss": loss, "val": {"acc": -loss}, "a.b": number})
+        client.start_run("none")
+        assert names(client) == ["r0", "r1", "r2", "none"]
+        assert names(client, order="-created_at") == ["none", "r2", "r1", "r0"]
+        assert names(client, order="+summary_metrics.loss") == ["r1", "r2", "r0", "none"]
+        assert names(client, order="-summary_metrics.loss") == ["r0", "r2", "r1", "none"]
+        assert names(client, order="+summary_metrics.val.acc")[:3] == ["r0", "r2", "r1"]
+        assert names(client, order="-summary_metrics.a.b")[:3] == ["r2", "r1", "r0"]
+        assert names(client, order="-config.lr.value")[:3] == ["r2", "r1", "r0"]
+        assert names(client, filters=json.dumps({"$and": [{"state": "finished"}, {"config.lr": {"$gte": 1}}]})) == [
+            "r1",
+            "r2",
+        ]
+        assert names(client, filters=json.dumps({"name": {"$in": ["r0", "none"]}})) == ["r0", "none"]
+        first = client.data(RUNS, project="listing", entity="local", perPage=3)["project"]
+        assert first["runCount"] == 4
+        page = first["runs"]["pageInfo"]
+        assert page["hasNextPage"]
+        assert names(client, cursor=page["endCursor"], perPage=3) == ["none"]
+
+
+def test_an_unknown_filter_is_refused_by_name(protocol: Protocol):
+    protocol.start_run("any")
+    for filters in ({"jobs": 1}, {"state": {"$regex": "f"}}):
+        answer = protocol.post(RUNS, project="tests", entity="local", filters=json.dumps(filters))
+        assert answer.status_code == 400
+        assert "does not know" in answer.text or "cannot filter" in answer.text
+
+
+def test_files_come_back_as_they_went(protocol: Protocol):
+    run = protocol.start_run("files")["bucket"]["name"]
+    files = ["config.yaml", "media/images/a b#1.png"]
+    created = protocol.data(UPLOADS, entity="local", project="tests", run=run, files=files)["createRunFiles"]
+    headers = dict(header.split(":", 1) for header in created["uploadHeaders"])
+    content = bytes(range(256)) * 20_000
+    with httpx.Client(trust_env=False) as other:
+        for file in created["files"]:
+            assert other.put(file["uploadUrl"], content=content).status_code == 401
+            assert other.put(file["uploadUrl"], content=content, headers=headers).status_code == 200
+    shown = [edge["node"] for edge in read(protocol, run)["files"]["edges"]]
+    assert [(file["name"], file["sizeBytes"]) for file in shown] == [(name, len(content)) for name in files]
+    for file in shown:
+        assert protocol.http.get(file["url"]).content == content
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a\\b", "a\nb", "x" * 300])
+def test_names_that_lead_elsewhere_are_refused(protocol: Protocol, name: str):
+    run = protocol.start_run("traversal")["bucket"]["name"]
+    answer = protocol.post(UPLOADS, entity="local", project="tests", run=run, files=[name])
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["local/tests/traversal/..%2F..%2F..%2Fapi_key", "local/..%2F../x/api_key", "%2E%2E/tests/r/f"]
+)
+def test_paths_that_lead_elsewhere_are_refused(protocol: Protocol, server, path: str):
+    protocol.start_run("traversal")
+    for method in ("GET", "PUT"):
+        answer = protocol.http.request(method, httpx.URL(server.url, raw_path=f"/storage/{path}".encode()))
+        assert answer.status_code in (400, 404)
+        assert server.api_key not in answer.text
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a\x00b", ""])
+def test_projects_and_runs_cannot_lead_elsewhere(protocol: Protocol, name: str):
+    with_run = protocol.post(
+        'mutation M($n: String) { upsertBucket(input: {name: $n, modelName: "p", host: "h"}) { inserted } }', n=name
+    )
+    with_project = protocol.post(
+        'mutation M($n: String) { upsertBucket(input: {name: "r", modelName: $n, host: "h"}) { inserted } }', n=name
+    )
+    # No name at all means a fresh run, or the default project.
+    wanted = 400 if name else 200
+    assert (with_run.status_code, with_project.status_code) == (wanted, wanted)
+
+
+def test_an_unknown_run_has_no_stream(protocol: Protocol):
+    assert protocol.stream("nosuch").status_code == 404
+
+
+def test_a_deleted_run_is_gone(protocol: Protocol):
+    bucket = protocol.start_run("deleted")["bucket"]
+    protocol.log("deleted", [{"_step": 0}])
+    protocol.data("mutation DeleteRun($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }", id=bucket["id"])
+    assert read(protocol, "deleted") is None
+    assert protocol.stream("deleted").status_code == 404
