@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,19 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{argv[0]} has not answered within {timeout_s:.0f} s: try again later") from error
     return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def python_argv(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this environment as a program.
+
+    Unlike `python -m` it does not put the current folder first on `sys.path`: that is a user's, and a `random.py`
+    or `netrc.py` there would stand in for Python's own (`python -P` does the same from 3.11 on).
+    """
+    code = (
+        "import sys; sys.path[:] = filter(None, sys.path); "
+        f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [sys.executable, "-u", "-c", code, *arguments]
 
 
 def spawn_detached(

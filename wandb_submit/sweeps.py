@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from wandb_submit.credentials import deployment, find_login, trial_environment
+from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.specs import Endpoint, SweepRef
 from wandb_submit.templates import read_mapping
@@ -20,6 +20,7 @@ from wandb_submit.templates import read_mapping
 if TYPE_CHECKING:
     import wandb
 
+_GREETING_S = 20.0
 _ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
 
 
@@ -283,6 +284,7 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
     """
     login = find_login(endpoint)  # before `wandb` looks: it would ask for a key at the terminal
     offline = endpoint.server_dir is not None
+    _greet(login, offline=offline)
     with _environment({"WANDB_SILENT": "true", **trial_environment(login, offline=offline)}):
         import wandb
         from wandb import errors
@@ -295,6 +297,32 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
             ) from error
         except (errors.Error, OSError) as error:
             raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
+
+
+def _greet(login: Login, *, offline: bool) -> None:
+    """Asks the server who we are; `wandb` needs 19 s to find that it is not there, and calls that a wrong key."""
+    import httpx
+
+    try:
+        answer = httpx.post(
+            f"{login.base_url}/graphql",
+            json={"query": "query Viewer { viewer { id } }"},
+            auth=("api", login.api_key),
+            timeout=_GREETING_S,
+            trust_env=not offline,  # no proxy leads to our own server
+        )
+    except httpx.HTTPError as error:
+        raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
+    refused = NotLoggedInError(f"{login.base_url} does not accept this API key: run `wandb login --relogin`")
+    if answer.status_code in (401, 403):
+        raise refused
+    try:
+        viewer = answer.json()["data"]["viewer"]
+    except (ValueError, KeyError, TypeError) as error:
+        words = f"answers with status {answer.status_code}, and not as a W&B server does"
+        raise UnavailableError(f"{login.base_url} {words}; check WANDB_BASE_URL, or try again later") from error
+    if viewer is None:
+        raise refused
 
 
 @contextlib.contextmanager

@@ -125,6 +125,8 @@ def test_runs_are_ordered_filtered_and_paged(server):
             "r2",
         ]
         assert names(client, filters=json.dumps({"name": {"$in": ["r0", "none"]}})) == ["r0", "none"]
+        assert names(client, filters=json.dumps({"created_at": {"$lt": "2020-01-01"}})) == []
+        assert len(names(client, filters=json.dumps({"createdAt": {"$gte": "2020-01-01T00:00:00Z"}}))) == 4
         first = client.data(RUNS, project="listing", entity="local", perPage=3)["project"]
         assert first["runCount"] == 4
         page = first["runs"]["pageInfo"]

@@ -1,22 +1,28 @@
 """The real Slurm cluster that the tests submit to (tests/testbed/slurm)."""
 
+import os
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[1] / "testbed" / "slurm"
 
 
-def environment() -> dict[str, str]:
+def environment(variant: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the variables that point Slurm's commands at the test bed.
 
     They are to be added to the environment of the process that submits:
     ``{**os.environ, **environment()}``.
 
+    Args:
+        variant: The ``TB_*`` variables of another test bed than the shared one.
+
     Raises:
-        RuntimeError: There is no test bed; the text says how to start it.
+        RuntimeError: There is no such test bed; the text says how to start it.
     """
-    done = subprocess.run([SCRIPT, "env"], capture_output=True, text=True, timeout=30, check=False)
+    env = {**os.environ, **(variant or {})}
+    done = subprocess.run([SCRIPT, "env"], env=env, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{done.stderr.strip()} (as root: {SCRIPT} start)")
     words = (shlex.split(line) for line in done.stdout.splitlines())

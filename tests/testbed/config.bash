@@ -50,6 +50,13 @@ render() {
   fi
 }
 
+#######################################
+# Whether the daemons can do without the other interfaces.
+#######################################
+loopback_only() {
+  [[ "${NAMESPACES}" == yes ]] || host_is_loopback
+}
+
 host_is_loopback() {
   local address
   address="$(getent ahostsv4 "$(hostname)" | awk 'NR == 1 { print $1 }')"
@@ -175,8 +182,6 @@ render_slurmdbd_conf() {
 DbdHost=$1
 DbdAddr=127.0.0.1
 DbdPort=$((PORT + 1))
-# Not in the manual page of slurmdbd.conf, but it counts here as well.
-CommunicationParameters=NoInAddrAny
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket=${SOCKET}
@@ -189,4 +194,8 @@ StorageHost=localhost
 StorageUser=root
 StorageLoc=slurm
 EOC
+  if loopback_only; then
+    # Not in the manual page of slurmdbd.conf, but it counts there as well.
+    echo 'CommunicationParameters=NoInAddrAny'
+  fi
 }

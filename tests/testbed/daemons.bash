@@ -111,9 +111,13 @@ start_mariadbd() {
   wait_for_daemon mariadbd "${log}" mariadb_answers
 }
 
+#######################################
+# Makes slurmdbd's database, if the server is ready. slurmdbd would make it
+# itself, but with MariaDB 11.8 it ends right afterwards (error 5027).
+#######################################
 mariadb_answers() {
-  mariadb --no-defaults --socket="${MYSQL_SOCKET}" -e 'DO 0' \
-    >/dev/null 2>&1
+  mariadb --no-defaults --socket="${MYSQL_SOCKET}" \
+    -e 'CREATE DATABASE IF NOT EXISTS slurm' >/dev/null 2>&1
 }
 
 start_slurmdbd() {

@@ -18,6 +18,7 @@ daemons() {
   local path pid exe name node
   while read -r path; do
     pid="${path//[!0-9]/}"
+    same_root "${pid}" || continue
     exe="$(readlink "/proc/${pid}/exe" 2>/dev/null)" || continue
     exe="${exe% (deleted)}"  # The package was upgraded underneath.
     name="${exe##*/}"
@@ -48,6 +49,14 @@ daemons() {
 }
 
 #######################################
+# Whether a process sees the same files as we do. In a chroot or container
+# below this system, our own paths mean another cluster.
+#######################################
+same_root() {
+  [[ "/proc/$1/root" -ef / ]]
+}
+
+#######################################
 # Prints the pids of one kind of daemon.
 # Arguments:
 #   Name; optionally the node.
@@ -72,8 +81,9 @@ end_daemons() {
     mapfile -t -O "${#pids[@]}" pids < <(pids_of "${name}")
   done
   ((${#pids[@]})) || return 0
-  kill -TERM "${pids[@]}" 2>/dev/null || true
-  if ! wait_until 10 all_gone "${pids[@]}"; then
+  # With the state folder gone, they would only try in vain to save things.
+  [[ ! -d "${STATE}" ]] || kill -TERM "${pids[@]}" 2>/dev/null || true
+  if [[ ! -d "${STATE}" ]] || ! wait_until 10 all_gone "${pids[@]}"; then
     kill -KILL "${pids[@]}" 2>/dev/null || true
     wait_until 5 all_gone "${pids[@]}" || fail "cannot end $* (${pids[*]})"
   fi
@@ -108,13 +118,16 @@ own_nodes() {
 #   Nodes.
 #######################################
 job_pids() {
-  local cgroup
+  local cgroup pid
   {
     for cgroup in $(job_cgroups "$@"); do
       cat -- "${cgroup}/cgroup.procs" 2>/dev/null || true
     done
     grep -lszxF -e "SLURM_CONF=${CONF}" /proc/[0-9]*/environ \
-      | xargs -r grep -lsz -e '^SLURM_TASK_PID=' | tr -dc '0-9\n' || true
+      | xargs -r grep -lsz -e '^SLURM_TASK_PID=' | tr -dc '0-9\n' \
+      | while read -r pid; do
+        ! same_root "${pid}" || echo "${pid}"
+      done || true
   } | sort -un
 }
 
@@ -141,7 +154,8 @@ job_cgroups() {
 foreign_node() {
   local pid exe args ours
   ours=" $(pids_of slurmd | tr '\n' ' ') "
-  for pid in $(pgrep '^slurmd(-wlm)?$'); do
+  for pid in $(grep -lsx -e slurmd -e slurmd-wlm /proc/[0-9]*/comm \
+    | tr -dc '0-9\n'); do
     [[ "${ours}" != *" ${pid} "* ]] || continue
     exe="$(readlink "/proc/${pid}/exe" 2>/dev/null)" || continue
     [[ "${exe}" == */slurmd* ]] || continue

@@ -155,7 +155,7 @@ def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:
     Raises:
         RefusedError: if it ends without having begun.
     """
-    argv = [sys.executable, "-m", "wandb_submit.executors.local.scheduler", str(files.folder)]
+    argv = process.python_argv("wandb_submit.executors.local.scheduler", str(files.folder))
     scheduler = process.spawn_detached(argv, log=files.log)
     if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
         scheduler.kill()

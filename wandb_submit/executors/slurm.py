@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -64,10 +65,15 @@ class SlurmPlan:
 class ArrayExecutor(SubmititSlurmExecutor):
     """submitit's executor, for one array of any size.
 
-    Three things differ from the parent: one task is an array too, so that every task has an `ARRAY_TASK` id; a
-    task without `--time` gets the partition's limit instead of submitit's five minutes; and sbatch is called
-    with a timeout, its refusal becomes one of our errors, and leaves no pickles behind.
+    Four things differ from the parent: one task is an array too, so that every task has an `ARRAY_TASK` id; a
+    task without `--time` gets the partition's limit instead of submitit's five minutes; the job does not import
+    from the user's folder; and sbatch is called with a timeout, its refusal becomes one of our errors, and leaves
+    no pickles behind.
     """
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return shlex.join(process.python_argv("submitit.core._submit", str(self.folder)))
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
         folder = utils.JobPaths.get_first_id_independent_folder(self.folder)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves until told to stop; returns the exit status."""
     settings = _settings(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         check_installed()
         from wandb_submit.server.serve import serve
@@ -65,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         serve(settings)
     except WandbSubmitError as error:
         # The last line of the log: `lifecycle.start` shows it to whoever wanted a server.
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - what a program says last
+        with contextlib.suppress(OSError):  # The log may be on the very disk that is full.
+            os.write(sys.stderr.fileno(), f"error: {error}\n".encode())
         return error.exit_code
     return 0
 

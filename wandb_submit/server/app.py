@@ -52,6 +52,8 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(search.run()), asyncio.create_task(watch(database, server))]
+        for task in tasks:
+            task.add_done_callback(_report_death)
         yield
         for task in tasks:
             task.cancel()
@@ -67,6 +69,12 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download), methods=["GET"]),
         ],
     )
+
+
+def _report_death(task: asyncio.Task[None]) -> None:
+    """Says so when work in the background ends by a mistake of ours; nobody else would."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("work in the background has ended", exc_info=task.exception())
 
 
 def _error(message: str, status: int) -> Response:

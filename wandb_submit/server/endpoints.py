@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _SMALL_BODY = 64 * 1024
 # Uploads go to disk in pieces of this size.
 _PIECE = 1024 * 1024
+# Where they are until they are complete.
+UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +102,7 @@ class Endpoints:
         row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
         if row is None:
             raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
-        folder = data_dir / "uploads"
+        folder = data_dir / UPLOADS
         folder.mkdir(exist_ok=True)
         temporary = folder / secrets.token_hex(8)
         try:

@@ -200,6 +200,8 @@ def _failure(returncode: int, log: Path, beginning: int) -> WandbSubmitError:
     last = tail.rpartition("\n")[2]
     if returncode in _ERRORS and last.startswith("error: "):
         return _ERRORS[returncode](last.removeprefix("error: "))
+    if not tail:
+        return UnavailableError(f"the offline sweep server ended at once and could not say why in {log}: disk full?")
     return UnavailableError(f"the offline sweep server ended at once (status {returncode})\n{tail}".rstrip())
 
 

@@ -98,6 +98,11 @@ def _acquire(descriptor: int, patience_s: float, otherwise: Exception) -> None:
             if time.monotonic() >= deadline:
                 raise otherwise from None
             time.sleep(_RETRY_S)
+        except OSError as error:
+            # Some network file systems are mounted without locks.
+            raise RefusedError(
+                f"cannot lock a file in the data folder ({error.strerror}): put it on another file system"
+            ) from error
         else:
             return
 

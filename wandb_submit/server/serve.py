@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sqlite3
@@ -22,6 +23,7 @@ from wandb_submit.server.app import make_app
 from wandb_submit.server.auth import api_key, write_private
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.endpoints import UPLOADS
 from wandb_submit.server.lock import hold, make_data_dir
 from wandb_submit.server.settings import Settings
 from wandb_submit.server.sweeps.search import BackgroundSearch
@@ -44,21 +46,24 @@ def serve(settings: Settings) -> None:
     make_data_dir(settings.data_dir)
     with hold(settings.data_dir):
         try:
+            # What a server that was killed has left.
+            (settings.data_dir / INFO_FILE).unlink(missing_ok=True)
+            shutil.rmtree(settings.data_dir / UPLOADS, ignore_errors=True)
             key = api_key(settings.data_dir)
             database = Database(settings.data_dir / "server.sqlite3")
-        except OSError as error:
-            raise RefusedError(f"cannot keep data in {settings.data_dir}: {error.strerror or error}") from error
-        try:
-            asyncio.run(_serve(settings, database, key))
-        finally:
-            database.close()
+            try:
+                asyncio.run(_serve(settings, database, key))
+            finally:
+                database.close()
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RefusedError(
+                f"the offline sweep server cannot keep its data in {settings.data_dir}: {reason}"
+            ) from error
 
 
 async def _serve(settings: Settings, database: Database, key: str) -> None:
-    try:
-        remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
-    except sqlite3.Error as error:
-        raise RefusedError(f"cannot write to the database in {settings.data_dir}: {error}") from error
+    remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
     listener = _listen(settings, remembered)
     host, port = settings.host, int(listener.getsockname()[1])
     await database.write(lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('port', ?)", (str(port),)))
@@ -90,11 +95,16 @@ async def _serve(settings: Settings, database: Database, key: str) -> None:
         "api_key": key,
     }
     path = settings.data_dir / INFO_FILE
+
+    def announce() -> None:
+        write_private(path, json.dumps(info, indent=2) + "\n")
+        _log.info("serving %s at %s", settings.data_dir, info["url"])
+
     # uvicorn raises the signal that ended it once more, for whoever handled it before. Nobody needs it again.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     try:
-        await _Server(config, lambda: write_private(path, json.dumps(info, indent=2) + "\n")).serve([listener])
+        await _Server(config, announce).serve([listener])
     finally:
         path.unlink(missing_ok=True)
         _log.info("stopped")

@@ -94,8 +94,9 @@ CREATE TABLE runs (
   UNIQUE (project, name)
 );
 CREATE INDEX runs_of_sweep ON runs (sweep, id) WHERE sweep IS NOT NULL;
-CREATE INDEX runs_of_agent ON runs (agent, id) WHERE agent IS NOT NULL;
-CREATE INDEX live_runs ON runs (sweep, agent) WHERE state IN ('pending', 'running', 'preempted');
+CREATE INDEX runs_of_sweep_by_state ON runs (sweep, state) WHERE sweep IS NOT NULL;
+CREATE INDEX runs_of_agent_by_state ON runs (agent, state) WHERE agent IS NOT NULL;
+CREATE INDEX runs_by_state ON runs (state);
 
 -- One row of a run's history, and (`stream` = 'events') one of its system metrics.
 CREATE TABLE history (

@@ -1,7 +1,5 @@
 """The local scheduler: one process per submission, which queues array tasks for this machine's devices.
 
-`python -m wandb_submit.executors.local.scheduler FOLDER`
-
 It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
 another submission holds does it look every second. SIGTERM cancels: pending tasks are dropped, running ones get
 SIGTERM and their grace. A second SIGTERM kills.
@@ -28,6 +26,7 @@ from wandb_submit.executors.local.state import (
     SchedulerState,
     TaskRow,
 )
+from wandb_submit.process import python_argv
 from wandb_submit.states import TaskState
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
@@ -92,10 +91,8 @@ class Scheduler:
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
         folder = self._files.folder
-        command = [
-            *(sys.executable, "-u", "-m", "wandb_submit.executors.local.task"),
-            *(str(folder), str(os.getpid()), ",".join(map(str, slot.cores))),
-        ]
+        cores = ",".join(map(str, slot.cores))
+        command = python_argv("wandb_submit.executors.local.task", str(folder), str(os.getpid()), cores)
         environment = slot.environment(os.environ) | {
             "SUBMITIT_EXECUTOR": "workstation",
             "WANDB_SUBMIT_JOB_ID": job,

@@ -1,6 +1,6 @@
 """What a local scheduler starts for one array task: takes its place on the machine, then runs submitit's job.
 
-`python -m wandb_submit.executors.local.task FOLDER SCHEDULER_PID CORE,CORE…`
+Its arguments are submitit's folder, the scheduler's process id, and the cores to run on.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping
 
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
@@ -10,6 +13,9 @@ from wandb_submit.server.refusals import Refusal
 
 _MAX_ROWS = 10_000
 _DEFAULT_SAMPLES = 500
+# One level of a path as SQLite writes it: `."a b"` or `.a`.
+_PATH_PART = re.compile(r"""\."([^"]*)"|\.([^."\[]+)""")
+_MISSING = object()
 # SQLite's names for the types of JSON values, and W&B's.
 _TYPES = {"integer": "number", "real": "number", "text": "string", "true": "boolean", "false": "boolean"}
 
@@ -58,33 +64,58 @@ def _series(tx: Transaction, run: int, text: str) -> list[dict[str, object]]:
     if not isinstance(spec, dict):
         raise Refusal(f"the spec {text[:60]!r} is not an object")
     wanted = [str(key) for key in spec.get("keys") or []]
+    if not wanted:
+        # The stock agent and `wandb sweep --stop` ask like this for every run of a sweep, and look at nothing.
+        return []
     samples = min(int(spec.get("samples") or _DEFAULT_SAMPLES), _MAX_ROWS)
     rows = tx.rows(
-        "SELECT content FROM history WHERE run = ? AND stream = 'history' AND step >= ? AND step < ?"
+        # Unlike in `history`, the last step is meant to be among them.
+        "SELECT content FROM history WHERE run = ? AND stream = 'history' AND step >= ? AND step <= ?"
         " ORDER BY step, number",
         (run, int(spec.get("minStep") or 0), int(spec.get("maxStep") or 2**62)),
     )
     found = [json.loads(row["content"]) for row in rows]
-    if wanted:
-        found = [{key: row[key] for key in wanted} for row in found if all(key in row for key in wanted)]
+    picked = [{key: _value(row, key) for key in wanted} for row in found]
+    found = [row for row in picked if _MISSING not in row.values()]
     every = max(1, -(-len(found) // max(samples, 1)))
     return found[::every]
 
 
+def _value(row: Mapping[str, object], key: str) -> object:
+    """A row's value; a dot in the key parts the levels of a nested one, unless the key has it itself."""
+    if key in row:
+        return row[key]
+    value: object = row
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return _MISSING
+        value = value[part]
+    return value
+
+
 def keys(tx: Transaction, run: int) -> dict[str, object]:
-    """Which metrics were logged, how often, and the last step."""
+    """Which metrics were logged, how often, and the last step; nested ones with their levels parted by dots."""
     rows = tx.rows(
-        "SELECT entry.key AS name, entry.type AS type, COUNT(*) AS times FROM history, json_each(history.content)"
-        " AS entry WHERE run = ? AND stream = 'history' GROUP BY 1, 2 ORDER BY 1",
+        "SELECT entry.fullkey AS path, entry.type AS type, COUNT(*) AS times FROM history,"
+        " json_tree(history.content) AS entry WHERE run = ? AND stream = 'history'"
+        " AND typeof(entry.key) = 'text' AND entry.type <> 'object' GROUP BY 1, 2 ORDER BY 1",
         (run,),
     )
-    found: dict[str, list[dict[str, object]]] = {}
+    found: dict[str, Counter[str]] = {}
     for row in rows:
-        kind = _TYPES.get(row["type"], row["type"])
-        found.setdefault(row["name"], []).append({"type": kind, "count": row["times"]})
+        parts = [quoted or plain for quoted, plain in _PATH_PART.findall(row["path"])]
+        if _PATH_PART.sub("", row["path"]) == "$":  # else it is inside a list
+            counts = found.setdefault(".".join(parts), Counter())
+            counts[_TYPES.get(row["type"], row["type"])] += row["times"]
     last = tx.one("SELECT MAX(step) FROM history WHERE run = ? AND stream = 'history'", (run,))
     return {
         "sets": [],
-        "keys": {name: {"typeCounts": counts, "monotonic": name == "_step"} for name, counts in found.items()},
+        "keys": {
+            name: {
+                "typeCounts": [{"type": kind, "count": times} for kind, times in counts.items()],
+                "monotonic": name == "_step",
+            }
+            for name, counts in found.items()
+        },
         "lastStep": -1 if last is None or last[0] is None else last[0],
     }

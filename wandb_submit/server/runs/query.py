@@ -5,6 +5,7 @@ A filter that this server does not know is refused by name: silently wrong runs 
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 
@@ -64,7 +65,7 @@ class Where:
     def _comparison(self, column: str, keys: list[str], operator: str, operand: object) -> str:
         self.parameters.extend(keys)
         if operator in _OPERATORS:
-            self.parameters.append(_scalar(operand))
+            self.parameters.append(_moment(operand) if column.endswith("_at") else _scalar(operand))
             return f"{column} {_OPERATORS[operator]} ?"
         if operator in ("$in", "$nin") and isinstance(operand, list):
             self.parameters.extend(_scalar(item) for item in operand)
@@ -115,6 +116,16 @@ def expression(key: str) -> tuple[str, list[str]]:
 def _path(parts: list[str]) -> str:
     """A path into JSON as SQLite writes it. It has no escape for a quote, and such a name simply matches nothing."""
     return "$" + "".join(f'."{part}"' for part in (part.replace('"', "") for part in parts))
+
+
+def _moment(value: object) -> object:
+    """A time as the tables hold it, from the text that clients write."""
+    try:
+        # Python 3.10 does not read the Z.
+        moment = dt.datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError as error:
+        raise Refusal(f"{value!r:.60} is not a time such as 2026-01-31T12:00:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)).timestamp()
 
 
 def _scalar(value: object) -> object:

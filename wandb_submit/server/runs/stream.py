@@ -13,6 +13,8 @@ from wandb_submit.server.runs.state import state_after_exit
 from wandb_submit.server.sweeps import search
 
 _HISTORIES = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events"}
+# What SQLite can hold.
+_MAX_STEP = 2**63
 _SUMMARY = "wandb-summary.json"
 _CONSOLE = "output.log"
 # States that a run which speaks again can have been put in without its own word.
@@ -50,7 +52,12 @@ def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
     if not isinstance(chunk, dict):
         raise Refusal(f"the chunk of {file} is not an object")
     offset, lines = chunk.get("offset") or 0, chunk.get("content") or []
-    if not isinstance(offset, int) or not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+    if (
+        not isinstance(offset, int)
+        or not 0 <= offset < _MAX_STEP // 2
+        or not isinstance(lines, list)
+        or not all(isinstance(line, str) for line in lines)
+    ):
         raise Refusal(f"the chunk of {file} must have a number as offset and lines as content")
     return offset, lines
 
@@ -73,7 +80,9 @@ def _take_rows(context: Context, run: int, stream: str, offset: int, lines: list
     for number, line in enumerate(lines, offset):
         row = _json_object(line)
         step = row.get("_step")
-        rows.append((run, stream, number, step if isinstance(step, int) else number, json.dumps(row)))
+        rows.append(
+            (run, stream, number, step if isinstance(step, int) and abs(step) < _MAX_STEP else number, json.dumps(row))
+        )
         latest.update(row)
     context.tx.execute_many("INSERT INTO history (run, stream, number, step, content) VALUES (?, ?, ?, ?, ?)", rows)
     if stream == "events" and latest:

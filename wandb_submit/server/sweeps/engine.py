@@ -1,7 +1,7 @@
 """W&B's own search engine, the package `sweeps`, behind three functions.
 
-It takes 0.3 s to import for grid and random and 2 s more for bayes, so it is imported when first needed (the
-server warms it up in a thread as soon as it answers).
+It takes a second or two to import (scipy, and scikit-learn for bayes), so it is imported when first needed; the
+server warms it up in a thread soon after it has begun to answer.
 """
 
 from __future__ import annotations
@@ -118,11 +118,12 @@ def next_points(config: Config, tried: Sequence[Tried], *, n: int, seed: str) ->
         )
         for earlier in tried
     ]
-    random.seed(seed)
     if config["method"] == "bayes":
         import numpy as np
 
-        np.random.seed(random.getrandbits(32))
+        np.random.seed(random.Random(seed).getrandbits(32))  # noqa: S311 - a search, not a secret
+    else:
+        random.seed(seed)
     with warnings.catch_warnings():
         # scikit-learn comments on every fit that did not converge.
         warnings.simplefilter("ignore")

@@ -16,7 +16,6 @@ Order: TypeAlias = dict[str, object]
 def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: search.Chosen) -> Order:
     """Makes the pending run of a chosen point and the order to run it, in one transaction."""
     name = sweep.new_id()
-    ordinal = context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (row["number"],)) + 1
     run = context.tx.insert(
         "INSERT INTO runs (project, name, sweep, agent, state, display_name, point, config, handed_out_at,"
         " handed_out_by, created_at, heartbeat_at) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?)",
@@ -25,7 +24,7 @@ def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: sea
             name,
             row["number"],
             agent["number"],
-            f"{row['id']}-{ordinal}",
+            f"{row['id']}-{chosen.number}",
             chosen.config,
             chosen.config,
             context.now,
@@ -34,7 +33,7 @@ def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: sea
             context.now,
         ),
     )
-    search.hand_out(context.tx, row["number"], chosen, run)
+    search.hand_out(context, row, chosen, run)
     return order("run", name, row, chosen.config)
 
 

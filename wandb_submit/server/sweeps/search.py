@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _BATCH = 16
 # Bayes looks at what other runs have shown; a point drawn long before it is used would be a stale one.
 _BAYES_BATCH = 8
+# The engine takes a second or two of processor time to import, which would slow down a server's first answers.
+_WARM_UP_AFTER_S = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +59,22 @@ def choose(context: Context, sweep: sqlite3.Row, agent: int) -> Chosen | Waiting
     return _first_waiting(tx, number) or _draw(tx, sweep, config, context.server.seed) or Exhausted()
 
 
-def hand_out(tx: Transaction, sweep: int, chosen: Chosen, run: int) -> None:
-    """Binds a chosen point to its run; nobody else can get it from here on."""
-    tx.execute("UPDATE points SET run = ? WHERE sweep = ? AND number = ?", (run, sweep, chosen.number))
+def hand_out(context: Context, sweep: sqlite3.Row, chosen: Chosen, run: int) -> None:
+    """Binds a chosen point to its run; nobody else can get it from here on.
+
+    Looks whether it was the last one: the sweep is to end with its last run, also if no agent asks again.
+    """
+    tx, number = context.tx, int(sweep["number"])
+    tx.execute("UPDATE points SET run = ? WHERE sweep = ? AND number = ?", (run, number, chosen.number))
+    config = engine.parse_config(sweep["config"])
+    cap = config.get("run_cap")
+    capped = isinstance(cap, int) and _run_count(tx, number) >= cap
+    if capped or (
+        config["method"] == "grid"
+        and _first_waiting(tx, number) is None
+        and _draw(tx, sweep, config, context.server.seed) is None
+    ):
+        mark_exhausted(tx, number)
 
 
 def mark_exhausted(tx: Transaction, sweep: int) -> None:
@@ -151,6 +166,7 @@ class BackgroundSearch:
         """Draws whatever is wanted, until cancelled."""
         loop = asyncio.get_running_loop()
         try:
+            await asyncio.sleep(_WARM_UP_AFTER_S)
             await loop.run_in_executor(self._thread, engine.load)
             while True:
                 await self._wanted.wait()

@@ -1,0 +1,173 @@
+"""Bad input: one clear line, the right exit status, nothing left behind, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import Shell
+
+SWEEP = {"parameters": {"x": {"values": [1, 2]}}}
+
+
+def fails(shell: Shell, *arguments: str, status: int, says: str, **env: str) -> str:
+    """Runs a command that must fail with one message, and must leave the folder as it was."""
+    before = sorted(shell.folder.rglob("*"))
+    done = shell.run(*arguments, **env)
+    message = "\n".join(line for line in done.stderr.splitlines() if not line.startswith("note: "))
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    assert says in message
+    assert message.startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    assert sorted(shell.folder.rglob("*")) == before
+    return message
+
+
+def test_an_unknown_sweep(offline_shell: Shell) -> None:
+    message = fails(offline_shell, "nosuch12", "--offline", "--executor", "local", status=3, says="no sweep local/")
+    assert "/nosuch12 at http://127.0.0.1:" in message
+
+
+@pytest.mark.parametrize("sweep", ["sweep.yaml", "me/vision/abc"])
+def test_not_logged_in(shell: Shell, sweep: str) -> None:
+    shell.sweep("pass", **SWEEP)
+    env = {"WANDB_BASE_URL": "http://127.0.0.1:9"}
+    message = fails(shell, sweep, "--executor", "local", status=4, says="not logged in to W&B", **env)
+    assert "wandb login" in message
+    assert "--offline" in message
+
+
+def test_a_login_that_the_server_refuses(offline_shell: Shell) -> None:
+    url = offline_shell.json("server", "status")["url"]
+    env = {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0" * 40}
+    message = fails(offline_shell, "me/vision/abc", "--executor", "local", status=4, says="login", **env)
+    assert "0" * 40 not in message
+
+
+def test_a_server_that_does_not_answer(shell: Shell) -> None:
+    env = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    fails(shell, "me/vision/abc", "--executor", "local", status=5, says="http://127.0.0.1:9", **env)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("method: grid\nparameters: [", "line 2"),
+        ("- a\n- b\n", "holds a list"),
+        ("", "holds nothing"),
+        ("program: train.py\n", "lacks `method:`"),
+        ("method: grid\nprogram: train.py\n", "lacks `parameters:`"),
+        ("method: grid\nparameters: {x: {values: [1]}}\n", "lacks `program:`"),
+    ],
+)
+def test_a_malformed_sweep_file(shell: Shell, text: str, says: str) -> None:
+    (shell.folder / "bad.yaml").write_text(text)
+    fails(shell, "bad.yaml", "--offline", "--executor", "local", status=2, says=says)
+
+
+def test_a_sweep_file_that_the_server_refuses_names_the_problem(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="odd", parameters={"x": {"distribution": "nope", "min": 1}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local")
+    assert done.returncode == 2, done.stderr
+    assert "does not accept odd.yaml" in done.stderr
+    assert not list((offline_shell.folder / ".wandb-submit").glob("*/submission.json"))
+
+
+def test_a_sweep_file_that_is_not_there(shell: Shell) -> None:
+    fails(shell, "missing.yaml", "--offline", status=3, says="no sweep file missing.yaml")
+
+
+def test_an_ended_sweep(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="ended", parameters={"x": {"value": 1}})
+    answer = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1")
+    fails(offline_shell, answer["sweep"], "--offline", "--executor", "local", status=6, says="is finished")
+
+
+def test_more_gpus_than_there_are(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    options = ("--offline", "--executor", "local", "--gpus-per-task", "3")
+    fails(shell, sweep, *options, status=6, says="this machine has: 2 GPUs", CUDA_VISIBLE_DEVICES="0,1")
+
+
+def test_more_cores_than_there_are(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    fails(shell, sweep, "--offline", "--executor", "local", "--cpus-per-task", "9999", status=6, says="usable cores")
+
+
+def test_no_slurm(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    path = f"{Path(subprocess.check_output(['which', 'env'], text=True).strip()).parent}"
+    bare = shell.folder.parent / "bare-path"
+    bare.mkdir()
+    for program in ("wandb-submit", "python"):
+        found = subprocess.check_output(["which", program], text=True, env=dict(shell.env)).strip()
+        (bare / program).symlink_to(found)
+    assert path
+    fails(shell, sweep, "--offline", "--executor", "slurm", status=6, says="no Slurm here", PATH=str(bare))
+
+
+def test_a_folder_that_cannot_be_written_to(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    (shell.folder / "in-the-way").write_text("")
+    target = str(shell.folder / "in-the-way" / "below")
+    fails(shell, sweep, "--offline", "--executor", "local", status=2, says="cannot make", WANDB_SUBMIT_DIR=target)
+
+
+def test_all_problems_of_the_options_are_in_one_message(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    options = ("--array", "x", "--time", "soon", "--mem", "much", "--sbatch", "output=x", "--executor", "moon")
+    message = fails(shell, sweep, "--offline", *options, status=2, says="--array 'x'")
+    for words in ("--time 'soon'", "--mem 'much'", "--sbatch output", "--executor 'moon'"):
+        assert words in message
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("logs",), ("wait",), ("cancel", "abc"), ("status", "abc")])
+def test_commands_without_a_submission(shell: Shell, arguments: tuple[str, ...]) -> None:
+    fails(shell, *arguments, status=3, says="no submissions in")
+
+
+def test_an_unknown_submission_run_or_task(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="known", parameters={"x": {"value": 1}})
+    known = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1")["id"]
+    fails(offline_shell, "status", "!!", status=3, says=known)
+    fails(offline_shell, "logs", known, "zzz", status=3, says="has no run 'zzz'")
+    fails(offline_shell, "logs", known, "--task", "7", status=3, says="0-0, not 7")
+
+
+@pytest.mark.parametrize("arguments", [("server", "status"), ("server", "env")])
+def test_no_server(shell: Shell, arguments: tuple[str, ...]) -> None:
+    fails(shell, *arguments, status=3, says="wandb-submit server start")
+
+
+def test_unknown_options_and_templates(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    assert shell.run(sweep, "--gpu-per-task", "1").returncode == 2
+    fails(shell, sweep, "--offline", "--template", "single-gpus", status=3, says="did you mean 'single-gpu'?")
+
+
+def test_debug_shows_the_traceback(shell: Shell) -> None:
+    done = shell.run("--debug", "status")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "NotFoundError" in done.stderr
+
+
+def test_a_full_disk_is_a_message_and_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts a small file system, which takes root")
+    sweep = shell.sweep("pass", **SWEEP)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=True)
+    try:
+        (small / "filler").write_bytes(b"x" * 12288)
+        done = shell.run(sweep, "--offline", "--executor", "local", WANDB_SUBMIT_DIR=str(small / "home"))
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        assert "disk full" in done.stderr or "No space left" in done.stderr
+        assert not list((small / "home").glob("*/submission.json"))
+    finally:
+        shell.run("server", "stop", WANDB_SUBMIT_DIR=str(small / "home"))
+        subprocess.run(["umount", "--lazy", str(small)], check=True)

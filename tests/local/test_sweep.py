@@ -1,0 +1,284 @@
+"""A sweep on this machine: the right devices, every run once, and ends that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import Shell, alive, overlapping, wait_until
+
+# Writes down where it ran; with wandb, as a training script would.
+RECORD = """
+import argparse, json, os, time
+started = time.time()
+parser = argparse.ArgumentParser()
+parser.add_argument("--x", type=int)
+x = parser.parse_args().x
+import wandb
+with wandb.init() as run:
+    run.log({"loss": (x - 5) ** 2})
+    place = {"x": x, "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"), "cores": sorted(os.sched_getaffinity(0))}
+    run_id = run.id
+with open(f"place-{run_id}.json", "w") as file:
+    json.dump({**place, "started": started, "ended": time.time()}, file)
+"""
+
+# The same without wandb, for tests that need many runs or quick ones.
+RECORD_QUICKLY = """
+import json, os, sys, time
+started = time.time()
+time.sleep(0.3)
+place = {"cuda": os.environ.get("CUDA_VISIBLE_DEVICES"), "started": started, "ended": time.time()}
+with open(os.path.join(os.environ.get("PLACES", "."), "place-" + os.environ["WANDB_RUN_ID"] + ".json"), "w") as file:
+    json.dump(place, file)
+"""
+
+SLEEP = "import os, time\nopen('started-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(600)\n"
+
+
+def places(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in folder.glob("place-*.json")]
+
+
+def test_six_tasks_on_four_gpus_run_a_grid_each_point_once_and_never_two_runs_on_one_gpu(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": list(range(12))}}, metric={"name": "loss"})
+    answer = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "6", "--gpus-per-task", "1"),
+        CUDA_VISIBLE_DEVICES="0,1,2,3",
+    )
+    seen = places(offline_shell.folder)
+
+    assert sorted(place["x"] for place in seen) == list(range(12))
+    assert {place["cuda"] for place in seen} == {"0", "1", "2", "3"}
+    for gpu in "0123":
+        assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cuda"] == gpu])
+    assert answer["results"]["states"] == {"finished": 12}
+    assert answer["results"]["best"]["config"]["x"] == 5
+    assert answer["results"]["best"]["metric"] == 0
+    started = offline_shell.events(answer["id"], "run_started")
+    assert len({event["run"] for event in started}) == len(started) == 12
+    places_of_agents = {event["agent"]: event["gpus"] for event in offline_shell.events(answer["id"], "agent_started")}
+    assert set(places_of_agents.values()) <= {"0", "1", "2", "3"}
+    for event in started:
+        record = json.loads((offline_shell.folder / f"place-{event['run']}.json").read_text())
+        assert record["cuda"] == places_of_agents[event["agent"]]
+
+
+def test_cores_asked_for_are_owned_and_bind_the_runs(shell: Shell) -> None:
+    sweep = shell.sweep(RECORD, parameters={"x": {"values": [1, 2, 3]}})
+    shell.ok(sweep, "--offline", "--executor", "local", "--array", "3", "--cpus-per-task", "1", "--count", "1")
+    seen = places(shell.folder)
+    assert len(seen) == 3
+    assert all(len(place["cores"]) == 1 for place in seen)
+    for core in os.sched_getaffinity(0):
+        assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cores"] == [core]])
+
+
+def test_two_submissions_at_once_never_share_a_gpu(offline_shell: Shell, tmp_path: Path) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="twice", parameters={"x": {"values": list(range(6))}})
+    arguments = (sweep, "--offline", "--executor", "local", "--array", "2", "--gpus-per-task", "1")
+    both = [offline_shell.start(*arguments, CUDA_VISIBLE_DEVICES="0,1,2", PLACES=str(tmp_path)) for _ in range(2)]
+    for one in both:
+        _, problems = one.communicate(timeout=120)
+        assert one.returncode == 0, problems
+    seen = places(tmp_path)
+    assert len(seen) == 12
+    for gpu in "012":
+        assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cuda"] == gpu])
+
+
+@pytest.mark.parametrize(("asked", "seen_by_runs"), [((), "0,1"), (("--gpus-per-task", "0"), "")])
+def test_without_a_number_of_gpus_runs_see_what_there_is_and_with_zero_none(
+    offline_shell: Shell, tmp_path: Path, asked: tuple[str, ...], seen_by_runs: str
+) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="gpus", parameters={"x": {"value": 1}})
+    offline_shell.ok(
+        *(sweep, "--offline", "--executor", "local", "--array", "1", *asked),
+        CUDA_VISIBLE_DEVICES="0,1",
+        PLACES=str(tmp_path),
+    )
+    assert [place["cuda"] for place in places(tmp_path)] == [seen_by_runs]
+
+
+def test_count_bounds_each_agents_runs_even_beside_a_file_named_like_pythons_own(
+    offline_shell: Shell, tmp_path: Path
+) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="random", parameters={"x": {"values": list(range(9))}})
+    answer = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "2", "--count", "2"), PLACES=str(tmp_path)
+    )
+    assert [task["done"] for task in answer["tasks"]] == [2, 2]
+    assert {task["detail"] for task in answer["tasks"]} == {"--count 2 reached"}
+
+
+def test_ctrl_c_ends_the_runs_cleanly_and_keeps_their_data(shell: Shell) -> None:
+    script = (
+        "import time, wandb\nrun = wandb.init()\nrun.log({'loss': 1})\nopen('ready', 'w').close()\ntime.sleep(600)\n"
+    )
+    sweep = shell.sweep(script, parameters={"x": {"values": [1, 2, 3]}})
+    waiting = shell.start(sweep, "--offline", "--executor", "local", "--array", "1")
+    wait_until((shell.folder / "ready").exists, timeout_s=60, what="the run has logged")
+    waiting.send_signal(signal.SIGINT)
+    output, messages = waiting.communicate(timeout=60)
+
+    assert "asking the runs to end" in messages
+    assert "1 killed" in output
+    status = shell.json("status")
+    assert [task["state"] for task in status["tasks"]] == ["cancelled"]
+    (finished,) = shell.events(status["id"], "run_finished")
+    assert finished["reason"] == "received SIGTERM"
+    code = (
+        "import sys, wandb; (run,) = wandb.Api().sweep(sys.argv[1]).runs; print(run.state, dict(run.summary)['loss'])"
+    )
+    assert shell.wandb_python(code, status["sweep"]).split() == ["killed", "1"]
+
+
+def test_cancel_from_another_shell_ends_running_tasks_and_drops_pending_ones(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="cancel", parameters={"x": {"values": [1, 2, 3]}})
+    submitted = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "3", "--gpus-per-task", "1", "--detach"),
+        CUDA_VISIBLE_DEVICES="0",
+    )
+    events = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    status = offline_shell.json("status", submitted["id"])
+    assert [task["state"] for task in status["tasks"]] == ["running", "pending", "pending"]
+    assert status["tasks"][0]["running"] == [events[0]["run"]]
+
+    offline_shell.ok("cancel", submitted["id"])
+    done = offline_shell.run("wait", submitted["id"], "--json")
+    assert done.returncode == 1
+    assert [task["state"] for task in json.loads(done.stdout)["tasks"]] == ["cancelled"] * 3
+    assert not alive(events[0]["pid"])
+    assert len(offline_shell.events(submitted["id"], "run_started")) == 1
+
+
+def test_a_run_that_ignores_signals_is_killed_by_the_second_cancel(offline_shell: Shell) -> None:
+    script = (
+        "import os, signal, time\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *_: None)\n"
+        "open('stubborn', 'w').close()\n"
+        "while True: time.sleep(1)\n"
+    )
+    sweep = offline_shell.sweep(script, name="stubborn", parameters={"x": {"value": 1}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    wait_until((offline_shell.folder / "stubborn").exists, timeout_s=60, what="the run ignores signals")
+    (event,) = offline_shell.events(submitted["id"], "run_started")
+    offline_shell.ok("cancel", submitted["id"])
+    time.sleep(1)
+    assert alive(event["pid"])
+    offline_shell.ok("cancel", submitted["id"])
+    wait_until(lambda: not alive(event["pid"]), timeout_s=10, what="the run is dead")
+
+
+def test_sigterm_to_an_agent_stops_it_with_its_run(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="term", parameters={"x": {"values": [1, 2]}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    (run,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    (agent,) = offline_shell.events(submitted["id"], "agent_started")
+    os.kill(agent["pid"], signal.SIGTERM)
+    answer = json.loads(offline_shell.run("wait", submitted["id"], "--json").stdout)
+    assert not alive(run["pid"])
+    assert answer["tasks"][0]["detail"] == "received SIGTERM"
+    (finished,) = offline_shell.events(submitted["id"], "run_finished")
+    assert finished["exit_code"] != 0
+
+
+def test_nothing_survives_a_scheduler_that_is_killed_and_status_says_so(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="kill", parameters={"x": {"values": [1, 2]}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    (run,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    (agent,) = offline_shell.events(submitted["id"], "agent_started")
+    state = json.loads((offline_shell.submission(submitted["id"]) / "jobs" / "state.json").read_text())
+    os.kill(state["pid"], signal.SIGKILL)
+    wait_until(lambda: not alive(agent["pid"]) and not alive(run["pid"]), timeout_s=20, what="agent and run are dead")
+    status = offline_shell.json("status", submitted["id"])
+    assert status["over"]
+    assert not status["ok"]
+
+
+def test_an_agent_gives_up_when_its_first_runs_fail_and_says_why(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(
+        "raise SystemExit('no such dataset')", name="fail", parameters={"x": {"values": [*range(9)]}}
+    )
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
+    assert done.returncode == 1
+    assert "3 runs failed within the first 60 s" in done.stderr
+    submission_id = offline_shell.json("status")["id"]
+    failed = offline_shell.events(submission_id, "run_finished")
+    assert [event["exit_code"] for event in failed] == [1, 1, 1]
+    assert "no such dataset" in offline_shell.ok("logs", submission_id, failed[0]["run"])
+
+
+def test_a_run_that_is_killed_counts_as_failed(offline_shell: Shell) -> None:
+    script = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    sweep = offline_shell.sweep(script, name="oom", parameters={"x": {"values": [*range(9)]}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
+    assert done.returncode == 1
+    assert "killed by signal 9" in done.stderr
+
+
+def test_stop_from_the_server_ends_the_run_and_the_agent_goes_on(offline_shell: Shell, tmp_path: Path) -> None:
+    script = (
+        "import os, time, wandb\n"
+        "run = wandb.init()\n"
+        "if run.config.x == 0:\n"
+        "    open('started-' + run.id, 'w').close()\n"
+        "    time.sleep(600)\n"
+    )
+    sweep = offline_shell.sweep(script, name="stop", parameters={"x": {"values": [0, 1]}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    (run,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    wait_until((offline_shell.folder / f"started-{run['run']}").exists, timeout_s=60, what="it is with the server")
+    offline_shell.wandb_python("import sys, wandb; wandb.Api().run(sys.argv[1]).stop()", f"local/tests/{run['run']}")
+    answer = offline_shell.json("wait", submitted["id"])
+    assert answer["runs_done"] == 2
+    assert sorted(answer["results"]["states"]) == ["finished", "killed"]
+
+
+def test_the_server_may_go_away_between_and_during_runs(shell: Shell) -> None:
+    script = "import time, wandb\nwith wandb.init() as run:\n    time.sleep(3)\n    run.log({'loss': 1})\n"
+    sweep = shell.sweep(script, parameters={"x": {"values": [1, 2, 3]}})
+    submitted = shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    wait_until(lambda: shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    server = shell.json("server", "status")
+    os.kill(server["pid"], signal.SIGKILL)
+    wait_until(lambda: shell.events(submitted["id"], "server_lost"), timeout_s=30, what="the agent has noticed")
+    shell.ok("server", "start")
+    answer = shell.json("wait", submitted["id"])
+    assert answer["results"]["states"] == {"finished": 3}
+    assert len({event["run"] for event in shell.events(submitted["id"], "run_started")}) == 3
+    assert shell.events(submitted["id"], "server_back")
+
+
+def test_a_live_table_is_shown_in_a_terminal(offline_shell: Shell, tmp_path: Path) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="table", parameters={"x": {"values": [1, 2, 3]}})
+    screen = tmp_path / "screen"
+    command = f"wandb-submit {sweep} --offline --executor local --array 2"
+    done = subprocess.run(
+        ["script", "--quiet", "--return", "--command", command, str(screen)],
+        cwd=offline_shell.folder,
+        env={**offline_shell.env, "TERM": "xterm", "COLUMNS": "120", "PLACES": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    shown = screen.read_text()
+    assert done.returncode == 0, shown
+    assert "\x1b[" in shown
+    assert "running" in shown
+    assert "completed" in shown
+    assert "runs: 3" in shown

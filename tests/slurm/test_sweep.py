@@ -1,0 +1,189 @@
+"""A sweep on a real Slurm cluster: one array, Slurm's own devices, every run once, and ends that lose nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slurm.bed import environment
+from support import Shell, overlapping, scrubbed, wait_until
+
+pytestmark = pytest.mark.slurm
+
+RECORD = """
+import argparse, json, os, socket, time
+started = time.time()
+parser = argparse.ArgumentParser()
+parser.add_argument("--x", type=int)
+x = parser.parse_args().x
+import wandb
+with wandb.init() as run:
+    run.log({"loss": (x - 5) ** 2})
+    place = {"x": x, "cuda": os.environ["CUDA_VISIBLE_DEVICES"], "node": socket.gethostname(), "user": os.getuid()}
+    run_id = run.id
+with open(f"place-{run_id}.json", "w") as file:
+    json.dump({**place, "started": started, "ended": time.time()}, file)
+"""
+
+SLEEP = "import os, time\nopen('started-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(600)\n"
+
+
+@pytest.fixture
+def root_shell(public_tmp: Path, clean_env: dict[str, str]) -> Iterator[Shell]:
+    """Root on the login node."""
+    shell = Shell(folder=public_tmp, env={**clean_env, **environment()})
+    yield shell
+    subprocess.run(["scancel", "--user=root"], env=dict(shell.env), check=False, timeout=60)
+    shell.leave()
+
+
+@pytest.fixture
+def user_shell(public_tmp: Path, installed: Path) -> Iterator[Shell]:
+    """A normal user on the login node, with the wheel installed in an environment that the nodes can read."""
+    env = {**scrubbed(public_tmp / "home"), **environment()}
+    env["PATH"] = f"{installed}:/usr/bin:/bin"
+    prefix = ("runuser", "-u", "tester", "--")
+    subprocess.run(["chown", "-R", "tester", str(public_tmp)], check=True)
+    shell = Shell(folder=public_tmp, env=env, prefix=prefix)
+    yield shell
+    subprocess.run(["scancel", "--user=tester"], env=env, check=False, timeout=60)
+    shell.leave()
+
+
+def submit_and_check(shell: Shell) -> list[dict]:
+    """Runs a grid of twelve on six tasks with one GPU each; returns where each run was."""
+    sweep = shell.sweep(RECORD, parameters={"x": {"values": list(range(12))}}, metric={"name": "loss"})
+    answer = shell.json(
+        *(sweep, "--offline", "--executor", "slurm", "--partition", "gpu", "--wait"),
+        *("--array", "6", "--gpus-per-task", "1", "--cpus-per-task", "2", "--mem", "1G", "--time", "1:00:00"),
+        timeout_s=240,
+    )
+    seen = [json.loads(path.read_text()) for path in shell.folder.glob("place-*.json")]
+
+    assert answer["ok"], answer
+    assert answer["results"]["states"] == {"finished": 12}
+    assert answer["results"]["best"]["metric"] == 0
+    assert sorted(place["x"] for place in seen) == list(range(12))
+    for place in seen:
+        assert place["cuda"] in {"0", "1", "2", "3"}
+        same = [(p["started"], p["ended"]) for p in seen if (p["node"], p["cuda"]) == (place["node"], place["cuda"])]
+        assert not overlapping(same)
+
+    # One array, and the events tell each run's device, node and job.
+    (array,) = {task["job"].partition("_")[0] for task in answer["tasks"]}
+    assert [task["job"] for task in answer["tasks"]] == [f"{array}_{index}" for index in range(6)]
+    agents = {event["agent"]: event for event in shell.events(answer["id"], "agent_started")}
+    for event in shell.events(answer["id"], "run_started"):
+        place = json.loads((shell.folder / f"place-{event['run']}.json").read_text())
+        agent = agents[event["agent"]]
+        assert (agent["gpus"], agent["host"]) == (place["cuda"], place["node"])
+        assert agent["job_id"] == f"{array}_{agent['task']}"
+    assert {agent["host"] for agent in agents.values()} == {"gpu1", "gpu2"}
+    return seen
+
+
+def test_six_tasks_on_two_gpu_nodes_as_root(root_shell: Shell) -> None:
+    assert {place["user"] for place in submit_and_check(root_shell)} == {0}
+
+
+def test_six_tasks_on_two_gpu_nodes_as_a_normal_user(user_shell: Shell) -> None:
+    (user,) = {place["user"] for place in submit_and_check(user_shell)}
+    assert user != 0
+    private = user_shell.folder / ".wandb-submit"
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private.glob("*/") if path.is_dir())
+
+
+def test_status_logs_and_cancel_of_a_running_array(root_shell: Shell) -> None:
+    sweep = root_shell.sweep(SLEEP, parameters={"x": {"values": [1, 2, 3, 4]}})
+    submitted = root_shell.json(sweep, "--offline", "--array", "3%2", "--gpus-per-task", "1", "--time", "60")
+    wait_until(
+        lambda: len(root_shell.events(submitted["id"], "run_started")) == 2, timeout_s=60, what="two runs have started"
+    )
+    status = root_shell.json("status", submitted["id"])
+    assert [task["state"] for task in status["tasks"]] == ["running", "running", "pending"]
+    assert status["tasks"][2]["detail"] == "JobArrayTaskLimit"
+    assert all(task["node"] and task["gpus"] and task["running"] for task in status["tasks"][:2])
+    assert "registered with sweep" in root_shell.ok("logs", submitted["id"], "--task", "0")
+
+    root_shell.ok("cancel", submitted["id"])
+    done = root_shell.run("wait", submitted["id"], "--json")
+    assert done.returncode == 1
+    assert [task["state"] for task in json.loads(done.stdout)["tasks"]] == ["cancelled"] * 3
+    ends = root_shell.events(submitted["id"], "run_finished")
+    assert [event["reason"] for event in ends] == ["received SIGTERM"] * 2
+
+
+def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("import time; time.sleep(2)", parameters={"x": {"values": list(range(4))}})
+    submitted = root_shell.json(sweep, "--offline", "--array", "1", "--time", "60")
+    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    root_shell.call("scancel", "--signal=USR2", submitted["jobs"][0])
+    started = wait_until(
+        lambda: (found := root_shell.events(submitted["id"], "agent_started"))[1:] and found,
+        timeout_s=90,
+        what="the task has been requeued and started again",
+    )
+    assert [event["restarts"] for event in started] == [0, 1]
+    answer = root_shell.json("wait", submitted["id"])
+    assert answer["ok"]
+    assert answer["runs_done"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--partition", "nope"), "--partition"),
+        (("--account", "nope"), "--account"),
+        (("--qos", "nope"), "--qos"),
+        (("--gpus-per-task", "5"), "--gpus-per-task"),
+        (("--mem", "900G"), "--mem"),
+        (("--array", "200"), "MaxArraySize"),
+        (("--sbatch", "no-such-option=1"), "does not know"),
+    ],
+)
+def test_a_refused_job_is_one_line_and_leaves_nothing(root_shell: Shell, options: tuple[str, ...], words: str) -> None:
+    sweep = root_shell.sweep("pass", parameters={"x": {"value": 1}})
+    done = root_shell.run(sweep, "--offline", "--executor", "slurm", "--array", "2", *options)
+    assert done.returncode == 6, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    assert line.startswith("Error: Slurm refuses the job: ")
+    assert words in line
+    assert not (root_shell.folder / ".wandb-submit").exists()
+    assert root_shell.call("squeue", "--noheader").stdout == ""
+
+
+def test_dry_run_prints_the_script_that_is_then_submitted(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("pass", parameters={"x": {"value": 1}})
+    options = (
+        sweep,
+        "--offline",
+        "--array",
+        "2",
+        "--gpus-per-task",
+        "1",
+        "--constraint",
+        "",
+        "--sbatch",
+        "comment=a b",
+    )
+    options = tuple(option for option in options if option not in ("--constraint", ""))
+    shown = root_shell.ok(*options, "--dry-run")
+    assert not (root_shell.folder / ".wandb-submit").exists()
+    submitted = root_shell.json(*options, "--wait")
+    (script,) = (root_shell.submission(submitted["id"]) / "jobs").glob("*_submission.sh")
+    shown_id = shown.partition("--job-name=wandb-submit-")[2].split()[0]
+    assert script.read_text() == shown.replace(shown_id, submitted["id"]).rstrip("\n") + "\n"
+
+
+def test_a_folder_with_a_hostile_name_works(root_shell: Shell) -> None:
+    folder = root_shell.folder / 'it\'s a "folder" with $HOME; and blanks'
+    folder.mkdir()
+    shell = Shell(folder=folder, env=root_shell.env)
+    sweep = shell.sweep("pass", parameters={"x": {"values": [1, 2]}})
+    answer = shell.json(sweep, "--offline", "--array", "2", "--wait")
+    assert answer["ok"]
+    assert answer["runs_done"] == 2
+    shell.leave()

@@ -1,0 +1,152 @@
+"""What several tiers of tests use: a person's shell, and waiting."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_T = TypeVar("_T")
+
+
+def scrubbed(home: Path) -> dict[str, str]:
+    """This process's environment without what would lead anything elsewhere, and with a home folder of its own."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / ".netrc").touch(mode=0o600)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB_", "XDG_", "SLURM_", "SUBMITIT_", "CUDA_"))
+        and not name.lower().endswith("_proxy")
+    }
+    return {
+        **kept,
+        "HOME": str(home),
+        "NETRC": str(home / ".netrc"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "WANDB_ERROR_REPORTING": "false",
+    }
+
+
+def wait_until(check: Callable[[], _T | None], *, timeout_s: float, what: str) -> _T:
+    """Calls `check` until it gives something true; fails with the last thing it gave."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        seen = check()
+        if seen:
+            return seen
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}; last seen: {seen!r}")
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """A person at a prompt: a folder, an environment, and `wandb-submit` on PATH."""
+
+    folder: Path
+    env: Mapping[str, str]
+    prefix: tuple[str, ...] = ()
+
+    def run(self, *arguments: str, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs `wandb-submit` to its end."""
+        return self.call("wandb-submit", *arguments, timeout_s=timeout_s, **env)
+
+    def call(self, *argv: str, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs any program to its end."""
+        return subprocess.run(
+            [*self.prefix, *argv],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def ok(self, *arguments: str, timeout_s: float = 120, **env: str) -> str:
+        """Runs `wandb-submit`, which must succeed; returns what it printed on stdout."""
+        done = self.run(*arguments, timeout_s=timeout_s, **env)
+        assert done.returncode == 0, f"{arguments}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str, timeout_s: float = 120, **env: str) -> Any:
+        """Runs `wandb-submit … --json`, which must succeed; returns what it printed."""
+        return json.loads(self.ok(*arguments, "--json", timeout_s=timeout_s, **env))
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Starts `wandb-submit` and does not wait for it."""
+        return subprocess.Popen(
+            [*self.prefix, "wandb-submit", *arguments],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def sweep(self, script: str, *, name: str = "sweep", **config: object) -> str:
+        """Writes a training script and a sweep file for it; returns the sweep file's name."""
+        (self.folder / f"{name}.py").write_text(script)
+        content = {"program": f"{name}.py", "method": "grid", "project": "tests", **config}
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        return f"{name}.yaml"
+
+    def submission(self, submission_id: str) -> Path:
+        """The folder of a submission."""
+        return self.folder / ".wandb-submit" / submission_id
+
+    def events(self, submission_id: str, event: str | None = None) -> list[dict[str, Any]]:
+        """All events of a submission, each with its agent's name, oldest first."""
+        found = []
+        for path in self.submission(submission_id).glob("agents/*/events.jsonl"):
+            for line in path.read_text().splitlines():
+                found.append({"agent": path.parent.name, **json.loads(line)})
+        return sorted((one for one in found if event in (None, one["event"])), key=lambda one: one["t"])
+
+    def states(self, sweep_path: str) -> dict[str, int]:
+        """How many runs of a sweep are in which state, as the offline server tells `wandb.Api()`."""
+        code = (
+            "import collections, json, sys, wandb; "
+            "runs = wandb.Api().sweep(sys.argv[1]).runs; "
+            "print(json.dumps(collections.Counter(run.state for run in runs)))"
+        )
+        return json.loads(self.wandb_python(code, sweep_path))
+
+    def wandb_python(self, code: str, *arguments: str) -> str:
+        """Runs Python whose `wandb` talks to the folder's offline server; returns what it printed."""
+        point = 'eval "$(wandb-submit server env)" && exec python -c "$@"'
+        done = self.call("sh", "-c", point, "sh", code, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def leave(self) -> None:
+        """Stops the folder's offline server, if one runs."""
+        self.run("server", "stop")
+
+
+def overlapping(intervals: list[tuple[float, float]]) -> bool:
+    """Whether any two of some intervals of time overlap."""
+    ordered = sorted(intervals)
+    return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))

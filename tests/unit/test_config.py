@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wandb_submit import config
+from wandb_submit.config import Options
+from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.executors.catalog import pick
+from wandb_submit.specs import ArraySpec, SubmissionSpec
+
+WORKDIR = Path("/somewhere")
+
+
+def build(**options: Any) -> SubmissionSpec:
+    return config.build_spec(
+        Options(**{"executor": "slurm", **options}),
+        workdir=WORKDIR,
+        pick_executor=pick,
+        default_array=lambda executor, gpus, cpus: ArraySpec(count=5),
+    )
+
+
+def template(tmp_path: Path, text: str, name: str = "t.yaml") -> str:
+    (tmp_path / name).write_text(text)
+    return str(tmp_path / name)
+
+
+def test_flags_become_a_spec() -> None:
+    spec = build(array="4%2", gpus_per_task=1, cpus_per_task=8, mem="16G", time="4:00:00", count=3)
+    assert spec == SubmissionSpec(
+        executor="slurm",
+        array=ArraySpec(count=4, parallel=2),
+        workdir=WORKDIR,
+        gpus_per_task=1,
+        cpus_per_task=8,
+        mem="16G",
+        time_min=240,
+        count=3,
+    )
+
+
+def test_what_is_not_asked_for_is_left_to_the_site() -> None:
+    assert build() == SubmissionSpec(executor="slurm", array=ArraySpec(count=5), workdir=WORKDIR)
+
+
+def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
+    asked = []
+
+    def default(executor: str, gpus: int | None, cpus: int | None) -> ArraySpec:
+        asked.append((executor, gpus, cpus))
+        return ArraySpec(count=1)
+
+    options = Options(executor="local", gpus_per_task=2)
+    config.build_spec(options, workdir=WORKDIR, pick_executor=pick, default_array=default)
+    assert asked == [("local", 2, None)]
+
+
+def test_no_gpus_is_not_the_same_as_no_word_about_gpus() -> None:
+    assert build(gpus_per_task=0).gpus_per_task == 0
+    assert build().gpus_per_task is None
+
+
+def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
+    name = template(tmp_path, "gpus-per-tsk: 1\nmem: lots\n")
+    with pytest.raises(ConfigError) as caught:
+        build(
+            executor="slrum",
+            array="0",
+            gpus_per_task=-1,
+            cpus_per_task=0,
+            count=0,
+            time="soon",
+            sbatch=("array=3", "wrap=x"),
+            templates=(name,),
+        )
+    problems = str(caught.value).splitlines()
+    named = ("gpus-per-tsk", "slrum", "--array '0'", "--gpus-per-task", "--cpus-per-task", "--count", "lots", "soon")
+    assert [word for word in named if not any(word in line for line in problems)] == []
+    assert any(line.startswith("--sbatch array:") for line in problems)
+    assert any(line.startswith("--sbatch wrap:") for line in problems)
+    assert len(problems) == len(named) + 2
+
+
+def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown template key 'partitoin': did you mean 'partition'\?"):
+        build(templates=(template(tmp_path, "partitoin: gpu"),))
+
+
+@pytest.mark.parametrize("key", sorted(config._OWNED))
+@pytest.mark.parametrize("form", ["{}=x", "{}", "--{}=x"])
+def test_options_that_are_ours_are_refused_with_what_to_do_instead(key: str, form: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(sbatch=(form.format(key),))
+    assert str(caught.value) == f"--sbatch {key}: {config._OWNED[key]}"
+
+
+def test_an_underscore_does_not_get_an_owned_option_through(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--sbatch cpus-per-task: use --cpus-per-task"):
+        build(sbatch=("cpus_per_task=4",))
+    with pytest.raises(ConfigError, match="--sbatch job-name"):
+        build(templates=(template(tmp_path, "sbatch: {job_name: x}"),))
+
+
+def test_further_sbatch_options_keep_their_values_or_have_none() -> None:
+    spec = build(sbatch=("exclusive", "mail_type=END", "--comment=a=b", "licenses="))
+    assert spec.sbatch == {"exclusive": None, "mail-type": "END", "comment": "a=b", "licenses": ""}
+
+
+def test_a_template_can_name_an_option_without_a_value(tmp_path: Path) -> None:
+    spec = build(templates=(template(tmp_path, "sbatch:\n  exclusive:\n  nice: 5\n"),))
+    assert spec.sbatch == {"exclusive": None, "nice": "5"}
+
+
+@pytest.mark.parametrize("name", config.SBATCH_FLAGS)
+def test_sbatch_options_with_a_flag_of_their_own_come_from_flags_and_templates(name: str, tmp_path: Path) -> None:
+    written = template(tmp_path, f"{name}: theirs")
+    assert build(templates=(written,)).sbatch == {name: "theirs"}
+    assert build(templates=(written,), flags={name: "mine"}).sbatch == {name: "mine"}
+
+
+def test_flags_win_over_templates(tmp_path: Path) -> None:
+    text = "array: 9\ngpus-per-task: 9\ncpus-per-task: 9\nmem: 9G\ntime: 9\ncount: 9\nexecutor: local\nsbatch: {nice: 9}"
+    ours = {"array": "1", "gpus_per_task": 0, "cpus_per_task": 1, "mem": "1G", "time": "1", "count": 1}
+    spec = build(**ours, sbatch=("nice=1",), templates=(template(tmp_path, text),))
+    assert spec == build(**ours, sbatch=("nice=1",))
+
+
+def test_a_flag_wins_over_a_template_that_names_the_same_option_below_sbatch(tmp_path: Path) -> None:
+    written = template(tmp_path, "sbatch: {partition: theirs}")
+    assert build(templates=(written,), flags={"partition": "mine"}).sbatch == {"partition": "mine"}
+
+
+def test_a_free_sbatch_option_wins_over_a_templates_own_key(tmp_path: Path) -> None:
+    written = template(tmp_path, "partition: theirs")
+    assert build(templates=(written,), sbatch=("partition=mine",)).sbatch == {"partition": "mine"}
+
+
+def test_later_templates_win_over_earlier_ones(tmp_path: Path) -> None:
+    first = template(tmp_path, "mem: 1G\ntime: 1:00:00\nsbatch: {nice: 1, comment: a}", "first.yaml")
+    second = template(tmp_path, "mem: 2G\nsbatch: {nice: 2}", "second.yaml")
+    spec = build(templates=(first, second))
+    assert (spec.mem, spec.time_min, spec.sbatch) == ("2G", 60, {"nice": "2", "comment": "a"})
+
+
+def test_numbers_of_a_template_are_checked_like_flags(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--gpus-per-task 'two' is not a whole number of at least 0"):
+        build(templates=(template(tmp_path, "gpus-per-task: two"),))
+
+
+def test_sbatch_options_must_be_a_mapping(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a mapping of sbatch options"):
+        build(templates=(template(tmp_path, "sbatch: [exclusive]"),))
+
+
+def test_a_template_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match="no template 'nope'"):
+        build(templates=("nope",))
+
+
+@pytest.mark.parametrize("text", ["=x", "a b=x", "comment=one\ntwo"])
+def test_what_would_not_stay_one_line_of_the_script_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        build(sbatch=(text,))

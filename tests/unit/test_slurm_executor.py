@@ -1,0 +1,205 @@
+"""The Slurm executor against programs that stand for Slurm's."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unit.conftest import Program
+from wandb_submit.agent.task import AgentTask
+from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.executors.slurm import SlurmExecutor
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.states import TaskState
+
+SWEEP = SweepRef(entity="me", project="vision", id="k3f9", base_url="https://api.wandb.ai")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SubmissionPaths:
+    """A submission in a folder that a shell would take apart."""
+    folder = tmp_path / """it's "my" $HOME; `id` \N{LATIN SMALL LETTER E WITH ACUTE}""" / "abc234"
+    (folder / "jobs").mkdir(parents=True)
+    return SubmissionPaths(folder)
+
+
+@pytest.fixture
+def slurm(program: Program) -> SlurmExecutor:
+    program("sbatch", "exit 99")
+    program("srun", "exit 99")
+    return SlurmExecutor()
+
+
+def spec(**changes: Any) -> SubmissionSpec:
+    return SubmissionSpec(**{"executor": "slurm", "array": ArraySpec(count=1), "workdir": Path("/w"), **changes})
+
+
+def tasks(paths: SubmissionPaths, count: int) -> list[AgentTask]:
+    endpoint = Endpoint(base_url=SWEEP.base_url)
+    return [
+        AgentTask(sweep=SWEEP, endpoint=endpoint, folder=paths.folder, index=index, workdir=Path("/w"))
+        for index in range(count)
+    ]
+
+
+def lines_after(script: str, heading: str) -> list[str]:
+    return script.partition(f"\n# {heading}\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_without_slurm_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RefusedError, match="--executor local"):
+        SlurmExecutor()
+
+
+def test_the_script_of_a_dry_run_is_the_whole_script(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    asked = spec(
+        array=ArraySpec(count=4, parallel=2),
+        gpus_per_task=1,
+        cpus_per_task=8,
+        mem="16G",
+        time_min=240,
+        sbatch={"partition": "gpu", "exclusive": None, "comment": "it's mine"},
+    )
+    jobs = str(paths.jobs)
+    log = f"{jobs}/%A_%a_"
+    assert slurm.plan(asked, paths).render() == f"""\
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-3%2
+#SBATCH --comment={shlex.quote("it's mine")}
+#SBATCH --cpus-per-task=8
+#SBATCH --error={shlex.quote(log + "0_log.err")}
+#SBATCH --exclusive
+#SBATCH --gpus-per-task=1
+#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --mem=16G
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output={shlex.quote(log + "0_log.out")}
+#SBATCH --partition=gpu
+#SBATCH --requeue
+#SBATCH --signal=USR2@90
+#SBATCH --time=240
+
+# setup
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output {shlex.quote(log + "%t_log.out")} --error {shlex.quote(log + "%t_log.err")} \
+{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(jobs)}
+"""
+
+
+def test_what_is_not_asked_for_is_not_in_the_script(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    script = slurm.plan(spec(), paths).render()
+    options = [line.removeprefix("#SBATCH --").partition("=")[0] for line in lines_after(script, "Parameters")]
+    assert options == [
+        *("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal")
+    ]
+    assert "# setup" not in script
+
+
+def test_one_task_is_an_array_too(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    assert "#SBATCH --array=0-0%1" in slurm.plan(spec(), paths).render()
+
+
+def test_no_gpus_are_asked_for_by_no_option(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    assert "--gpu" not in slurm.plan(spec(gpus_per_task=0), paths).render()
+
+
+def test_who_wants_no_requeue_gets_none(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    parameters = lines_after(slurm.plan(spec(sbatch={"no-requeue": None}), paths).render(), "Parameters")
+    assert "#SBATCH --no-requeue" in parameters
+    assert "#SBATCH --requeue" not in parameters
+
+
+def test_a_plan_leaves_nothing_on_disk(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
+    slurm.plan(spec(), paths).render()
+    assert list(paths.jobs.iterdir()) == []
+
+
+def test_a_percent_sign_in_the_folder_is_refused(slurm: SlurmExecutor, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="WANDB_SUBMIT_DIR"):
+        slurm.plan(spec(), SubmissionPaths(tmp_path / "100%" / "abc234"))
+
+
+def test_a_check_gives_sbatch_the_very_script(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    program("sbatch", f'echo "$@" > "{tmp_path}/argv"; cat > "{tmp_path}/stdin"')
+    plan = slurm.plan(spec(), paths)
+    slurm.check(plan)
+    assert (tmp_path / "argv").read_text() == "--test-only\n"
+    assert (tmp_path / "stdin").read_text() == plan.render()
+
+
+def test_what_is_submitted_is_what_the_dry_run_showed(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    program("sbatch", f'cp "$2" "{tmp_path}/script"; echo "77;cluster"')
+    plan = slurm.plan(spec(array=ArraySpec(count=3, parallel=2)), paths)
+    jobs = slurm.submit(plan, tasks(paths, 3), paths)
+    assert jobs == ["77_0", "77_1", "77_2"]
+    assert (tmp_path / "script").read_text() == plan.render()
+    assert sorted(path.name for path in paths.jobs.iterdir()) == [
+        *(f"77_{task}_submitted.pkl" for task in range(3)),
+        "77_submission.sh",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [("Invalid partition name specified", RefusedError), ("Unable to contact slurm controller", UnavailableError)],
+)
+def test_a_submission_that_fails_leaves_no_files(
+    words: str, error: type[Exception], slurm: SlurmExecutor, program: Program, paths: SubmissionPaths
+) -> None:
+    program("sbatch", f"echo 'sbatch: error: Batch job submission failed: {words}' >&2; exit 1")
+    with pytest.raises(error, match=words):
+        slurm.submit(slurm.plan(spec(), paths), tasks(paths, 1), paths)
+    assert list(paths.jobs.iterdir()) == []
+
+
+def test_sacct_is_asked_for_what_squeue_has_forgotten(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths
+) -> None:
+    program("squeue", "echo '7_1|RUNNING|gpu1|None'")
+    program("sacct", "echo '7_0|COMPLETED|gpu2'; echo '7_1|PENDING|None assigned'")
+    states = slurm.states(["7_0", "7_1"], paths)
+    assert [status.state for status in states] == [TaskState.COMPLETED, TaskState.RUNNING]
+
+
+def test_without_accounting_a_task_that_left_no_result_was_cancelled(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths
+) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    program("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    assert [status.state for status in slurm.states(["7_0"], paths)] == [TaskState.CANCELLED]
+
+
+def test_a_squeue_that_fails_may_answer_later(slurm: SlurmExecutor, program: Program, paths: SubmissionPaths) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(UnavailableError, match="Unable to contact"):
+        slurm.states(["7_0"], paths)
+
+
+def test_cancelling_what_has_ended_is_no_error(slurm: SlurmExecutor, program: Program, paths: SubmissionPaths) -> None:
+    program("scancel", "echo 'scancel: error: Kill job error on job id 7: Invalid job id specified' >&2; exit 1")
+    slurm.cancel(["7_0"], paths)
+
+
+def test_a_cancel_that_does_not_arrive_is_an_error(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths
+) -> None:
+    program("scancel", "echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(UnavailableError):
+        slurm.cancel(["7_0"], paths)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_submit.errors import ConfigError
+from wandb_submit.specs import ArraySpec, SweepRef, check_mem, parse_time_min
+
+small = st.integers(min_value=0, max_value=59)
+positive = st.integers(min_value=1, max_value=10_000)
+
+
+def minutes(seconds: int) -> int:
+    return (seconds + 59) // 60
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "parallel", "at_once"),
+    [("1", 1, None, 1), ("8", 8, None, 8), ("8%2", 8, 2, 2), ("2%8", 2, 8, 2), (" 4 ", 4, None, 4)],
+)
+def test_an_array_is_a_number_of_tasks_and_how_many_run_at_once(
+    text: str, count: int, parallel: int | None, at_once: int
+) -> None:
+    array = ArraySpec.parse(text)
+    assert (array.count, array.parallel, array.at_once) == (count, parallel, at_once)
+
+
+@pytest.mark.parametrize("text", ["", "0", "4%0", "-1", "4%", "%4", "4%2%1", "0-7", "four", "1.5", "4 % 2"])
+def test_what_is_no_array_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(text))):
+        ArraySpec.parse(text)
+
+
+@given(count=positive, parallel=st.none() | positive)
+def test_an_array_is_written_as_it_is_read(count: int, parallel: int | None) -> None:
+    array = ArraySpec(count=count, parallel=parallel)
+    assert ArraySpec.parse(str(array)) == array
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90", 90),
+        ("90:00", 90),
+        ("1:30", 2),
+        ("0:01", 1),
+        ("4:00:00", 240),
+        ("0:00:61", 2),
+        ("1-0", 1440),
+        ("1-12", 2160),
+        ("2-00:30", 2910),
+        ("1-00:00:01", 1441),
+        ("7-00:00:00", 10080),
+        (" 30 ", 30),
+    ],
+)
+def test_a_time_limit_is_read_in_each_of_sbatchs_formats(text: str, expected: int) -> None:
+    assert parse_time_min(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "0", "0:00", "0-0", "-5", "1h", "1:2:3:4", "1-", "1-2:3:4:5", ":30", "4.5", "a"])
+def test_what_is_no_time_limit_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(text))):
+        parse_time_min(text)
+
+
+@given(hours=positive, minute=small, second=small)
+def test_hours_minutes_and_seconds_add_up(hours: int, minute: int, second: int) -> None:
+    assert parse_time_min(f"{hours}:{minute:02}:{second:02}") == minutes(hours * 3600 + minute * 60 + second)
+
+
+@given(days=positive, hours=st.integers(0, 23), minute=small, second=small)
+def test_days_stand_before_hours_in_every_length(days: int, hours: int, minute: int, second: int) -> None:
+    whole = (days * 24 + hours) * 3600
+    assert parse_time_min(f"{days}-{hours}") == minutes(whole)
+    assert parse_time_min(f"{days}-{hours}:{minute}") == minutes(whole + minute * 60)
+    assert parse_time_min(f"{days}-{hours}:{minute}:{second}") == minutes(whole + minute * 60 + second)
+
+
+@given(minute=positive, second=small)
+def test_one_colon_separates_minutes_from_seconds(minute: int, second: int) -> None:
+    assert parse_time_min(f"{minute}:{second:02}") == minutes(minute * 60 + second)
+    assert parse_time_min(str(minute)) == minute
+
+
+@given(text=st.text(alphabet="0123456789:- ", max_size=12))
+def test_a_text_is_a_limit_of_at_least_a_minute_or_a_configuration_error(text: str) -> None:
+    try:
+        assert parse_time_min(text) >= 1
+    except ConfigError as error:
+        assert repr(text) in str(error)
+
+
+@pytest.mark.parametrize("text", ["16G", "500M", "2048", "1T", "64g", "16GB", "100K"])
+def test_a_memory_size_passes_as_it_was_typed(text: str) -> None:
+    assert check_mem(text) == text
+
+
+def test_blanks_around_a_memory_size_do_not_reach_sbatch() -> None:
+    assert check_mem(" 16G ") == "16G"
+
+
+@pytest.mark.parametrize("text", ["", "G", "16 G", "16X", "1.5G", "-1G", "lots"])
+def test_what_is_no_memory_size_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(text))):
+        check_mem(text)
+
+
+def test_a_sweep_is_named_by_entity_project_and_id() -> None:
+    assert SweepRef(entity="me", project="vision", id="k3f9", base_url="https://x").path == "me/vision/k3f9"

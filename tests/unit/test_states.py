@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from wandb_submit.states import TaskState
+
+
+@pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING, TaskState.UNKNOWN])
+def test_a_task_that_may_go_on_has_not_ended(state: TaskState) -> None:
+    assert not state.is_terminal
+
+
+@pytest.mark.parametrize("state", set(TaskState) - {TaskState.PENDING, TaskState.RUNNING, TaskState.UNKNOWN})
+def test_every_other_state_is_an_end(state: TaskState) -> None:
+    assert state.is_terminal
+
+
+def test_completed_is_the_only_success() -> None:
+    assert [state for state in TaskState if state.is_success] == [TaskState.COMPLETED]

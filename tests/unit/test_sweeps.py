@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_submit import sweeps
+from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.sweeps import SweepFile, SweepName
+
+GOOD = "method: grid\nprogram: train.py\nparameters:\n  lr: {values: [1, 2, 3]}\n"
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+
+
+def read(path: Path, text: str) -> SweepFile:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    found = sweeps.parse(str(path))
+    assert isinstance(found, SweepFile)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("k3f9x2ab", SweepName(id="k3f9x2ab")),
+        ("vision/k3f9", SweepName(id="k3f9", project="vision")),
+        ("me/vision/k3f9", SweepName(id="k3f9", project="vision", entity="me")),
+        ("my-team/my project.v2/k3f9", SweepName(id="k3f9", project="my project.v2", entity="my-team")),
+    ],
+)
+def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str, name: SweepName) -> None:
+    assert sweeps.parse(text) == name
+
+
+@pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])
+def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> None:
+    with pytest.raises(ConfigError, match="entity/project/id"):
+        sweeps.parse(text)
+
+
+@pytest.mark.parametrize(
+    "tail", ["", "/", "?nw=nwuserme", "/workspace?workspace=user-me", "#overview", "?nw=" + 300 * "x"]
+)
+@pytest.mark.parametrize(
+    "host", ["wandb.ai", "forge.coreweave.com", "www.wandb.ai", "acme.wandb.io", "wandb.example:8080"]
+)
+def test_a_sweeps_url_names_it_whatever_the_browser_put_behind(host: str, tail: str) -> None:
+    name = SweepName(id="k3f9", project="vision", entity="me", host=host)
+    assert sweeps.parse(f"https://{host}/me/vision/sweeps/k3f9{tail}") == name
+
+
+def test_a_url_spells_blanks_in_its_own_way() -> None:
+    name = sweeps.parse("https://wandb.ai/me/my%20project/sweeps/k3f9")
+    assert isinstance(name, SweepName)
+    assert name.project == "my project"
+
+
+@pytest.mark.parametrize(("entity", "project"), [("me", "sweeps"), ("sweeps", "vision"), ("sweeps", "sweeps")])
+def test_a_project_or_entity_may_be_called_sweeps(entity: str, project: str) -> None:
+    name = sweeps.parse(f"https://wandb.ai/{entity}/{project}/sweeps/k3f9")
+    assert name == SweepName(id="k3f9", project=project, entity=entity, host="wandb.ai")
+
+
+@pytest.mark.parametrize("path", ["", "/me/vision", "/me/vision/runs/k3f9", "/me/vision/sweeps", "/sweeps/k3f9"])
+def test_a_url_of_something_else_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match="is not a sweep's URL"):
+        sweeps.parse(f"https://wandb.ai{path}")
+
+
+@pytest.mark.parametrize("name", ["sweep.yaml", "sweep.yml", "sweep"])
+def test_a_sweep_file_is_read_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    found = read(tmp_path / "cwd" / name, GOOD)
+    assert found.config["method"] == "grid"
+
+
+def test_a_yaml_file_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match=r"no sweep file nowhere\.yaml"):
+        sweeps.parse("nowhere.yaml")
+
+
+def test_all_that_a_sweep_file_lacks_is_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lacks `method:`.*lacks `parameters:`.*lacks `program:`"):
+        read(tmp_path / "s.yaml", "name: empty\n")
+
+
+def test_a_command_can_stand_for_a_program(tmp_path: Path) -> None:
+    found = read(tmp_path / "s.yaml", "method: random\nparameters: {lr: {value: 1}}\ncommand: [./train, '${args}']\n")
+    assert "program" not in found.config
+
+
+def test_a_program_beside_its_sweep_file_is_found_there(tmp_path: Path) -> None:
+    folder = tmp_path / "my sweep"
+    folder.mkdir()
+    (folder / "train.py").write_text("")
+    assert read(folder / "s.yaml", GOOD).config["program"] == str(folder / "train.py")
+
+
+def test_a_program_in_the_current_folder_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "train.py").write_text("")
+    (tmp_path / "cwd" / "train.py").write_text("")
+    assert read(folder / "s.yaml", GOOD).config["program"] == "train.py"
+
+
+def test_a_program_that_is_nowhere_stays_as_it_is(tmp_path: Path) -> None:
+    assert read(tmp_path / "s.yaml", GOOD).config["program"] == "train.py"
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"values": [1, 2, 3]}}}, 6),
+        ({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": 3}}}, 2),
+        ({"method": "grid", "parameters": {"a": {"value": None}}}, 1),
+        ({"method": "grid", "parameters": {"o": {"parameters": {"a": {"values": [1, 2]}, "b": {"values": [1, 2]}}}}}, 4),
+        ({"method": "grid", "run_cap": 4, "parameters": {"a": {"values": [1, 2, 3, 4, 5]}}}, 4),
+        ({"method": "grid", "run_cap": 9, "parameters": {"a": {"values": [1, 2]}}}, 2),
+        ({"method": "random", "run_cap": 7, "parameters": {"a": {"min": 0, "max": 1}}}, 7),
+        ({"method": "random", "parameters": {"a": {"values": [1, 2]}}}, None),
+        ({"method": "bayes", "parameters": {"a": {"min": 0, "max": 1}}}, None),
+        ({"method": "grid", "parameters": {"a": {"min": 0, "max": 3}}}, None),
+        ({"method": "grid", "parameters": {"o": {"parameters": {"a": {"min": 0, "max": 3}}}}}, None),
+        ({"method": "grid", "parameters": {"a": 3}}, None),
+    ],
+)
+def test_the_number_of_runs_is_known_where_it_is_bounded(config: dict[str, Any], size: int | None) -> None:
+    assert sweeps.grid_size(config) == size
+
+
+@given(widths=st.lists(st.integers(1, 6), min_size=1, max_size=6))
+def test_a_grid_is_as_large_as_the_product_of_its_values(widths: list[int]) -> None:
+    product = 1
+    parameters = {}
+    for place, width in enumerate(widths):
+        product *= width
+        parameters[f"p{place}"] = {"values": list(range(width))}
+    assert sweeps.grid_size({"method": "grid", "parameters": parameters}) == product
+
+
+@pytest.mark.parametrize(("state", "over"), [("RUNNING", False), ("PAUSED", False), ("finished", True), ("CANCELED", True)])
+def test_a_sweep_is_over_once_it_hands_out_no_more_runs(state: str, over: bool) -> None:
+    ref = sweeps.SweepRef(entity="e", project="p", id="s", base_url="https://x")
+    assert sweeps.is_over(sweeps.Sweep(ref=ref, state=state)) is over

@@ -1,0 +1,183 @@
+"""Trials are real processes here; each says `ready` in its log once it is what the test needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wandb_submit.agent.trial import Trial, gentlest_signal
+from wandb_submit.process import wait_until
+
+READY = "print('ready', flush=True); time.sleep(60)"
+PLAIN = f"import time; {READY}"
+CATCHES = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); {READY}"
+IGNORES = f"import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); {READY}"
+WITH_CHILD = f"import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); {READY}"
+
+PARENT = """
+import asyncio, os, sys
+from pathlib import Path
+from wandb_submit.agent.trial import Trial
+
+async def main():
+    log = Path(sys.argv[1])
+    argv = [sys.executable, "-I", "-S", "-c", sys.argv[2]]
+    trial = await Trial.start("r1", argv, env=os.environ, cwd=log.parent, log=log)
+    print(trial.pid, flush=True)
+    await trial.wait()
+
+asyncio.run(main())
+"""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def gone(*pids: int) -> bool:
+    return wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=5, every_s=0.01)
+
+
+def ready(log: Path) -> bool:
+    return wait_until(lambda: log.exists() and "ready" in log.read_text(), timeout_s=10, every_s=0.01)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", code]
+
+
+def with_trial(tmp_path: Path, code: str, then: Callable[[Trial], Coroutine[Any, Any, None]]) -> str:
+    """Starts a trial, lets `then` have it once it is ready, and returns what it printed."""
+    log = tmp_path / "runs" / "r1.log"
+
+    async def run() -> None:
+        trial = await Trial.start("r1", python(code), env={"A": "b"}, cwd=tmp_path, log=log)
+        try:
+            assert await asyncio.to_thread(ready, log)
+            await then(trial)
+        finally:
+            trial.kill()
+            await trial.wait()
+
+    asyncio.run(run())
+    return log.read_text()
+
+
+def test_a_trial_gets_its_environment_folder_and_a_closed_input(tmp_path: Path) -> None:
+    async def end(trial: Trial) -> None:
+        assert await trial.wait() == 0
+
+    code = "import os, sys; print(os.getcwd(), os.environ['A'], repr(sys.stdin.read()), os.getpgid(0) == os.getpid())"
+    assert with_trial(tmp_path, f"{code}; print('ready')", end) == f"{tmp_path} b '' True\nready\n"
+
+
+def test_a_trials_log_is_private_and_appended_to(tmp_path: Path) -> None:
+    log = tmp_path / "runs" / "r1.log"
+
+    async def end(trial: Trial) -> None:
+        await trial.wait()
+
+    with_trial(tmp_path, "import sys; print('ready', file=sys.stderr)", end)
+    assert with_trial(tmp_path, "print('ready')", end) == "ready\nready\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_program_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    async def start() -> None:
+        await Trial.start("r1", ["no-such-program"], env=os.environ, cwd=tmp_path, log=tmp_path / "log")
+
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(start())
+
+
+def test_a_python_that_listens_to_sigterm_gets_sigterm(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        assert gentlest_signal(trial.pid) is signal.SIGTERM
+        trial.stop("enough", kill_after_s=60)
+        assert await trial.wait() == 7
+        assert trial.stop_reason == "enough"
+
+    with_trial(tmp_path, CATCHES, stop)
+
+
+def test_a_python_that_does_not_gets_sigint_as_from_a_terminal(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        assert gentlest_signal(trial.pid) is signal.SIGINT
+        trial.stop("enough", kill_after_s=60)
+        assert await trial.wait() == -signal.SIGINT
+
+    assert "KeyboardInterrupt" in with_trial(tmp_path, PLAIN, stop)
+
+
+def test_a_process_that_is_gone_has_no_wishes() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert gentlest_signal(process.pid) is signal.SIGTERM
+
+
+def test_a_trial_that_does_not_listen_is_killed_once_its_time_is_over(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        trial.stop("first", kill_after_s=60)
+        trial.stop("second", kill_after_s=60)
+        await asyncio.sleep(0.1)
+        assert is_running(trial.pid)
+        trial.stop("third", kill_after_s=0)
+        assert await trial.wait() == -signal.SIGKILL
+        assert trial.stop_reason == "first"
+
+    with_trial(tmp_path, IGNORES, stop)
+
+
+def test_a_trial_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    async def kill(trial: Trial) -> None:
+        child = int((tmp_path / "runs" / "r1.log").read_text().split()[0])
+        assert is_running(child)
+        trial.kill()
+        assert await trial.wait() == -signal.SIGKILL
+        assert gone(child)
+
+    with_trial(tmp_path, WITH_CHILD, kill)
+
+
+def test_a_stop_reaches_the_program_alone(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        child = int((tmp_path / "runs" / "r1.log").read_text().split()[0])
+        trial.stop("enough", kill_after_s=60)
+        await trial.wait()
+        assert is_running(child)
+        trial.kill()
+        assert gone(child)
+
+    with_trial(tmp_path, WITH_CHILD, stop)
+
+
+def test_stopping_a_trial_that_has_ended_does_nothing(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        assert await trial.wait() == 0
+        trial.stop("late", kill_after_s=0)
+        trial.kill()
+
+    with_trial(tmp_path, "print('ready')", stop)
+
+
+def test_a_trial_dies_with_an_agent_that_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    argv = [sys.executable, "-c", PARENT, str(log), PLAIN]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as agent:
+        assert agent.stdout is not None
+        trial = int(agent.stdout.readline())
+        assert ready(log)
+        assert is_running(trial)
+        agent.kill()
+    assert gone(trial)
