@@ -73,7 +73,7 @@ def installed() -> Iterator[Path]:
     call([sys.executable, "-m", "virtualenv", "--quiet", "--python", python, str(folder / "env")])
     (wheel,) = dist.glob("*.whl")
     pip = [str(folder / "env" / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    call([*pip, "install", f"{wheel}[offline]"])
+    call([*pip, "install", f"{wheel}[offline]"], stderr=subprocess.DEVNULL)
     yield folder / "env" / "bin"
     shutil.rmtree(folder)
 

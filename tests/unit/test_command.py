@@ -36,7 +36,9 @@ MACROS = (
 VARIABLES = {"SET": "a value", "EMPTY": "", "LIKE_A_MACRO": "${args}", "NESTED": "${envvar:SET}", "X_1": "'\"$HOME"}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-hostile = st.sampled_from(["a b", "it's", '"quoted"', "$HOME", "--x=1", "", "\n", "é", "\N{GRINNING FACE}", "null", "yes"])
+hostile = st.sampled_from(
+    ["a b", "it's", '"quoted"', "$HOME", "--x=1", "", "\n", "é", "\N{GRINNING FACE}", "null", "yes"]
+)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | hostile | texts
 values = st.recursive(
     scalars,
@@ -99,7 +101,7 @@ def our_argv(files: RunFiles, command: list[Any] | None, program: str | None, ar
         return ours.build_argv(command, program, params, files)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(command=commands, args=arguments)
 @example(command=["${env}", "${interpreter}", "${program}", "${args}"], args={})
 @example(command=["${env}", "${args_json_file}", "${args_json}"], args={"a": {"value": float("nan")}})
@@ -137,7 +139,7 @@ def test_without_a_command_the_default_is_the_stock_agents(command: list[Any] | 
     assert theirs == ["/usr/bin/env", "python", "train.py", "--lr=0.1", "--flag=False"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(args=arguments)
 def test_every_macro_of_parameters_is_the_stock_agents(args: dict[str, Any]) -> None:
     theirs = stock.create_sweep_command_args({"args": args})
@@ -146,7 +148,7 @@ def test_every_macro_of_parameters_is_the_stock_agents(args: dict[str, Any]) -> 
     assert {name: mine[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(command=commands)
 def test_environment_variables_are_put_in_as_the_stock_agent_puts_them_in(command: list[Any]) -> None:
     plain = [element for element in command if not (str(element).startswith("${") and str(element).endswith("}"))]
@@ -158,7 +160,7 @@ def test_environment_variables_are_put_in_as_the_stock_agent_puts_them_in(comman
         assert ours.build_argv(["x", *plain], None, {}, files) == theirs
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(args=st.dictionaries(texts, st.fixed_dictionaries({"desc": st.none() | texts, "value": values}), max_size=4))
 def test_the_configuration_file_is_byte_for_byte_the_stock_agents(
     args: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

@@ -37,9 +37,7 @@ def test_only_what_may_mend_itself_is_transient() -> None:
     ("error", "status", "transient"),
     [(SweepGoneError("gone"), 3, False), (SweepEndedError("over"), 6, False), (BusyError("busy"), 5, True)],
 )
-def test_the_agents_errors_mean_what_their_parents_mean(
-    error: WandbSubmitError, status: int, transient: bool
-) -> None:
+def test_the_agents_errors_mean_what_their_parents_mean(error: WandbSubmitError, status: int, transient: bool) -> None:
     assert (error.exit_code, error.transient) == (status, transient)
 
 

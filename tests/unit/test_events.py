@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -149,7 +148,9 @@ def test_an_agent_that_goes_on_in_a_torn_file_keeps_its_own_events_whole(tmp_pat
     ],
 )
 def test_a_line_that_this_version_does_not_know_is_skipped(strange: bytes, tmp_path: Path) -> None:
-    (tmp_path / "e").write_bytes(line(event="server_back", seconds=1.0) + strange + line(event="server_lost", reason="x"))
+    (tmp_path / "e").write_bytes(
+        line(event="server_back", seconds=1.0) + strange + line(event="server_lost", reason="x")
+    )
     assert read(tmp_path / "e") == [ServerBack(seconds=1.0), ServerLost(reason="x")]
 
 
@@ -202,6 +203,6 @@ def test_agents_sort_by_number() -> None:
 
 
 def test_a_closed_writer_holds_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     write(tmp_path / "e", ALL[0])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

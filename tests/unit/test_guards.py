@@ -63,6 +63,13 @@ def test_how_many_failures_are_borne_can_be_set(
     assert record(FailureGuard(), (borne + 1) * "x") == [*borne * [False], True]
 
 
+def test_a_number_that_is_none_means_the_default_as_to_the_stock_agent(
+    old: FailureGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_AGENT_MAX_INITIAL_FAILURES", "many")
+    assert record(FailureGuard(), "xxxxx") == [False, False, False, False, True]
+
+
 def test_runs_and_failures_are_counted() -> None:
     guard = FailureGuard()
     record(guard, ".x.")

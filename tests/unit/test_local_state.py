@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +73,6 @@ def test_a_scheduler_is_alive_until_it_is_killed(files: SchedulerFiles) -> None:
 
 def test_looking_leaves_no_descriptor_open(files: SchedulerFiles) -> None:
     files.lock.touch()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     is_alive(files)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

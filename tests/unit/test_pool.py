@@ -100,7 +100,7 @@ def test_a_device_that_is_named_differently_is_the_same_device() -> None:
     close(held)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 2), st.integers(1, 2)), max_size=15)
 )
@@ -128,9 +128,7 @@ def test_whatever_tasks_come_and_go_no_device_is_held_twice(steps: list[tuple[in
         (4, 1, [(0, 1, 2, 3)]),
     ],
 )
-def test_cores_that_nobody_asked_for_are_shared_evenly(
-    cores: int, places: int, shares: list[tuple[int, ...]]
-) -> None:
+def test_cores_that_nobody_asked_for_are_shared_evenly(cores: int, places: int, shares: list[tuple[int, ...]]) -> None:
     own = pool(cores=cores, places=places)
     slots = [own.take(task, Demand()) for task in range(places)]
     assert [slot.cores for slot in slots if slot is not None] == shares

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
-
 from unit.conftest import Program
+
 from wandb_submit import process
 from wandb_submit.errors import RefusedError, UnavailableError
 
@@ -96,6 +95,14 @@ def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
 
 
 def test_the_callers_descriptors_stay_as_they_were(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     process.spawn_detached(["true"], log=tmp_path / "log").wait(10)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_module_of_ours_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')")
+    argv = process.python_argv("wandb_submit", "--version")
+    child = process.spawn_detached(argv, log=tmp_path / "log", cwd=tmp_path)
+    assert child.wait(10) == 0
+    assert "version" in (tmp_path / "log").read_text()

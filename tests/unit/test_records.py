@@ -131,7 +131,7 @@ def test_an_ambiguous_beginning_brings_the_candidates(tmp_path: Path) -> None:
 def test_an_unknown_id_brings_the_newest_ones(tmp_path: Path) -> None:
     for age_s in range(7):
         submission(tmp_path, f"s{age_s}", age_s)
-    with pytest.raises(NotFoundError, match="no submission 'zzz' .*: s4, s3, s2, s1, s0$"):
+    with pytest.raises(NotFoundError, match=r"no submission 'zzz' .*: s4, s3, s2, s1, s0$"):
         records.find("zzz", tmp_path)
 
 

@@ -7,12 +7,33 @@ from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import TaskStatus
 from wandb_submit.states import TaskState
 
-# https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES, Slurm 22.05 to 25.05
-ALL_STATES = """
-BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PENDING PREEMPTED
-RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED
-SUSPENDED TIMEOUT
-""".split()
+# https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
+ALL_STATES = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "CONFIGURING",
+    "COMPLETING",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PENDING",
+    "PREEMPTED",
+    "RUNNING",
+    "RESV_DEL_HOLD",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "REQUEUED",
+    "RESIZING",
+    "REVOKED",
+    "SIGNALING",
+    "SPECIAL_EXIT",
+    "STAGE_OUT",
+    "STOPPED",
+    "SUSPENDED",
+    "TIMEOUT",
+}
 
 
 def refused(text: str) -> str:
@@ -26,7 +47,7 @@ def states(text: str) -> dict[str, TaskState]:
 
 
 def test_every_state_of_slurm_is_known() -> None:
-    assert set(slurm_cli.STATES) == set(ALL_STATES)
+    assert set(slurm_cli.STATES) == ALL_STATES
 
 
 @pytest.mark.parametrize(
@@ -107,7 +128,10 @@ def test_one_question_asks_about_each_array_once() -> None:
             "accounting/QOS policy (job submit limit, user's size and/or time limits)",
             "lower --array",
         ),
-        ("sbatch: error: Batch job submission failed: Requested node configuration is not available", "--gpus-per-task"),
+        (
+            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+            "--gpus-per-task",
+        ),
         (
             "sbatch: error: Memory specification can not be satisfied\n"
             "sbatch: error: Batch job submission failed: Requested node configuration is not available",
@@ -123,7 +147,10 @@ def test_one_question_asks_about_each_array_once() -> None:
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             "--account",
         ),
-        ("sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information", "does not know that option"),
+        (
+            "sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information",
+            "does not know that option",
+        ),
     ],
 )
 def test_a_refusal_keeps_slurms_words_and_says_what_to_do(said: str, advice: str) -> None:

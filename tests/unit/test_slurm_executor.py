@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from unit.conftest import Program
+
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.executors.slurm import SlurmExecutor
 from wandb_submit.paths import SubmissionPaths
+from wandb_submit.process import python_argv
 from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.states import TaskState
 
@@ -68,7 +68,9 @@ def test_the_script_of_a_dry_run_is_the_whole_script(slurm: SlurmExecutor, paths
     )
     jobs = str(paths.jobs)
     log = f"{jobs}/%A_%a_"
-    assert slurm.plan(asked, paths).render() == f"""\
+    assert (
+        slurm.plan(asked, paths).render()
+        == f"""\
 #!/bin/bash
 
 # Parameters
@@ -95,8 +97,9 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output {shlex.quote(log + "%t_log.out")} --error {shlex.quote(log + "%t_log.err")} \
-{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(jobs)}
+{shlex.join(python_argv("submitit.core._submit", jobs))}
 """
+    )
 
 
 def test_what_is_not_asked_for_is_not_in_the_script(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:

@@ -41,6 +41,10 @@ def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str
     assert sweeps.parse(text) == name
 
 
+def test_a_name_that_is_too_long_for_a_file_is_still_a_name() -> None:
+    assert sweeps.parse(300 * "x") == SweepName(id=300 * "x")
+
+
 @pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])
 def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> None:
     with pytest.raises(ConfigError, match="entity/project/id"):
@@ -122,7 +126,10 @@ def test_a_program_that_is_nowhere_stays_as_it_is(tmp_path: Path) -> None:
         ({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"values": [1, 2, 3]}}}, 6),
         ({"method": "grid", "parameters": {"a": {"values": [1, 2]}, "b": {"value": 3}}}, 2),
         ({"method": "grid", "parameters": {"a": {"value": None}}}, 1),
-        ({"method": "grid", "parameters": {"o": {"parameters": {"a": {"values": [1, 2]}, "b": {"values": [1, 2]}}}}}, 4),
+        (
+            {"method": "grid", "parameters": {"o": {"parameters": {"a": {"values": [1, 2]}, "b": {"values": [1, 2]}}}}},
+            4,
+        ),
         ({"method": "grid", "run_cap": 4, "parameters": {"a": {"values": [1, 2, 3, 4, 5]}}}, 4),
         ({"method": "grid", "run_cap": 9, "parameters": {"a": {"values": [1, 2]}}}, 2),
         ({"method": "random", "run_cap": 7, "parameters": {"a": {"min": 0, "max": 1}}}, 7),
@@ -147,7 +154,9 @@ def test_a_grid_is_as_large_as_the_product_of_its_values(widths: list[int]) -> N
     assert sweeps.grid_size({"method": "grid", "parameters": parameters}) == product
 
 
-@pytest.mark.parametrize(("state", "over"), [("RUNNING", False), ("PAUSED", False), ("finished", True), ("CANCELED", True)])
+@pytest.mark.parametrize(
+    ("state", "over"), [("RUNNING", False), ("PAUSED", False), ("finished", True), ("CANCELED", True)]
+)
 def test_a_sweep_is_over_once_it_hands_out_no_more_runs(state: str, over: bool) -> None:
     ref = sweeps.SweepRef(entity="e", project="p", id="s", base_url="https://x")
     assert sweeps.is_over(sweeps.Sweep(ref=ref, state=state)) is over

@@ -1,0 +1,67 @@
+"""Every command and every option says what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from wandb_submit.cli import main
+from wandb_submit.config import SBATCH_FLAGS
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
+    yield " ".join(path) or "wandb-submit", command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            child = command.get_command(click.Context(command), name)
+            assert child is not None, f"{name} is listed but not there"
+            yield from commands(child, *path, name)
+
+
+COMMANDS = dict(commands(main))
+OPTIONS = [
+    pytest.param(option, id=f"{path} {option.opts[-1]}")
+    for path, command in COMMANDS.items()
+    for option in command.params
+    if isinstance(option, click.Option)
+]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_command_has_help_that_is_a_sentence(path: str) -> None:
+    text = COMMANDS[path].help
+    assert text, f"{path} has no help"
+    assert text.splitlines()[0].rstrip().endswith((".", ":", ",")) or len(text.splitlines()) > 1
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_commands_line_in_the_list_is_not_cut_short(path: str) -> None:
+    assert not COMMANDS[path].get_short_help_str(limit=90).endswith("...")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_has_help(option: click.Option) -> None:
+    assert option.help
+    assert option.help.endswith(".")
+    assert not option.hidden
+
+
+@pytest.mark.parametrize("args", [["me/vision/k3f9", "--array", "0"], ["--debug", "k3f9", "--array", "0"]])
+def test_a_word_that_is_no_command_is_a_sweep_to_submit(args: list[str]) -> None:
+    context = main.make_context("wandb-submit", args)
+    with context:
+        name, command, rest = main.resolve_command(context, [*context._protected_args, *context.args])
+    assert (name, command) == ("submit", COMMANDS["submit"])
+    assert rest == [arg for arg in args if arg != "--debug"]
+
+
+def test_every_sbatch_option_with_a_flag_is_an_option_of_submit() -> None:
+    options = {name.removeprefix("--") for option in COMMANDS["submit"].params for name in option.opts}
+    assert set(SBATCH_FLAGS) <= options
+
+
+def test_the_help_of_the_whole_lists_every_command() -> None:
+    text = main.get_help(click.Context(main, info_name="wandb-submit"))
+    assert [path for path in COMMANDS if " " not in path and path not in text] == []
