@@ -45,7 +45,7 @@ def user_shell(public_tmp: Path, installed: Path) -> Iterator[Shell]:
     """A normal user on the login node, with the wheel installed in an environment that the nodes can read."""
     env = {**scrubbed(public_tmp / "home"), **environment()}
     env["PATH"] = f"{installed}:/usr/bin:/bin"
-    prefix = ("runuser", "-u", "tester", "--")
+    prefix = ("/usr/sbin/runuser", "-u", "tester", "--")
     subprocess.run(["chown", "-R", "tester", str(public_tmp)], check=True)
     shell = Shell(folder=public_tmp, env=env, prefix=prefix)
     yield shell

@@ -39,7 +39,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 hostile = st.sampled_from(
     ["a b", "it's", '"quoted"', "$HOME", "--x=1", "", "\n", "é", "\N{GRINNING FACE}", "null", "yes"]
 )
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | hostile | texts
+scalars = st.sampled_from([None, True, False, 0, 1, 0.0, 1.0, 1e-5]) | st.integers() | st.floats() | hostile | texts
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -107,7 +107,13 @@ def our_argv(files: RunFiles, command: list[Any] | None, program: str | None, ar
 @example(command=["${env}", "${args_json_file}", "${args_json}"], args={"a": {"value": float("nan")}})
 @example(
     command=["${args_no_boolean_flags}", "x"],
-    args={"on": {"value": True}, "off": {"value": False}, "one": {"value": 1}, "none": {"value": None}},
+    args={
+        "on": {"value": True},
+        "off": {"value": False},
+        "one": {"value": 1},
+        "zero": {"value": 0},
+        "none": {"value": None},
+    },
 )
 def test_command_line_and_files_are_those_of_the_stock_agent(
     command: list[Any], args: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
