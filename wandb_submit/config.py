@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ _OWNED = {
     "parsable": "the job's id is in the submission's record",
     "wait": "use --wait",
 }
+# How a template says that an option has no value; its values are read as text.
+_NO_VALUE = (None, "", "null", "~", "true")
 _KEYS = (
     "executor",
     "array",
@@ -95,7 +98,8 @@ class Options:
             **self.flags,
         }
         given = {key: value for key, value in own.items() if value is not None}
-        return templates.merge([*(templates.load(name) for name in self.templates), given])
+        layers = [_gather_sbatch(templates.load(name), no_value=_NO_VALUE) for name in self.templates]
+        return templates.merge([*layers, _gather_sbatch(given)])
 
 
 class _Problems:
@@ -175,16 +179,32 @@ def _key_value(text: str) -> tuple[str, str | None]:
     return key.strip().replace("_", "-"), value if equals else None
 
 
+def _gather_sbatch(layer: Mapping[str, object], no_value: Sequence[object] = ()) -> dict[str, object]:
+    """Moves the sbatch options that have flags of their own to the others, so that there is one place for each."""
+    rest = {key: value for key, value in layer.items() if key not in SBATCH_FLAGS and key != "sbatch"}
+    free = layer.get("sbatch")
+    if free is not None and not isinstance(free, dict):
+        return {**rest, "sbatch": free}  # refused later, with the other problems
+    named = {key: value for key, value in layer.items() if key in SBATCH_FLAGS}
+    others = {str(key).replace("_", "-"): None if value in no_value else value for key, value in (free or {}).items()}
+    options = {**others, **named}
+    return {**rest, "sbatch": options} if options else rest
+
+
 def _sbatch(values: Mapping[str, object]) -> dict[str, str | None]:
-    """Joins the named sbatch flags and the free ones, and refuses those that are ours to set."""
-    free = values.get("sbatch") or {}
-    if not isinstance(free, dict):
-        raise ConfigError(f"sbatch: {free!r} is not a mapping of sbatch options")
-    options: dict[str, str | None] = {key: str(values[key]) for key in SBATCH_FLAGS if values.get(key) is not None}
-    options |= {str(key).replace("_", "-"): None if value is None else str(value) for key, value in free.items()}
-    refused = [f"--sbatch {key}: {_OWNED[key]}" for key in options if key in _OWNED]
-    if refused:
-        raise ConfigError("\n".join(refused))
+    """Checks the sbatch options, and refuses those that are ours to set."""
+    given = values.get("sbatch") or {}
+    if not isinstance(given, dict):
+        raise ConfigError(f"sbatch: {given!r} is not a mapping of sbatch options")
+    options = {key: None if value is None else str(value) for key, value in given.items()}
+    problems = [f"--sbatch {key}: {_OWNED[key]}" for key in options if key in _OWNED]
+    problems += [
+        f"--sbatch {key}={value}: not an sbatch option: write KEY=VALUE, or KEY alone, on one line"
+        for key, value in options.items()
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or (value is not None and not value.isprintable())
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
     return options
 
 

@@ -92,6 +92,7 @@ def trial_environment(login: Login, *, offline: bool) -> dict[str, str]:
     host = urlsplit(login.base_url).hostname or ""
     variables = {"WANDB_BASE_URL": login.base_url, "WANDB_API_KEY": login.api_key, "WANDB_MODE": "online"}
     for name in ("no_proxy", "NO_PROXY"):
-        others = [entry for entry in os.environ.get(name, "").split(",") if entry and entry != host]
-        variables[name] = ",".join([*others, host])
+        others = [entry.strip() for entry in os.environ.get(name, "").split(",")]
+        kept = [entry for entry in others if entry and entry != host]
+        variables[name] = "*" if "*" in kept else ",".join([*kept, host])  # "*" counts only if it stands alone
     return variables

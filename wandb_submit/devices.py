@@ -44,11 +44,18 @@ def visible_gpus(environ: Mapping[str, str] | None = None) -> list[Gpu]:
         token = part.strip()
         if not token or token.startswith("-"):
             break  # CUDA ignores what stands behind an invalid entry, too
-        known = by_name.get(token)
+        known = by_name.get(token) or _abbreviated(token, driver)
         if driver and known is None and token.isdecimal():
             break
-        gpus.append(Gpu(token=token, uuid=known.uuid if known else None, model=known.model if known else None))
+        if token not in (gpu.token for gpu in gpus):
+            gpus.append(Gpu(token=token, uuid=known.uuid if known else None, model=known.model if known else None))
     return gpus
+
+
+def _abbreviated(token: str, driver: list[Gpu]) -> Gpu | None:
+    """The GPU whose UUID begins so: CUDA takes the beginning of one for it where that is unambiguous."""
+    matching = [gpu for gpu in driver if token.startswith("GPU-") and (gpu.uuid or "").startswith(token)]
+    return matching[0] if len(matching) == 1 else None
 
 
 def _driver_gpus() -> list[Gpu]:

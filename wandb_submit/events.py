@@ -153,16 +153,21 @@ class EventWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         size = os.fstat(self._descriptor).st_size
-        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            os.write(self._descriptor, b"\n")  # ends the line that a crash tore, so that ours stays whole
+        # Whether the last line was torn, by a crash or a full disk; the next event then begins with a new line.
+        self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
     def write(self, event: Event) -> None:
         """Appends one event, stamped with the present time."""
         record = {"v": VERSION, "t": round(time.time(), 3), "event": event.name, **dataclasses.asdict(event)}
+        line = (b"\n" if self._torn else b"") + json.dumps(record).encode() + b"\n"
         try:
-            os.write(self._descriptor, json.dumps(record).encode() + b"\n")
+            written = os.write(self._descriptor, line)
         except OSError as error:
             _LOG.warning("cannot write the event %s: %s", record, error)
+            return
+        self._torn = written < len(line)
+        if self._torn:
+            _LOG.warning("could write a part only of the event %s: the disk is full", record)
 
     def close(self) -> None:
         """Closes the file."""

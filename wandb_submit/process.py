@@ -51,6 +51,8 @@ def run(
         )
     except FileNotFoundError as error:
         raise RefusedError(f"the program {argv[0]!r} is not on PATH") from error
+    except OSError as error:
+        raise RefusedError(f"the program {argv[0]!r} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{argv[0]} has not answered within {timeout_s:.0f} s: try again later") from error
     return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)

@@ -134,7 +134,8 @@ def all_submissions(home: Path | None = None) -> list[SubmissionPaths]:
     """The submissions below a home folder (default: that of the current folder), newest last."""
     folder = layout.home() if home is None else home
     found = [path.parent for path in folder.glob("*/submission.json")]
-    return [SubmissionPaths(path) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+    # By the record, which is written once; its folder changes with every agent that starts.
+    return sorted(map(SubmissionPaths, found), key=lambda paths: paths.submission.stat().st_mtime)
 
 
 def find(submission_id: str | None, home: Path | None = None) -> SubmissionPaths:
@@ -248,7 +249,7 @@ class Journal:
             case AgentStarted() as event:
                 agent.host, agent.pid, agent.job_id = event.host, event.pid, event.job_id
                 agent.gpus, agent.cpus = event.gpus, event.cpus
-                agent.stopped, agent.ok, agent.running = None, None, []
+                agent.stopped, agent.ok, agent.server_lost, agent.running = None, None, None, []
             case AgentRegistered(agent_id=agent_id):
                 agent.agent_id = agent_id
             case RunStarted() as event:
@@ -270,7 +271,8 @@ class Journal:
                 agent.failed += event.exit_code != 0 and event.reason is None
                 if event.run in agent.running:
                     agent.running.remove(event.run)
-                if run := self.runs.get(event.run):
+                # Not if another agent has resumed it meanwhile: nodes' clocks differ.
+                if (run := self.runs.get(event.run)) and run.agent == name:
                     run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
             case RunAbandoned():
                 agent.done += 1

@@ -93,7 +93,7 @@ def parse(text: str) -> SweepName | SweepFile:
         ConfigError: if it is none of them, or the file is not a sweep configuration.
         NotFoundError: if it names a file that is not there.
     """
-    if text.endswith((".yaml", ".yml")) or Path(text).is_file():
+    if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
         return _read_file(Path(text))
     if "://" in text:
         return _parse_url(text)
@@ -112,7 +112,7 @@ def _parse_url(text: str) -> SweepName:
     url = urlsplit(text)
     parts = [unquote(part) for part in url.path.split("/") if part]
     if "sweeps" in parts:
-        place = parts.index("sweeps")
+        place = len(parts) - 1 - parts[::-1].index("sweeps")  # a project may be called so, too
         if place >= 2 and len(parts) > place + 1:
             return SweepName(id=parts[place + 1], project=parts[place - 1], entity=parts[place - 2], host=url.netloc)
     raise ConfigError(f"{text} is not a sweep's URL: that ends in /ENTITY/PROJECT/sweeps/ID")

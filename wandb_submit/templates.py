@@ -76,7 +76,7 @@ def read_mapping(
         raise NotFoundError(f"no {what} file {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the {what} file {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is an impossible date
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -14,6 +14,14 @@ FLAPPING_WINDOW_S = 60.0
 MAX_INITIAL_FAILURES = 5
 
 
+def from_environment(name: str, default: float) -> float:
+    """A number that an environment variable sets; one that is not a number counts as not set, as for W&B."""
+    try:
+        return float(os.environ[name])
+    except (KeyError, ValueError):
+        return default
+
+
 class FailureGuard:
     """Counts one agent's runs and says when to stop.
 
@@ -24,7 +32,7 @@ class FailureGuard:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._flapping_counts = os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") != "true"
-        self._max_initial = int(os.environ.get("WANDB_AGENT_MAX_INITIAL_FAILURES") or MAX_INITIAL_FAILURES)
+        self._max_initial = int(from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES))
         self.finished = 0
         self.failed = 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.agent import command as commands
-from wandb_submit.agent.guards import FailureGuard
+from wandb_submit.agent.guards import FailureGuard, from_environment
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError, SweepGoneError
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
@@ -85,7 +85,7 @@ class SweepAgent:
         self._grace_s = grace_s
         self._client = SweepClient(endpoint)
         self._guard = FailureGuard()
-        self._kill_delay_s = float(os.environ.get("WANDB_AGENT_KILL_DELAY") or KILL_DELAY_S)
+        self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._command: tuple[object, ...] = ()
         self._trials: dict[str, Trial] = {}
         self._watchers: set[asyncio.Task[None]] = set()

@@ -14,8 +14,10 @@ from typing import Any
 import httpx
 import yaml
 
+from wandb_submit import __version__
 from wandb_submit.credentials import find_login
 from wandb_submit.errors import (
+    ConfigError,
     NotFoundError,
     NotLoggedInError,
     RefusedError,
@@ -112,11 +114,14 @@ class SweepClient:
             UnavailableError: if the server does not answer properly now.
         """
         data = await self._call(_SWEEP, entity=sweep.entity, project=sweep.project, sweep=sweep.id)
-        found = (data.get("project") or {}).get("sweep")
-        if not found:
-            raise SweepGoneError(f"no sweep {sweep.path} at {sweep.base_url}: it may have been deleted")
-        config = yaml.safe_load(found.get("config") or "") or {}
-        command = config.get("command")
+        try:
+            found = (data.get("project") or {}).get("sweep")
+            if not found:
+                raise SweepGoneError(f"no sweep {sweep.path} at {sweep.base_url}: it may have been deleted")
+            config = yaml.safe_load(found.get("config") or "") or {}
+            command = config.get("command")
+        except (AttributeError, ValueError, yaml.YAMLError) as error:
+            raise UnavailableError(f"the server's answer about the sweep cannot be read: {str(data)[:200]}") from error
         return SweepInfo(state=str(found.get("state")), command=tuple(command) if isinstance(command, list) else ())
 
     async def register(self, sweep: SweepRef, host: str) -> str:
@@ -149,7 +154,7 @@ class SweepClient:
                     type=str(entry["type"]),
                     run_id=entry.get("run_id"),
                     program=entry.get("program"),
-                    args=entry.get("args") or {},
+                    args=dict(entry.get("args") or {}),
                 )
                 for entry in commands or ()
             ]
@@ -172,13 +177,17 @@ class SweepClient:
 
     def _connect(self) -> httpx.AsyncClient:
         login = find_login(self._endpoint)
-        # The offline server is on this machine or this cluster: no proxy leads to it.
-        self._http = httpx.AsyncClient(
-            base_url=login.base_url,
-            auth=("api", login.api_key),
-            timeout=self._timeout_s,
-            trust_env=self._endpoint.server_dir is None,
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=login.base_url,
+                auth=("api", login.api_key),
+                headers={"User-Agent": f"wandb-submit/{__version__}"},
+                timeout=self._timeout_s,
+                # The offline server is on this machine or this cluster: no proxy leads to it.
+                trust_env=self._endpoint.server_dir is None,
+            )
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"cannot connect to {login.base_url}: {error}; check the proxy variables") from error
         return self._http
 
 
@@ -226,7 +235,8 @@ def _messages(body: object) -> str:
     """The messages of a GraphQL error answer, or of W&B's plain `{"error": …}`."""
     if not isinstance(body, dict):
         return ""
-    errors = body.get("errors") or ([body["error"]] if body.get("error") else [])
+    errors = body.get("errors") or body.get("error") or []
+    errors = errors if isinstance(errors, list) else [errors]
     return "; ".join(str(entry.get("message") if isinstance(entry, dict) else entry) for entry in errors)
 
 

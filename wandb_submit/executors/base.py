@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from wandb_submit.agent.task import AgentTask
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
 from wandb_submit.states import TaskState
+
+if TYPE_CHECKING:  # it brings an HTTP client, which `status` has no use for
+    from wandb_submit.agent.task import AgentTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from submitit.core import utils
 from submitit.core.core import Job
@@ -16,13 +17,15 @@ from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
 from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit import process
-from wandb_submit.agent.task import AgentTask
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import Plan, TaskStatus
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
 from wandb_submit.states import TaskState
+
+if TYPE_CHECKING:
+    from wandb_submit.agent.task import AgentTask
 
 # A slow slurmctld answers within its MessageTimeout (10 s by default, often raised) or not at all.
 _TIMEOUT_S = 120.0
@@ -196,7 +199,8 @@ def _ask_squeue(jobs: Sequence[str]) -> dict[str, TaskStatus]:
 def _ask_sacct(jobs: Sequence[str]) -> dict[str, TaskStatus]:
     """Asks the accounting, which many small clusters do not have; then the tasks' own files have to do."""
     try:
-        answer = process.run(slurm_cli.sacct_argv(jobs), timeout_s=_TIMEOUT_S)
+        environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}  # lists of tasks whole
+        answer = process.run(slurm_cli.sacct_argv(jobs), timeout_s=_TIMEOUT_S, env=environment)
     except RefusedError:
         return {}
     return slurm_cli.parse_sacct(answer.stdout) if answer.returncode == 0 else {}

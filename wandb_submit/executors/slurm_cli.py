@@ -42,8 +42,8 @@ _REFUSALS = (
     (r"invalid partition", "no such partition here: `sinfo -s` lists them; name one with --partition"),
     (r"invalid account", "no such account for you: `sacctmgr show assoc user=$USER` lists yours; see --account"),
     (r"invalid qos", "no such QOS for you: `sacctmgr show qos` lists them; see --qos"),
-    (r"node configuration is not available", "no node has that: lower --gpus-per-task, --cpus-per-task or --mem"),
     (r"memory specification can not be satisfied", "no node has that much memory: lower --mem"),
+    (r"node configuration is not available", "no node has that: lower --gpus-per-task, --cpus-per-task or --mem"),
     (r"invalid job array specification", "the array is larger than the site's MaxArraySize: lower --array"),
     (r"submit ?limit|job submit limit", "you may not have that many jobs queued: lower --array"),
     (r"time limit", "the limit is above what the partition allows: lower --time"),
@@ -128,7 +128,8 @@ def _expand(job: str) -> Iterator[str]:
         yield job
         return
     for part in inside.rstrip("]").partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        if first.isdecimal():
-            for task in range(int(first), int(last or first) + 1):
+        # A long list is cut short with "..." unless SLURM_BITSTR_LEN is 0; what was cut off is not guessed.
+        if match := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+            for task in range(first, last + 1, max(step, 1)):
                 yield f"{array}_{task}"

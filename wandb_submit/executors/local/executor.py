@@ -8,9 +8,8 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from wandb_submit.agent.task import AgentTask
 from wandb_submit.devices import Gpu, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import Plan, TaskStatus
@@ -19,6 +18,9 @@ from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, i
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
 from wandb_submit.states import TaskState
+
+if TYPE_CHECKING:
+    from wandb_submit.agent.task import AgentTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
