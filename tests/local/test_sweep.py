@@ -199,7 +199,9 @@ def test_nothing_survives_a_scheduler_that_is_killed_and_status_says_so(offline_
         lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
     )
     (agent,) = offline_shell.events(submitted["id"], "agent_started")
-    state = json.loads((offline_shell.submission(submitted["id"]) / "jobs" / "state.json").read_text())
+    state = json.loads(
+        (offline_shell.submission(submitted["id"]) / "jobs" / f"queue-{submitted['id']}" / "state.json").read_text()
+    )
     os.kill(state["pid"], signal.SIGKILL)
     wait_until(lambda: not alive(agent["pid"]) and not alive(run["pid"]), timeout_s=20, what="agent and run are dead")
     status = offline_shell.json("status", submitted["id"])

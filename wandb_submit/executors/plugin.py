@@ -6,7 +6,10 @@ once and gives each of them GPU 0; this one queues them for the machine's device
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +67,12 @@ class WorkstationJob(Job[Any]):
         row = self._row()
         return self.paths.result_pickle.exists() or (row is not None and row.state.is_terminal) or not self._alive()
 
+    def cancel(self, check: bool = True) -> None:
+        """Cancels this task, running or pending; its own processes get their grace."""
+        files = self._files()
+        files.cancelled(self.job_id).touch()
+        tell_scheduler(files, signal.SIGUSR1)
+
     def _row(self) -> TaskRow | None:
         try:
             rows = SchedulerState.load(self._files()).tasks
@@ -75,11 +84,11 @@ class WorkstationJob(Job[Any]):
         return is_alive(self._files())
 
     def _files(self) -> SchedulerFiles:
-        return SchedulerFiles(Path(self.paths.folder))
+        return SchedulerFiles.of(Path(self.paths.folder), str(self.job_id).rpartition("_")[0])
 
 
 class WorkstationExecutor(PicklingExecutor):
-    """Queues jobs for this machine's GPUs and cores; one array per folder, which holds no `%j`.
+    """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s` and `grace_s`.
@@ -106,10 +115,9 @@ class WorkstationExecutor(PicklingExecutor):
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
         parameters: Mapping[str, Any] = self.parameters
-        folder = Path(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = SchedulerFiles(folder)
         prefix = parameters.get("job_prefix") or secrets.token_hex(4)
+        files = SchedulerFiles.of(Path(self.folder), prefix)
+        files.folder.mkdir(parents=True)
         jobs = [
             WorkstationJob(folder=self.folder, job_id=f"{prefix}_{task}") for task in range(len(delayed_submissions))
         ]
@@ -147,6 +155,13 @@ class WorkstationExecutor(PicklingExecutor):
 
 # For tasks without a limit submitit still wants a number to compare with.
 _NO_LIMIT_MIN = 366 * 24 * 60
+
+
+def tell_scheduler(files: SchedulerFiles, number: signal.Signals) -> None:
+    """Sends the scheduler of these files a signal, if it lives."""
+    if is_alive(files):
+        with contextlib.suppress(ProcessLookupError, NotFoundError):  # it ended just now
+            os.kill(SchedulerState.load(files).pid, number)
 
 
 def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -134,7 +133,7 @@ class LocalExecutor:
 
     def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
         """Reads the scheduler's state file; without a living scheduler, what had not ended is lost."""
-        files = SchedulerFiles(paths.jobs)
+        files = SchedulerFiles.of(paths.jobs, paths.id)
         alive = is_alive(files)  # asked first: a scheduler that ends in between has written its last state
         host = socket.gethostname()
         try:
@@ -155,10 +154,9 @@ class LocalExecutor:
 
     def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
         """Asks the scheduler to stop; asked twice, it kills."""
-        files = SchedulerFiles(paths.jobs)
-        if is_alive(files):
-            with contextlib.suppress(ProcessLookupError, NotFoundError):  # it ended just now
-                os.kill(SchedulerState.load(files).pid, signal.SIGTERM)
+        from wandb_submit.executors.plugin import tell_scheduler
+
+        tell_scheduler(SchedulerFiles.of(paths.jobs, paths.id), signal.SIGTERM)
 
 
 def _check_demand(option: str, wanted: int | None, there: int, what: str, environ: Mapping[str, str]) -> None:

@@ -1,8 +1,8 @@
 """The local scheduler: one process per submission, which queues array tasks for this machine's devices.
 
 It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
-another submission holds does it look every second. SIGTERM cancels: pending tasks are dropped, running ones get
-SIGTERM and their grace. A second SIGTERM kills.
+another submission holds does it look every second. SIGTERM cancels all tasks, SIGUSR1 those that are marked:
+pending ones are dropped, running ones get SIGTERM and their grace. A second SIGTERM kills.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -29,7 +29,7 @@ from wandb_submit.executors.local.state import (
 from wandb_submit.process import python_argv
 from wandb_submit.states import TaskState
 
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _FOREIGN_LOCK_S = 1.0  # how often to look whether another submission has freed a device
 _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
 
@@ -46,7 +46,7 @@ class Scheduler:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._warned: set[int] = set()
         self._deadlines: dict[int, float] = {}
-        self._cancelled = 0
+        self._cancelled: dict[int, int] = {}  # how often each task has been
 
     def run(self) -> None:
         """Runs until every task has ended."""
@@ -63,7 +63,7 @@ class Scheduler:
                 return
             info = signal.sigtimedwait(_SIGNALS, self._patience())
             if info is not None and info.si_signo != signal.SIGCHLD:
-                self._cancel()
+                self._cancel(self._marked() if info.si_signo == signal.SIGUSR1 else range(len(self._array.jobs)))
 
     def _patience(self) -> float:
         """How long nothing can happen that no signal tells."""
@@ -74,7 +74,7 @@ class Scheduler:
 
     def _next_deadlines(self) -> Iterator[float]:
         for task, deadline in self._deadlines.items():
-            warned = task in self._warned or self._cancelled
+            warned = task in self._warned or task in self._cancelled
             yield deadline if warned else deadline - self._array.signal_delay_s
 
     def _start_waiting(self) -> None:
@@ -90,7 +90,7 @@ class Scheduler:
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
-        folder = self._files.folder
+        folder = self._files.jobs
         cores = ",".join(map(str, slot.cores))
         command = python_argv("wandb_submit.executors.local.task", str(folder), str(os.getpid()), cores)
         environment = slot.environment(os.environ) | {
@@ -131,7 +131,7 @@ class Scheduler:
     def _end(self, task: int, code: int, *, limited: bool) -> None:
         row = self._state.tasks[task]
         row.pid, row.exit_code, row.ended = None, code, time.time()
-        if self._cancelled:
+        if task in self._cancelled:
             row.state = TaskState.CANCELLED
         elif code == REQUEUE_EXIT_CODE:
             row.state, row.restarts = TaskState.PENDING, row.restarts + 1
@@ -151,22 +151,32 @@ class Scheduler:
             process = self._processes[task]
             if now >= deadline:
                 _kill_group(process.pid)
-            elif now >= deadline - self._array.signal_delay_s and task not in self._warned and not self._cancelled:
+            elif now >= deadline - self._array.signal_delay_s and task not in {*self._warned, *self._cancelled}:
                 self._warned.add(task)
                 process.send_signal(signal.SIGUSR2)
 
-    def _cancel(self) -> None:
-        self._cancelled += 1
-        for task in self._queue:
-            self._state.tasks[task].state = TaskState.CANCELLED
-        self._queue.clear()
-        for task, process in self._processes.items():
-            if self._cancelled > 1:
-                _kill_group(process.pid)
+    def _marked(self) -> list[int]:
+        """The tasks that are marked to be cancelled and have not been yet."""
+        return [
+            task
+            for task, job in enumerate(self._array.jobs)
+            if task not in self._cancelled and self._files.cancelled(job).exists()
+        ]
+
+    def _cancel(self, tasks: Iterable[int]) -> None:
+        for task in tasks:
+            self._cancelled[task] = self._cancelled.get(task, 0) + 1
+            if task in self._queue:
+                self._queue.remove(task)
+                self._state.tasks[task].state = TaskState.CANCELLED
+            elif (process := self._processes.get(task)) is None:
                 continue
-            process.send_signal(signal.SIGTERM)
-            patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
-            self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
+            elif self._cancelled[task] > 1:
+                _kill_group(process.pid)
+            else:
+                process.send_signal(signal.SIGTERM)
+                patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
+                self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
 
 
 def _places(array: ArrayFile) -> int:

@@ -1,4 +1,4 @@
-"""What a local scheduler is to do and how far it is: two JSON files in the submission's folder, and a lock."""
+"""What a local scheduler is to do and how far it is: a folder beside the jobs' own files, with a lock in it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,27 @@ REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
 
 @dataclass(frozen=True, slots=True)
 class SchedulerFiles:
-    """The scheduler's files, in submitit's folder of a submission."""
+    """One scheduler's files.
+
+    Attributes:
+        folder: the folder for them, below that of submitit's own files, which several arrays may share.
+    """
 
     folder: Path
+
+    @classmethod
+    def of(cls, jobs: Path, prefix: str) -> SchedulerFiles:
+        """The files for an array whose job ids begin so, in submitit's folder."""
+        return cls(jobs / f"queue-{prefix}")
+
+    @property
+    def jobs(self) -> Path:
+        """Submitit's folder."""
+        return self.folder.parent
+
+    def cancelled(self, job: str) -> Path:
+        """The mark of a task that is to be cancelled, for the scheduler to find when SIGUSR1 tells it to look."""
+        return self.folder / f"cancel-{job}"
 
     @property
     def array(self) -> Path:
