@@ -171,6 +171,7 @@ def send(prepared: Prepared) -> Submission:
             array=str(spec.array),
             jobs=tuple(jobs),
             resources=dict(prepared.plan.resources()),
+            runs_left=sweep.runs_left,
         )
         try:
             records.save(paths, record)

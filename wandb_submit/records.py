@@ -43,6 +43,7 @@ class SubmissionRecord:
     Attributes:
         jobs: the scheduler's ids of the array tasks, in the order of the array.
         resources: what each task was given, for people to read.
+        runs_left: how many runs the sweep had still to hand out then; `None` if that has no bound.
     """
 
     id: str
@@ -54,6 +55,7 @@ class SubmissionRecord:
     array: str
     jobs: tuple[str, ...]
     resources: Mapping[str, Any]
+    runs_left: int | None = None
     version: int = VERSION
 
 

@@ -122,8 +122,10 @@ class SweepAgent:
                 self._events.write(AgentRegistered(agent_id=agent_id))
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 await self._work(agent_id)
-        except (SweepGoneError, SweepEndedError) as error:
-            self._leave(str(error), ok=isinstance(error, SweepEndedError), sweep_over=True)
+        except SweepEndedError:
+            self._leave("the sweep is over", ok=True, sweep_over=True)
+        except SweepGoneError as error:
+            self._leave(str(error), ok=False, sweep_over=True)
         finally:
             await self._end_trials()
             await self._client.close()

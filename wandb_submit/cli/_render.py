@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -103,13 +104,22 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for task in snapshot.tasks:
         table.add_row(*_task_cells(task))
-    head = f"submission {record.id}  sweep {record.sweep.path}  {record.executor}  runs done {snapshot.runs_done}"
-    if snapshot.runs_failed:
-        head += f", {snapshot.runs_failed} failed"
-    parts: list[RenderableType] = [Text(head, style="bold"), table]
+    head = Text(f"submission {record.id}  sweep {record.sweep.path}  {record.executor}", style="bold")
+    parts: list[RenderableType] = [head, _progress(snapshot), table]
     if snapshot.scheduler_error:
         parts.append(Text(f"{snapshot.scheduler_error} (the states above are the last ones known)", style="red"))
     return Group(*parts)
+
+
+def _progress(snapshot: Snapshot) -> RenderableType:
+    """How many runs are done, with a bar where it is known how many there are."""
+    done, total = snapshot.runs_done, snapshot.record.runs_left
+    words = f"runs done {done}" if total is None else f"runs done {done} of {total}"
+    if snapshot.runs_failed:
+        words += f", {snapshot.runs_failed} failed"
+    line = Table.grid(padding=(0, 1))
+    line.add_row(words, *([ProgressBar(total=total, completed=done, width=40)] if total else []))
+    return line
 
 
 def _task_cells(task: TaskView) -> list[RenderableType]:

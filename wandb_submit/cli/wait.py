@@ -50,6 +50,8 @@ def wait_and_report(submission: Submission, *, as_json: bool) -> None:
         click.echo(f"logs: {submission.paths.folder / 'runs'}")
         server_dir = submission.record.endpoint.server_dir
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
+        if server_dir:
+            click.echo("the offline server runs on; `wandb-submit server stop` ends it", err=True)
     for task in snapshot.tasks:
         if not task.is_well:
             log = f"wandb-submit logs {submission.id} --task {task.index}"

@@ -83,7 +83,7 @@ class Scheduler:
             task = self._queue[0]
             slot = self._pool.take(task, self._array.demand)
             if slot is None:
-                self._state.tasks[task].detail = "waits for devices that others hold"
+                self._state.tasks[task].detail = "waits for free devices"
                 return
             self._queue.pop(0)
             self._start(task, slot)
