@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wandb_submit import config, records, sweeps
+from wandb_submit import config, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.devices import usable_cores, visible_gpus
@@ -34,7 +34,7 @@ class Prepared:
         notes: defaults that were filled in, and what else the person should know.
     """
 
-    source: sweeps.SweepName | sweeps.SweepFile
+    source: sources.SweepName | sources.SweepFile
     sweep: sweeps.Sweep | None
     spec: SubmissionSpec
     executor: Executor
@@ -97,16 +97,16 @@ def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
     Raises:
         WandbSubmitError: if anything is wrong.
     """
-    source = sweeps.parse(sweep)
+    source = sources.parse(sweep)
     notes: list[str] = []
     found: sweeps.Sweep | None = None
-    if isinstance(source, sweeps.SweepName):
+    if isinstance(source, sources.SweepName):
         found = sweeps.find(source, endpoint(offline=offline))
         if sweeps.is_over(found):
             raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
         left = found.runs_left
     else:
-        left = sweeps.grid_size(source.config)
+        left = sources.grid_size(source.config)
 
     def default_array(executor_name: str, gpus: int | None, cpus: int | None) -> ArraySpec:
         array = _default_array(executor_name, gpus, cpus, left)
@@ -146,7 +146,7 @@ def send(prepared: Prepared) -> Submission:
         server = endpoint(offline=prepared.offline)
         sweep = prepared.sweep
         if sweep is None:
-            assert isinstance(prepared.source, sweeps.SweepFile)  # noqa: S101 a name has been looked up
+            assert isinstance(prepared.source, sources.SweepFile)  # noqa: S101 a name has been looked up
             sweep = sweeps.create(prepared.source, server)
         tasks = [
             AgentTask(

@@ -5,41 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
+from wandb_submit.sources import SweepFile, SweepName, grid_size
 from wandb_submit.specs import Endpoint, SweepRef
-from wandb_submit.templates import read_mapping
 
 if TYPE_CHECKING:
     import wandb
 
 _GREETING_S = 20.0
 _ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepName:
-    """A sweep as it was named; what was left out is the user's default."""
-
-    id: str
-    project: str | None = None
-    entity: str | None = None
-    host: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepFile:
-    """A sweep configuration to create a sweep from."""
-
-    path: Path
-    config: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,91 +64,6 @@ class Results:
     goal: str | None = None
     best: RunResult | None = None
     parameters: Sequence[str] = field(default_factory=tuple)
-
-
-def parse(text: str) -> SweepName | SweepFile:
-    """Reads what a person names a sweep by: an id, a path, a URL, or a YAML file.
-
-    Raises:
-        ConfigError: if it is none of them, or the file is not a sweep configuration.
-        NotFoundError: if it names a file that is not there.
-    """
-    if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
-        return _read_file(Path(text))
-    if "://" in text:
-        return _parse_url(text)
-    parts = text.split("/")
-    if len(parts) > 3 or not all(re.fullmatch(r"[\w.\- ]+", part) for part in parts):
-        raise ConfigError(
-            f"{text!r} does not name a sweep: give an id, project/id, entity/project/id, "
-            "the sweep's URL, or a sweep YAML file"
-        )
-    entity, project, sweep_id = [None] * (3 - len(parts)) + parts
-    return SweepName(id=str(sweep_id), project=project, entity=entity)
-
-
-def _parse_url(text: str) -> SweepName:
-    """Reads `https://HOST/ENTITY/PROJECT/sweeps/ID`, with whatever the browser put behind it."""
-    url = urlsplit(text)
-    parts = [unquote(part) for part in url.path.split("/") if part]
-    if "sweeps" in parts:
-        place = len(parts) - 1 - parts[::-1].index("sweeps")  # a project may be called so, too
-        if place >= 2 and len(parts) > place + 1:
-            return SweepName(id=parts[place + 1], project=parts[place - 1], entity=parts[place - 2], host=url.netloc)
-    raise ConfigError(f"{text} is not a sweep's URL: that ends in /ENTITY/PROJECT/sweeps/ID")
-
-
-def _read_file(path: Path) -> SweepFile:
-    config = read_mapping(path, "sweep")
-    problems = []
-    if not config.get("method"):
-        problems.append("it lacks `method:` (grid, random or bayes)")
-    if not isinstance(config.get("parameters"), dict) or not config["parameters"]:
-        problems.append("it lacks `parameters:`, a mapping of names to values or distributions")
-    if not config.get("program") and not config.get("command"):
-        problems.append("it lacks `program:`, the script to run")
-    if problems:
-        raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")
-    return SweepFile(path=path, config=_find_program(config, path))
-
-
-def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Lets a program be named relative to its sweep file.
-
-    Agents start programs from the folder that they are submitted in. One that is not there but beside the
-    sweep file is what `program: train.py` means to a person.
-    """
-    program = config.get("program")
-    if isinstance(program, str) and not Path(program).exists() and (path.parent / program).is_file():
-        return {**config, "program": str(path.parent / program)}
-    return config
-
-
-def grid_size(config: Mapping[str, Any]) -> int | None:
-    """How many runs a sweep configuration asks for; `None` if it names no bound."""
-    cap = config.get("run_cap")
-    bounds = [int(cap)] if isinstance(cap, int) else []
-    if config.get("method") == "grid":
-        size = _combinations(config.get("parameters") or {})
-        bounds += [size] if size is not None else []
-    return min(bounds, default=None)
-
-
-def _combinations(parameters: Mapping[str, Any]) -> int | None:
-    total = 1
-    for entry in parameters.values():
-        if not isinstance(entry, dict):
-            return None
-        if isinstance(entry.get("values"), list):
-            total *= len(entry["values"])
-        elif isinstance(entry.get("parameters"), dict):
-            inner = _combinations(entry["parameters"])
-            if inner is None:
-                return None
-            total *= inner
-        elif "value" not in entry:
-            return None  # a range: W&B's grid over integers; the server will tell
-    return total
 
 
 def default_endpoint() -> Endpoint:

@@ -83,7 +83,7 @@ def test_a_time_limit_warns_requeues_and_goes_on_from_the_checkpoint(shell: Shel
     )
     at, starts = json.loads(output)
     assert at == 5
-    assert starts == 2
+    assert starts > 1
 
 
 def test_a_job_over_its_time_limit_is_killed(shell: Shell) -> None:

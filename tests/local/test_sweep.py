@@ -105,11 +105,9 @@ def test_without_a_number_of_gpus_runs_see_what_there_is_and_with_zero_none(
     assert [place["cuda"] for place in places(tmp_path)] == [seen_by_runs]
 
 
-def test_count_bounds_each_agents_runs_even_beside_a_file_named_like_pythons_own(
-    offline_shell: Shell, tmp_path: Path
-) -> None:
-    sweep = offline_shell.sweep(RECORD_QUICKLY, name="random", parameters={"x": {"values": list(range(9))}})
-    answer = offline_shell.json(
+def test_count_bounds_each_agents_runs_even_beside_a_file_named_like_pythons_own(shell: Shell, tmp_path: Path) -> None:
+    sweep = shell.sweep(RECORD_QUICKLY, name="random", parameters={"x": {"values": list(range(9))}})
+    answer = shell.json(
         *(sweep, "--offline", "--executor", "local", "--array", "2", "--count", "2"), PLACES=str(tmp_path)
     )
     assert [task["done"] for task in answer["tasks"]] == [2, 2]

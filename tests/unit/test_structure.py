@@ -13,11 +13,11 @@ import wandb_submit
 
 ROOT = Path(wandb_submit.__file__).parent
 
-# Lowest first. `credentials` stands above the values that it takes.
+# Lowest first. `credentials` and `sources` stand above the values that they take.
 LEVELS = (
     {"errors", "states"},
     {"specs", "paths", "process", "events", "templates"},
-    {"credentials"},
+    {"credentials", "sources"},
     {"config", "devices", "sweeps", "records", "agent"},
     {"executors", "server"},
     {"submission"},

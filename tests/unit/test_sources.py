@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_submit import sweeps
+from wandb_submit import sources, sweeps
 from wandb_submit.errors import ConfigError, NotFoundError
-from wandb_submit.sweeps import SweepFile, SweepName
+from wandb_submit.sources import SweepFile, SweepName
+from wandb_submit.specs import SweepRef
 
 GOOD = "method: grid\nprogram: train.py\nparameters:\n  lr: {values: [1, 2, 3]}\n"
 
@@ -23,7 +24,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def read(path: Path, text: str) -> SweepFile:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    found = sweeps.parse(str(path))
+    found = sources.parse(str(path))
     assert isinstance(found, SweepFile)
     return found
 
@@ -38,17 +39,17 @@ def read(path: Path, text: str) -> SweepFile:
     ],
 )
 def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str, name: SweepName) -> None:
-    assert sweeps.parse(text) == name
+    assert sources.parse(text) == name
 
 
 def test_a_name_that_is_too_long_for_a_file_is_still_a_name() -> None:
-    assert sweeps.parse(300 * "x") == SweepName(id=300 * "x")
+    assert sources.parse(300 * "x") == SweepName(id=300 * "x")
 
 
 @pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])
 def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> None:
     with pytest.raises(ConfigError, match="entity/project/id"):
-        sweeps.parse(text)
+        sources.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -59,25 +60,25 @@ def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> N
 )
 def test_a_sweeps_url_names_it_whatever_the_browser_put_behind(host: str, tail: str) -> None:
     name = SweepName(id="k3f9", project="vision", entity="me", host=host)
-    assert sweeps.parse(f"https://{host}/me/vision/sweeps/k3f9{tail}") == name
+    assert sources.parse(f"https://{host}/me/vision/sweeps/k3f9{tail}") == name
 
 
 def test_a_url_spells_blanks_in_its_own_way() -> None:
-    name = sweeps.parse("https://wandb.ai/me/my%20project/sweeps/k3f9")
+    name = sources.parse("https://wandb.ai/me/my%20project/sweeps/k3f9")
     assert isinstance(name, SweepName)
     assert name.project == "my project"
 
 
 @pytest.mark.parametrize(("entity", "project"), [("me", "sweeps"), ("sweeps", "vision"), ("sweeps", "sweeps")])
 def test_a_project_or_entity_may_be_called_sweeps(entity: str, project: str) -> None:
-    name = sweeps.parse(f"https://wandb.ai/{entity}/{project}/sweeps/k3f9")
+    name = sources.parse(f"https://wandb.ai/{entity}/{project}/sweeps/k3f9")
     assert name == SweepName(id="k3f9", project=project, entity=entity, host="wandb.ai")
 
 
 @pytest.mark.parametrize("path", ["", "/me/vision", "/me/vision/runs/k3f9", "/me/vision/sweeps", "/sweeps/k3f9"])
 def test_a_url_of_something_else_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match="is not a sweep's URL"):
-        sweeps.parse(f"https://wandb.ai{path}")
+        sources.parse(f"https://wandb.ai{path}")
 
 
 @pytest.mark.parametrize("name", ["sweep.yaml", "sweep.yml", "sweep"])
@@ -88,7 +89,7 @@ def test_a_sweep_file_is_read_whatever_it_is_called(name: str, tmp_path: Path) -
 
 def test_a_yaml_file_that_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFoundError, match=r"no sweep file nowhere\.yaml"):
-        sweeps.parse("nowhere.yaml")
+        sources.parse("nowhere.yaml")
 
 
 def test_all_that_a_sweep_file_lacks_is_in_one_message(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_program_that_is_nowhere_stays_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_the_number_of_runs_is_known_where_it_is_bounded(config: dict[str, Any], size: int | None) -> None:
-    assert sweeps.grid_size(config) == size
+    assert sources.grid_size(config) == size
 
 
 @given(widths=st.lists(st.integers(1, 6), min_size=1, max_size=6))
@@ -151,12 +152,12 @@ def test_a_grid_is_as_large_as_the_product_of_its_values(widths: list[int]) -> N
     for place, width in enumerate(widths):
         product *= width
         parameters[f"p{place}"] = {"values": list(range(width))}
-    assert sweeps.grid_size({"method": "grid", "parameters": parameters}) == product
+    assert sources.grid_size({"method": "grid", "parameters": parameters}) == product
 
 
 @pytest.mark.parametrize(
     ("state", "over"), [("RUNNING", False), ("PAUSED", False), ("finished", True), ("CANCELED", True)]
 )
 def test_a_sweep_is_over_once_it_hands_out_no_more_runs(state: str, over: bool) -> None:
-    ref = sweeps.SweepRef(entity="e", project="p", id="s", base_url="https://x")
+    ref = SweepRef(entity="e", project="p", id="s", base_url="https://x")
     assert sweeps.is_over(sweeps.Sweep(ref=ref, state=state)) is over
