@@ -89,11 +89,16 @@ class RunFinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunAbandoned:
-    """A run that the server handed out could not be started; the server will show it as failed."""
+    """A run that the server handed out was not started; the server will show it as failed.
+
+    Attributes:
+        failed: whether it could not be started; otherwise the agent was stopping when it came.
+    """
 
     name: ClassVar[str] = "run_abandoned"
     run: str
     reason: str
+    failed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

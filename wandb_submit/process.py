@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.errors import RefusedError, UnavailableError
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +61,16 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{argv[0]} has not answered within {timeout_s:.0f} s: try again later") from error
     return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def die_with_parent(parent: int, number: signal.Signals) -> None:
+    """Lets the kernel send this process a signal when its parent ends; for a child, before anything else.
+
+    Ends this process at once if the parent has ended already.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:

@@ -72,7 +72,9 @@ def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
     """
     paths = SubmissionPaths(home / submission_id)
     try:
-        paths.folder.mkdir(parents=True, mode=0o700)
+        home.mkdir(parents=True, exist_ok=True)
+        keep_out_of_git(home)
+        paths.folder.mkdir(mode=0o700)
         paths.jobs.mkdir(mode=0o700)
     except OSError as error:
         raise ConfigError(
@@ -80,6 +82,13 @@ def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
             "submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
         ) from error
     return paths
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Has git ignore a folder: it lies in a project's checkout, and what is in it is nobody else's."""
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
 
 
 def save(paths: SubmissionPaths, record: SubmissionRecord) -> None:
@@ -276,9 +285,9 @@ class Journal:
                 # Not if another agent has resumed it meanwhile: nodes' clocks differ.
                 if (run := self.runs.get(event.run)) and run.agent == name:
                     run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
-            case RunAbandoned():
-                agent.done += 1
-                agent.failed += 1
+            case RunAbandoned(failed=failed):
+                agent.done += failed
+                agent.failed += failed
             case ServerLost(reason=reason):
                 agent.server_lost = reason
             case ServerBack():

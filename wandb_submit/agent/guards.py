@@ -32,7 +32,7 @@ class FailureGuard:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._flapping_counts = os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") != "true"
-        self._max_initial = int(from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES))
+        self._max_initial = from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES)
         self.finished = 0
         self.failed = 0
 

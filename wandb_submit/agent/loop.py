@@ -18,7 +18,7 @@ from wandb_submit.agent.guards import FailureGuard, from_environment
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError, SweepGoneError
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
-from wandb_submit.errors import ConfigError, NotLoggedInError, WandbSubmitError
+from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import (
     AgentRegistered,
     EventWriter,
@@ -109,11 +109,7 @@ class SweepAgent:
         self._wake.set()
 
     async def run(self) -> Outcome:
-        """Runs the agent to its end.
-
-        Raises:
-            WandbSubmitError: if the server refuses us in a way that waiting does not mend.
-        """
+        """Runs the agent to its end, whatever the server answers."""
         try:
             info = await self._answered(lambda: self._client.sweep(self._sweep))
             self._command = info.command if info else ()
@@ -124,8 +120,8 @@ class SweepAgent:
                 await self._work(agent_id)
         except SweepEndedError:
             self._leave("the sweep is over", ok=True, sweep_over=True)
-        except SweepGoneError as error:
-            self._leave(str(error), ok=False, sweep_over=True)
+        except WandbSubmitError as error:
+            self._leave(str(error), ok=False, sweep_over=isinstance(error, SweepGoneError))
         finally:
             await self._end_trials()
             await self._client.close()
@@ -137,11 +133,9 @@ class SweepAgent:
             self._wake.clear()
             try:
                 orders = await self._answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
-            except (SweepGoneError, NotLoggedInError):
+            except WandbSubmitError:
                 # What runs may end in peace, as with the stock agent; only then it is our error, too.
-                if not self._trials:
-                    raise
-                await asyncio.gather(*self._watchers)
+                await self._until_runs_end()
                 raise
             for order in orders or ():
                 await self._obey(order)
@@ -176,6 +170,12 @@ class SweepAgent:
                 self._events.write(ServerBack(seconds=away_s))
                 _LOG.info("the server answers again after %.0f s", away_s)
             return answer
+
+    async def _until_runs_end(self) -> None:
+        """Waits for the running trials; a stop cuts it short."""
+        while self._watchers and self._stopping is None:
+            self._wake.clear()
+            await self._pause(HEARTBEAT_S)
 
     async def _pause(self, seconds: float) -> None:
         """Waits until a run ends, somebody stops us, or the time is up."""
@@ -217,15 +217,16 @@ class SweepAgent:
 
     async def _start(self, order: Command, run_id: str) -> None:
         """Starts a run; one that cannot be started counts as failed."""
-        if self._stopping is not None:
-            self._events.write(RunAbandoned(run=run_id, reason=self._stopping))
-            return
         idle_s = round(time.monotonic() - self._idle_since, 3)
         log = self._paths.run_log(run_id)
         try:
-            argv, environment = self._prepare(order, run_id)
+            prepared = await self._answered(lambda: self._prepare(order, run_id))
+            if prepared is None or self._stopping is not None:
+                self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
+                return
+            argv, environment = prepared
             trial = await Trial.start(run_id, argv, env=environment, cwd=self._workdir, log=log)
-        except (OSError, ConfigError) as error:
+        except (OSError, WandbSubmitError) as error:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
             _LOG.exception("run %s %s", run_id, reason)
@@ -247,7 +248,7 @@ class SweepAgent:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
+    async def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
         """Writes a run's configuration; returns its command line and environment."""
         wandb_dir = os.environ.get("WANDB_DIR") or str(self._workdir)
         files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)

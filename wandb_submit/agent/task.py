@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -64,6 +65,8 @@ class AgentTask:
             AgentFailedError: if the reason is one that somebody should look at.
         """
         global _current
+        if self.count == 0:
+            return "--count was reached before the task was requeued"
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
         _current = _Runner(self)
@@ -75,18 +78,19 @@ class AgentTask:
     def checkpoint(self) -> DelayedSubmission | None:
         """Called by submitit when the time limit is near or the task is preempted.
 
-        Ends the running trials and returns what is to be requeued; `None` if there is nothing left to do.
+        Ends the running trials and returns what is to be requeued; `None` if the agent had failed.
         """
         from submitit.helpers import DelayedSubmission
 
         if _current is None:
             return DelayedSubmission(self)
         outcome = _current.drain("the task's time is up, or it is preempted")
-        if outcome is None or outcome.sweep_over:
+        if outcome is None:
+            return DelayedSubmission(self)
+        if not outcome.ok:
             return None
-        count = None if self.count is None else self.count - outcome.runs
-        if count is not None and count <= 0:
-            return None
+        # Also if there is nothing left to do: what is not requeued from here counts as failed.
+        count = None if self.count is None else max(self.count - outcome.runs, 0)
         return DelayedSubmission(dataclasses.replace(self, count=count, restarts=self.restarts + 1))
 
 
@@ -94,7 +98,9 @@ class _Runner:
     """Runs an agent's event loop in a second thread.
 
     submitit calls `checkpoint` inside a signal handler, which Python runs in the main thread: the loop has to
-    live elsewhere to be able to end its trials meanwhile.
+    live elsewhere to be able to end its trials meanwhile. The main thread waits in `select` on the pipe that
+    signals write to: where two signals come at once, as Slurm sends SIGCONT with each, the kernel gives the second
+    one to another thread, and `Thread.join` would not run its handler before the thread has ended.
     """
 
     def __init__(self, task: AgentTask) -> None:
@@ -104,27 +110,49 @@ class _Runner:
         self._stop_before_start: str | None = None
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
+        self._ended, self._on_end = os.pipe()  # closed by the thread at its end
+        self._woken, self._on_signal = os.pipe()  # written to by every signal
+        os.set_blocking(self._on_signal, False)
+        os.set_blocking(self._woken, False)
         self._thread = threading.Thread(target=self._main, name="agent-loop")
 
     def run(self) -> Outcome:
         """Starts the agent and waits for its end; signals ask it to stop."""
         with self._signals():
             self._thread.start()
-            self._thread.join()
+            self._wait()
+        self._thread.join()
         if self._error is not None:
             raise self._error
         assert self._outcome is not None  # noqa: S101 the thread sets one or the other
         return self._outcome
 
     def drain(self, reason: str) -> Outcome | None:
-        """Asks the agent to stop and waits until it has; called in a signal handler of the main thread."""
-        self.stop(reason)
-        self._thread.join()
+        """Asks the agent to stop and waits until it has; called in a signal handler of the main thread.
+
+        Returns:
+            How the agent ended; `None` if it had not begun.
+        """
+        if self._thread.ident is None:
+            return None
+        if self._outcome is None:
+            self.stop(reason)
+            self._wait()
         return self._outcome
+
+    def _wait(self) -> None:
+        """Waits for the thread's end, and lets signal handlers run meanwhile; handlers may call it, too."""
+        while True:
+            ready, _, _ = select.select([self._ended, self._woken], [], [])
+            if self._ended in ready:  # at its end the pipe stays readable, for whoever else waits
+                return
+            with contextlib.suppress(BlockingIOError):  # a handler that waited meanwhile has read it
+                os.read(self._woken, 4096)
 
     def stop(self, reason: str) -> None:
         """Asks the agent to stop, from any thread."""
-        self._loop.call_soon_threadsafe(self._stop, reason)
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the agent with it
+            self._loop.call_soon_threadsafe(self._stop, reason)
 
     def _stop(self, reason: str) -> None:
         if self._agent is None:
@@ -132,20 +160,21 @@ class _Runner:
         else:
             self._agent.stop(reason)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         # Handlers also give trials the default actions back: what a batch script starts in the background
         # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
         def on_signal(number: int, frame: FrameType | None) -> None:
-            if not self._loop.is_closed():
-                self.stop(f"received {signal.Signals(number).name}")
+            self.stop(f"received {signal.Signals(number).name}")
 
+        wakeup = signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
         before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
 
     def _main(self) -> None:
         try:
@@ -154,6 +183,7 @@ class _Runner:
             self._error = error
         finally:
             self._loop.close()
+            os.close(self._on_end)
 
     async def _run_agent(self) -> Outcome:
         task, paths = self._task, SubmissionPaths(self._task.folder)
@@ -166,7 +196,7 @@ class _Runner:
                 job_id=_job_id(),
                 gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
                 cpus=sorted(os.sched_getaffinity(0)),
-                restarts=task.restarts,
+                restarts=max(task.restarts, int(os.environ.get("SLURM_RESTART_COUNT") or 0)),
             )
         )
         self._agent = SweepAgent(
@@ -181,10 +211,7 @@ class _Runner:
         )
         if self._stop_before_start is not None:
             self._agent.stop(self._stop_before_start)
-        try:
-            outcome = await self._agent.run()
-        except WandbSubmitError as error:
-            outcome = Outcome(reason=str(error), ok=False, runs=0)
+        outcome = await self._agent.run()
         events.write(AgentStopped(reason=outcome.reason, ok=outcome.ok, runs=outcome.runs))
         logging.getLogger("wandb_submit.agent").info("the agent ends: %s", outcome.reason)
         events.close()

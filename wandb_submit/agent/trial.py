@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+from wandb_submit.process import die_with_parent
 
 
 class Trial:
@@ -40,9 +39,7 @@ class Trial:
 
         def prepare() -> None:
             os.setpgid(0, 0)
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
+            die_with_parent(parent, signal.SIGKILL)
 
         try:
             process = await asyncio.create_subprocess_exec(
@@ -68,21 +65,42 @@ class Trial:
         if self._told_to_stop_at is None:
             self._told_to_stop_at = now
             self.stop_reason = reason
-            self._send(gentlest_signal(self.pid))
+            self._ask_to_end()
         elif now >= self._told_to_stop_at + kill_after_s:
             self.kill()
 
     def kill(self) -> None:
         """Kills the program and everything in its process group."""
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
 
-    def _send(self, number: signal.Signals) -> None:
-        # To the program alone: SIGINT and SIGTERM kill its wandb-core too, and the run's data with it.
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+    def _ask_to_end(self) -> None:
+        """Sends each process of the group the signal that it ends on most cleanly.
+
+        To all of them, because a wrapper such as `bash train.sh` does not pass on what it gets; but not to
+        wandb-core, which the same signals kill, and the run's data with it.
+        """
+        if self._process.returncode is not None:
+            return
+        for pid in _group(self.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, gentlest_signal(pid))
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a process group, without wandb-core."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            # Behind the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
+            name, _, rest = (entry / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if int(rest.split()[2]) == leader and not name.startswith("wandb-"):
+            members.append(int(entry.name))
+    return members
 
 
 def gentlest_signal(pid: int) -> signal.Signals:

@@ -5,12 +5,11 @@ Its arguments are submitit's folder, the scheduler's process id, and the cores t
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+from wandb_submit.process import die_with_parent
 
 
 def main(argv: list[str]) -> None:
@@ -18,9 +17,7 @@ def main(argv: list[str]) -> None:
     folder, scheduler, cores = argv
     # The scheduler blocks the signals that it waits for, and a blocked signal stays blocked through exec.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(scheduler):  # it died before the line above
-        sys.exit(1)
+    die_with_parent(int(scheduler), signal.SIGTERM)
     if cores:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
 
