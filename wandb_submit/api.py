@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from wandb_submit import config, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
+from wandb_submit.credentials import check_mode
 from wandb_submit.devices import usable_cores, visible_gpus
-from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.errors import ConfigError, NotFoundError, RefusedError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan
-from wandb_submit.paths import SubmissionPaths, home, server_dir
+from wandb_submit.paths import SubmissionPaths, current_folder, home, server_dir
 from wandb_submit.records import SubmissionRecord
-from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec
+from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.submission import Submission
 
 __all__ = ["Prepared", "Submission", "endpoint", "prepare", "send", "submit"]
@@ -91,8 +92,10 @@ def submit(
     return send(prepare(sweep, options, offline=offline))
 
 
-def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
-    """Checks everything that can be checked, and works out what would be submitted; changes nothing.
+def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: bool = False) -> Prepared:
+    """Checks everything that can be checked, and works out what would be submitted.
+
+    Changes nothing, but that it starts the offline server to look a sweep up; not in a dry run.
 
     Raises:
         WandbSubmitError: if anything is wrong.
@@ -101,7 +104,7 @@ def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
     notes: list[str] = []
     found: sweeps.Sweep | None = None
     if isinstance(source, sources.SweepName):
-        found = sweeps.find(source, endpoint(offline=offline))
+        found = sweeps.find(source, endpoint(offline=offline, start=not dry_run))
         if sweeps.is_over(found):
             raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
         left = found.runs_left
@@ -113,12 +116,15 @@ def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
         notes.append(f"--array was not given: {array} agents")
         return array
 
-    spec = config.build_spec(
-        options, workdir=Path.cwd().absolute(), pick_executor=catalog.pick, default_array=default_array
-    )
+    spec = config.build_spec(options, workdir=current_folder(), pick_executor=catalog.pick, default_array=default_array)
     if left is not None and spec.array.count > left:
         notes.append(f"the sweep has {left} runs left, so that {spec.array.count - left} of the agents will find none")
     paths = SubmissionPaths(home() / records.new_id())
+    if odd := set("%\\\n") & set(str(paths.folder)):
+        raise ConfigError(
+            f"{str(paths.folder)!r} has {' and '.join(map(repr, sorted(odd)))} in its path, which sbatch and submitit "
+            "do not take as it is: submit from another folder, or name one in WANDB_SUBMIT_DIR"
+        )
     executor = catalog.load_executor(spec.executor)
     plan = executor.plan(spec, paths)
     return Prepared(
@@ -133,8 +139,12 @@ def prepare(sweep: str, options: Options, *, offline: bool = False) -> Prepared:
     )
 
 
-def send(prepared: Prepared) -> Submission:
+def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None) -> Submission:
     """Creates the sweep if need be, and submits.
+
+    Args:
+        prepared: what to submit.
+        on_sweep: is told the sweep as soon as it exists, so that it is not forgotten if submitting fails.
 
     Raises:
         WandbSubmitError: if anything goes wrong; then no folder is left behind, and no sweep is created that the
@@ -148,6 +158,8 @@ def send(prepared: Prepared) -> Submission:
         if sweep is None:
             assert isinstance(prepared.source, sources.SweepFile)  # noqa: S101 a name has been looked up
             sweep = sweeps.create(prepared.source, server)
+        if on_sweep is not None:
+            on_sweep(sweep.ref)
         tasks = [
             AgentTask(
                 sweep=sweep.ref,
@@ -160,38 +172,44 @@ def send(prepared: Prepared) -> Submission:
             )
             for index in range(spec.array.count)
         ]
-        jobs = prepared.executor.submit(prepared.plan, tasks, paths)
-        record = SubmissionRecord(
-            id=paths.id,
-            created=records.now(),
-            executor=spec.executor,
-            sweep=sweep.ref,
-            endpoint=server,
-            workdir=str(spec.workdir),
-            array=str(spec.array),
-            jobs=tuple(jobs),
-            resources=dict(prepared.plan.resources()),
-            runs_left=sweep.runs_left,
-        )
         try:
+            jobs = prepared.executor.submit(prepared.plan, tasks, paths)
+            record = SubmissionRecord(
+                id=paths.id,
+                created=records.now(),
+                executor=spec.executor,
+                sweep=sweep.ref,
+                endpoint=server,
+                workdir=str(spec.workdir),
+                array=str(spec.array),
+                jobs=tuple(jobs),
+                resources=dict(prepared.plan.resources()),
+                runs_left=sweep.runs_left,
+            )
             records.save(paths, record)
-        except OSError:
-            prepared.executor.cancel(jobs, paths)  # what is not recorded must not run
+        except RefusedError:  # nothing was submitted
+            raise
+        except BaseException:  # Ctrl-C, a full disk, a scheduler that does not answer: what has no record must not run
+            prepared.executor.abandon(paths)
             raise
     return Submission(paths)
 
 
-def endpoint(*, offline: bool) -> Endpoint:
+def endpoint(*, offline: bool, start: bool = True) -> Endpoint:
     """The W&B server to use: the user's own, or the offline server of this folder, started if need be.
 
     Raises:
-        WandbSubmitError: if the offline server cannot be started.
+        NotFoundError: if the offline server does not run and is not to be started.
+        WandbSubmitError: if it cannot be started, or runs could not report to W&B.
     """
     if not offline:
+        check_mode(os.environ)
         return sweeps.default_endpoint()
     from wandb_submit.server import lifecycle
 
-    running = lifecycle.start(server_dir())
+    running = lifecycle.start(server_dir()) if start else lifecycle.status(server_dir())
+    if running is None:
+        raise NotFoundError(f"no offline server runs on {server_dir()}: `wandb-submit server start` starts it")
     return Endpoint(base_url=running.url, server_dir=running.data_dir)
 
 
@@ -214,9 +232,8 @@ def _folder(paths: SubmissionPaths) -> Iterator[SubmissionPaths]:
         yield paths
     except BaseException as error:
         shutil.rmtree(paths.folder, ignore_errors=True)
-        if new_parent:
-            with contextlib.suppress(OSError):
-                parent.rmdir()  # only if nothing else, such as the offline server, lives there
+        if new_parent and [path.name for path in parent.glob("*")] in ([], [".gitignore"]):
+            shutil.rmtree(parent, ignore_errors=True)  # nothing else, such as the offline server, lives there
         if isinstance(error, OSError):
             raise ConfigError(f"cannot write to {paths.folder}: {error.strerror}") from error
         raise

@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from wandb_submit import templates
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import ArraySpec, SubmissionSpec, check_mem, parse_time_min
+from wandb_submit.specs import MIN_TIME_MIN, SIGNAL_DELAY_S, ArraySpec, SubmissionSpec, check_mem, parse_time_min
 
 _T = TypeVar("_T")
 DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None"], ArraySpec]
@@ -148,7 +148,7 @@ def build_spec(
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     count = problems.check(lambda: _number(values, "count", minimum=1))
     mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
-    time_min = problems.check(lambda: parse_time_min(str(values["time"])) if "time" in values else None)
+    time_min = problems.check(lambda: _time_min(str(values["time"])) if "time" in values else None)
     sbatch = problems.check(lambda: _sbatch(values)) or {}
     problems.raise_if_any()
     assert executor is not None  # noqa: S101 a problem would have been raised
@@ -172,6 +172,16 @@ def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | No
     if isinstance(value, bool) or not str(value).isdecimal() or int(str(value)) < minimum:
         raise ConfigError(f"--{key} {value!r} is not a whole number of at least {minimum}")
     return int(str(value))
+
+
+def _time_min(text: str) -> int:
+    minutes = parse_time_min(text)
+    if minutes < MIN_TIME_MIN:
+        raise ConfigError(
+            f"--time {text!r} is too short: agents are told {SIGNAL_DELAY_S} s before the limit, "
+            f"so that {MIN_TIME_MIN} minutes is the least"
+        )
+    return minutes
 
 
 def _key_value(text: str) -> tuple[str, str | None]:

@@ -67,17 +67,22 @@ def _driver_gpus() -> list[Gpu]:
     except pynvml.NVMLError:
         return []
     try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [
-            Gpu(
-                token=str(index),
-                uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
-                model=_text(pynvml.nvmlDeviceGetName(handle)),
-            )
-            for index, handle in enumerate(handles)
-        ]
+        found = [_driver_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [gpu for gpu in found if gpu is not None]
     finally:
         pynvml.nvmlShutdown()
+
+
+def _driver_gpu(index: int) -> Gpu | None:
+    """One GPU of the driver's; `None` for one that is lost, or not for us to use."""
+    import pynvml
+
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, model = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError:
+        return None
+    return Gpu(token=str(index), uuid=_text(uuid), model=_text(model))
 
 
 def _text(value: str | bytes) -> str:

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from wandb_submit.errors import NotFoundError
+
 
 def home(start: Path | None = None) -> Path:
     """The folder that submissions and the offline server live in.
@@ -14,7 +16,19 @@ def home(start: Path | None = None) -> Path:
     On a cluster it must lie on a file system that the nodes share.
     """
     named = os.environ.get("WANDB_SUBMIT_DIR")
-    return Path(named).expanduser().absolute() if named else (start or Path.cwd()).absolute() / ".wandb-submit"
+    return Path(named).expanduser().absolute() if named else (start or current_folder()) / ".wandb-submit"
+
+
+def current_folder() -> Path:
+    """The current folder.
+
+    Raises:
+        NotFoundError: if it has been deleted.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise NotFoundError("the current folder has been deleted: change into another one") from error
 
 
 def server_dir(start: Path | None = None) -> Path:

@@ -69,8 +69,15 @@ def _read_file(path: Path) -> SweepFile:
     problems = []
     if not config.get("method"):
         problems.append("it lacks `method:` (grid, random or bayes)")
-    if not isinstance(config.get("parameters"), dict) or not config["parameters"]:
+    parameters = config.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
         problems.append("it lacks `parameters:`, a mapping of names to values or distributions")
+    else:
+        odd = [name for name, entry in parameters.items() if not isinstance(entry, dict)]
+        problems += [f"parameter {name!r} is not a mapping: write `{name}: {{value: …}}`" for name in odd]
+    metric = config.get("metric", {"name": "none"})
+    if not isinstance(metric, dict) or not metric.get("name"):
+        problems.append("`metric:` is not a mapping with a `name:`")
     if not config.get("program") and not config.get("command"):
         problems.append("it lacks `program:`, the script to run")
     if problems:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from wandb_submit.errors import ConfigError
 
+SIGNAL_DELAY_S = 90  # how long before its time limit a task is told of it
+MIN_TIME_MIN = 3  # the least time limit: Slurm looks at its clock every 30 s, and an agent wants to work, too
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepRef:
@@ -101,7 +104,7 @@ class SubmissionSpec:
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
     count: int | None = None
     grace_s: float = 60.0
-    signal_delay_s: int = 90
+    signal_delay_s: int = SIGNAL_DELAY_S
 
 
 def parse_time_min(text: str) -> int:

@@ -172,6 +172,12 @@ class Submission:
         """
         self._load_executor().cancel(self.record.jobs, self.paths)
 
+    def lost_runs(self) -> set[str]:
+        """The runs whose agents have gone without a word on how they ended, by the last `status`."""
+        over = {str(index) for index, status in enumerate(self._statuses) if status.state.is_terminal}
+        present = {run for agent in self._journal.agents.values() if agent.name not in over for run in agent.running}
+        return {run.id for run in self._journal.runs.values() if run.ended is None} - present
+
     def runs(self) -> list[RunView]:
         """The runs that this submission's agents have started, oldest first."""
         self._journal.update()

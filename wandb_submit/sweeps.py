@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from wandb_submit.credentials import Login, deployment, find_login, trial_environment
+from wandb_submit.credentials import Login, deployment, find_login, http_options, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.sources import SweepFile, SweepName, grid_size
 from wandb_submit.specs import Endpoint, SweepRef
@@ -71,7 +71,11 @@ def default_endpoint() -> Endpoint:
     import wandb
 
     with _environment({"WANDB_SILENT": "true"}):
-        return Endpoint(base_url=str(wandb.setup().settings.base_url))
+        try:
+            return Endpoint(base_url=str(wandb.setup().settings.base_url))
+        except ValueError as error:  # pydantic's, which names the setting
+            words = "; ".join(line.strip() for line in str(error).splitlines()[1:3]) or str(error)
+            raise ConfigError(f"wandb does not accept its settings (WANDB_… variables): {words}") from error
 
 
 def find(name: SweepName, endpoint: Endpoint) -> Sweep:
@@ -80,10 +84,9 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
     Raises:
         NotFoundError: if the server has no such sweep.
         ConfigError: if its URL is of another server.
-        RefusedError: if it has ended.
     """
     with _session(endpoint) as api:
-        entity = name.entity or str(api.settings.get("entity") or api.default_entity)
+        entity = _entity(api, name.entity)
         project = name.project or str(api.settings.get("project") or "uncategorized")
         if name.host and deployment(name.host) != deployment(urlsplit(endpoint.base_url).netloc):
             raise ConfigError(
@@ -107,8 +110,8 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
     """
     with _session(endpoint) as api:
         config = dict(file.config)
-        entity = str(config.get("entity") or api.settings.get("entity") or api.default_entity)
-        # `wandb sweep` takes the project from WANDB_PROJECT before the file, too (wandb 0.31, cli.py).
+        # `wandb sweep` takes both from the environment before the file, too (wandb 0.31, cli.py).
+        entity = _entity(api, os.environ.get("WANDB_ENTITY") or config.get("entity"))
         project = str(os.environ.get("WANDB_PROJECT") or config.get("project") or "uncategorized")
         import wandb
 
@@ -122,6 +125,13 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
         return Sweep(ref=ref, state=str(found.state), runs_left=grid_size(config), url=_url(found, endpoint))
+
+
+def _entity(api: wandb.Api, named: object) -> str:
+    entity = named or api.settings.get("entity") or api.default_entity
+    if not entity:
+        raise ConfigError("W&B tells no default entity: name one, as entity/project/id or in WANDB_ENTITY")
+    return str(entity)
 
 
 def _load(api: wandb.Api, path: str) -> wandb.apis.public.Sweep:
@@ -138,7 +148,8 @@ def results(ref: SweepRef, endpoint: Endpoint) -> Results:
     with _session(endpoint) as api:
         with _missing_means(f"no sweep {ref.path} at {ref.base_url} any more"):
             sweep = _load(api, ref.path)
-        runs = list(sweep.runs)
+        # All in pages with their summaries; `sweep.runs` would ask once more for each run.
+        runs = list(api.runs(f"{ref.entity}/{ref.project}", filters={"sweep": ref.id}, per_page=200, lazy=False))
         states: dict[str, int] = {}
         for run in runs:
             states[run.state] = states.get(run.state, 0) + 1
@@ -202,11 +213,10 @@ def _greet(login: Login, *, offline: bool) -> None:
         answer = httpx.post(
             f"{login.base_url}/graphql",
             json={"query": "query Viewer { viewer { id } }"},
-            auth=("api", login.api_key),
             timeout=_GREETING_S,
-            trust_env=not offline,  # no proxy leads to our own server
+            **http_options(login, offline=offline),
         )
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the latter: an odd proxy
         raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
     refused = NotLoggedInError(f"{login.base_url} does not accept this API key: run `wandb login --relogin`")
     if answer.status_code in (401, 403):

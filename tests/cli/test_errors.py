@@ -171,3 +171,64 @@ def test_a_full_disk_is_a_message_and_leaves_nothing(shell: Shell, tmp_path: Pat
     finally:
         shell.run("server", "stop", WANDB_SUBMIT_DIR=str(small / "home"))
         subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_a_mode_in_which_runs_report_nothing(shell: Shell, mode: str) -> None:
+    fails(shell, "me/vision/abc", "--executor", "local", status=2, says=f"WANDB_MODE={mode}", WANDB_MODE=mode)
+
+
+@pytest.mark.parametrize("url", ["foo", "ftp://x", "http://[bad"])
+def test_an_odd_address_of_the_server(shell: Shell, url: str) -> None:
+    done = shell.run("me/vision/abc", "--executor", "local", WANDB_BASE_URL=url, WANDB_API_KEY="0" * 40)
+    assert done.returncode in (2, 5), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_deleted_folder(shell: Shell) -> None:
+    done = shell.call("sh", "-c", "mkdir gone && cd gone && rmdir ../gone && wandb-submit status")
+    assert done.returncode == 3
+    assert "has been deleted" in done.stderr
+
+
+def test_a_limit_too_short_for_an_agent_to_hear_of_it(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    fails(shell, sweep, "--offline", "--executor", "local", "--time", "1", status=2, says="3 minutes is the least")
+
+
+def test_a_dry_run_for_a_sweep_that_no_server_knows_starts_none(shell: Shell) -> None:
+    fails(shell, "abc12345", "--offline", "--executor", "local", "--dry-run", status=3, says="no offline server runs")
+
+
+def test_one_unreadable_submission_hides_none_of_the_others(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="readable", parameters={"x": {"value": 1}})
+    known = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1")["id"]
+    broken = offline_shell.submission("broken")
+    broken.mkdir()
+    (broken / "submission.json").write_text("{")
+    done = offline_shell.run("status", "--all", "--json")
+    assert done.returncode == 0
+    assert known in done.stdout
+    assert "submission broken: cannot read" in done.stderr
+
+
+def test_a_failed_run_makes_the_exit_status_one(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("raise SystemExit(3)", name="failing", parameters={"x": {"value": 1}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
+    assert done.returncode == 1
+    assert "failed with exit status 3" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["100%", "back\\slash", "two\nlines"])
+@pytest.mark.parametrize("executor", ["local", "slurm"])
+def test_a_folder_whose_name_sbatch_would_not_take_as_it_is(shell: Shell, name: str, executor: str) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    target = str(shell.folder / name)
+    options = ("--offline", "--executor", executor)
+    bare = shell.folder / "programs"
+    bare.mkdir()
+    for program in ("sbatch", "srun"):
+        (bare / program).write_text("#!/bin/sh\n")
+        (bare / program).chmod(0o755)
+    path = f"{shell.env['PATH']}:{bare}"
+    fails(shell, sweep, *options, status=2, says="WANDB_SUBMIT_DIR", WANDB_SUBMIT_DIR=target, PATH=path)

@@ -243,7 +243,7 @@ def test_stop_from_the_server_ends_the_run_and_the_agent_goes_on(offline_shell: 
     )
     wait_until((offline_shell.folder / f"started-{run['run']}").exists, timeout_s=60, what="it is with the server")
     offline_shell.wandb_python("import sys, wandb; wandb.Api().run(sys.argv[1]).stop()", f"local/tests/{run['run']}")
-    answer = offline_shell.json("wait", submitted["id"])
+    answer = json.loads(offline_shell.run("wait", submitted["id"], "--json").stdout)
     assert answer["runs_done"] == 2
     assert sorted(answer["results"]["states"]) == ["finished", "killed"]
 
@@ -282,3 +282,73 @@ def test_a_live_table_is_shown_in_a_terminal(offline_shell: Shell, tmp_path: Pat
     assert "running" in shown
     assert "completed" in shown
     assert "runs: 3" in shown
+
+
+def test_a_wrapper_script_ends_at_once_with_what_it_started(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="wrapped", parameters={"x": {"value": 1}})
+    (offline_shell.folder / "wrapper.sh").write_text("python wrapped.py\necho done\n")
+    config = (offline_shell.folder / sweep).read_text() + "command: [bash, wrapper.sh]\n"
+    (offline_shell.folder / sweep).write_text(config)
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    (run,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    wait_until((offline_shell.folder / f"started-{run['run']}").exists, timeout_s=60, what="its program runs")
+    offline_shell.ok("cancel", submitted["id"])
+    offline_shell.run("wait", submitted["id"], timeout_s=20)
+    assert not alive(run["pid"])
+
+
+def test_signals_in_pairs_are_never_missed(offline_shell: Shell) -> None:
+    """Slurm sends SIGCONT with each of its signals; a requeue must follow each time."""
+    sweep = offline_shell.sweep(SLEEP, name="pairs", parameters={"x": {"values": list(range(9))}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    for restart in range(6):
+        (agent, *_) = wait_until(
+            lambda: offline_shell.events(submitted["id"], "agent_started")[restart:],  # noqa: B023 called at once
+            timeout_s=30,
+            what=f"the agent has started again, {restart} times",
+        )
+        started = wait_until(
+            lambda: offline_shell.events(submitted["id"], "run_started")[restart:],  # noqa: B023 called at once
+            timeout_s=30,
+            what="its run has started",
+        )
+        assert alive(started[0]["pid"])
+        os.kill(agent["pid"], signal.SIGCONT)
+        os.kill(agent["pid"], signal.SIGUSR2)
+    assert [event["restarts"] for event in offline_shell.events(submitted["id"], "agent_started")] == list(range(6))
+    offline_shell.ok("cancel", submitted["id"])
+    offline_shell.run("wait", submitted["id"])
+
+
+@pytest.mark.parametrize("delay_s", [0.6, 1.0, 1.4, 1.8, 2.2])
+def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell: Shell, delay_s: float) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="interrupted", parameters={"x": {"values": [1, 2]}})
+    submitting = offline_shell.start(sweep, "--offline", "--executor", "local", "--array", "2", "--detach")
+    time.sleep(delay_s)
+    submitting.send_signal(signal.SIGINT)
+    submitting.communicate(timeout=60)
+    known = {path.parent.name for path in offline_shell.folder.glob(".wandb-submit/*/submission.json")}
+    running = {
+        Path(entry).parts[-3]
+        for pid in Path("/proc").iterdir()
+        if pid.name.isdecimal() and alive(int(pid.name))
+        for entry in (pid / "cmdline").read_text().split("\0")
+        if entry.startswith(str(offline_shell.folder)) and "queue-" in entry
+    }
+    assert running <= known
+    for submission_id in running:
+        offline_shell.ok("cancel", submission_id)
+        offline_shell.run("wait", submission_id)
+
+
+def test_logs_do_not_show_a_run_as_running_whose_agent_was_killed(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="lost", parameters={"x": {"values": [1, 2]}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    assert " running " in offline_shell.ok("logs", submitted["id"])
+    (agent,) = offline_shell.events(submitted["id"], "agent_started")
+    os.kill(agent["pid"], signal.SIGKILL)
+    offline_shell.run("wait", submitted["id"])
+    assert " lost with its agent " in offline_shell.ok("logs", submitted["id"])

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import yaml
 
-from wandb_submit.server.lifecycle import ServerInfo, environment
-
-_T = TypeVar("_T")
+from wandb_submit.credentials import Login, trial_environment
+from wandb_submit.server.lifecycle import ServerInfo
 
 CREATE_SWEEP = """
 mutation UpsertSweep($id: ID, $config: String, $entityName: String, $projectName: String, $state: String) {
@@ -55,18 +52,6 @@ mutation UpsertBucket($name: String, $project: String, $entity: String, $host: S
   }
 }
 """
-
-
-def wait_until(check: Callable[[], _T | None], *, timeout_s: float, what: str) -> _T:
-    """Calls `check` until it gives something true; fails with the last thing it gave."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        seen = check()
-        if seen:
-            return seen
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}; last seen: {seen!r}")
-        time.sleep(0.05)
 
 
 class Protocol:
@@ -149,7 +134,7 @@ class Wandb:
 
     @classmethod
     def at(cls, info: ServerInfo, folder: Path, env: Mapping[str, str]) -> Wandb:
-        return cls(folder=folder, env={**env, **environment(info)})
+        return cls(folder=folder, env={**env, **trial_environment(Login(info.url, info.api_key), offline=True)})
 
     def start(self, *argv: str, log: str | None = None, **env: str) -> subprocess.Popen[str]:
         """Starts a program of the environment's Python; its output goes to the file `log`."""

@@ -9,7 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from offline.clients import CREATE_AGENT, CREATE_SWEEP, HEARTBEAT, SWEEP, Protocol, wait_until
+from offline.clients import CREATE_AGENT, CREATE_SWEEP, HEARTBEAT, SWEEP, Protocol
+from support import wait_until
 
 GRID = {"program": "train.py", "method": "grid", "parameters": {"x": {"values": [3, 1, 2]}}}
 
@@ -61,6 +62,81 @@ def test_many_agents_at_once_get_every_point_once(protocol: Protocol, server):
     took = time.monotonic() - begun
     print(f"{heartbeats} heartbeats of 24 agents in {took:.2f} s: {heartbeats / took:.0f}/s")
     assert sorted(taken) == sorted(points)
+
+
+def test_a_run_whose_end_and_heartbeat_come_in_the_same_moment_is_finished(protocol: Protocol, server):
+    points = list(range(80))
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": points}})
+    taken: dict[str, int] = {}
+    orders: list[str] = []
+
+    def work(number: int) -> None:
+        """Sends a run's last words and, on another connection and without waiting, its agent's next heartbeat."""
+        with Protocol(server) as client, Protocol(server) as run, ThreadPoolExecutor(1) as aside:
+            agent = client.agent(sweep)
+            (order,) = client.heartbeat(agent)
+            while order["type"] == "run":
+                name = order["run_id"]
+                orders.append(name)
+                taken[name] = order["args"]["x"]["value"]
+                run.start_run(name, sweep=sweep)
+                said = aside.submit(run.finish, name, 0, {"loss": 1})
+                if number % 2:
+                    time.sleep(0.002)
+                (order,) = client.heartbeat(agent)
+                said.result()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert sorted(taken.values()) == points
+    assert len(orders) == len(points)
+    assert protocol.sweep(sweep)["state"] == "FINISHED"
+    assert set(protocol.states(sweep)) == {"finished"}
+
+
+def test_the_last_words_of_a_run_count_even_after_it_was_given_up(protocol: Protocol):
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": [1, 2]}})
+    agent = protocol.agent(sweep)
+    late, silent = protocol.take_run(agent)["run_id"], protocol.take_run(agent)["run_id"]
+    assert protocol.runs(sweep)[late]["state"] == "failed"
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]
+    assert protocol.sweep(sweep)["state"] == "FINISHED"
+    for run in (late, silent):
+        protocol.start_run(run)
+        protocol.finish(run)
+    assert protocol.states(sweep) == ["finished", "finished"]
+
+
+def test_a_preempted_run_is_resumed_once_however_often_it_tells_its_end(protocol: Protocol):
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": [1]}})
+    first, others = protocol.agent(sweep), [protocol.agent(sweep) for _ in range(4)]
+    run = protocol.take_run(first)["run_id"]
+    protocol.start_run(run)
+    protocol.stream(run, preempting=True)
+    # Its process is gone, its last words are under way.
+    assert [protocol.heartbeat(agent) for agent in (first, *others)] == [[]] * 5
+    protocol.finish(run, 1)
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(protocol.heartbeat, (first, *others)))
+    assert [order["type"] for answer in answers for order in answer].count("resume") == 1
+    protocol.finish(run, 1)
+    assert protocol.states(sweep) == ["pending"]
+    assert protocol.sweep(sweep)["state"] == "RUNNING"
+    protocol.start_run(run)
+    protocol.finish(run)
+    assert protocol.states(sweep) == ["finished"]
+    assert protocol.sweep(sweep)["state"] == "FINISHED"
+
+
+def test_a_sweep_whose_last_run_ended_in_a_pause_is_over_when_it_goes_on(protocol: Protocol):
+    sweep = protocol.create_sweep(method="grid", parameters={"x": {"values": [1]}})
+    run = protocol.take_run(protocol.agent(sweep))["run_id"]
+    protocol.start_run(run)
+    protocol.set_state(sweep, "PAUSED")
+    protocol.finish(run)
+    assert protocol.sweep(sweep)["state"] == "PAUSED"
+    protocol.set_state(sweep, "RUNNING")
+    assert protocol.sweep(sweep)["state"] == "FINISHED"
 
 
 def test_run_cap_ends_a_random_sweep(protocol: Protocol):
@@ -145,7 +221,7 @@ def test_a_crashed_run_that_speaks_again_runs_again(protocol: Protocol):
 
 
 def test_silence_is_a_crash(serve, tmp_path):
-    with Protocol(serve(tmp_path / "data", "--crash-after", "1")) as client:
+    with Protocol(serve(tmp_path / "data", "--crash-after", "0.3")) as client:
         sweep = client.create_sweep(**GRID)
         running, pending = (
             client.take_run(client.agent(sweep))["run_id"],
@@ -248,6 +324,7 @@ def test_what_is_not_there(protocol: Protocol):
         ({"method": "grid", "parameters": {"x": {"min": 0.0, "max": 1.0}}}, ["grid"]),
         ({"method": "random", "parameters": {"x": {"min": 2, "max": 1}, "y": {"vlaues": [1]}}}, ["min 2", "y"]),
         ({"method": "random", "run_cap": 0, "parameters": {"x": {"value": 1}}}, ["run_cap"]),
+        ({"method": "grid", "parameters": {"x": {"min": 0, "max": 10**11}}}, ["100000", "random"]),
         ({"method": "annealing", "parameters": {"x": {"value": 1}}}, ["annealing"]),
     ],
 )

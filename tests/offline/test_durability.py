@@ -8,7 +8,8 @@ import signal
 import threading
 
 import httpx
-from offline.clients import Protocol, wait_until
+from offline.clients import Protocol
+from support import wait_until
 
 from wandb_submit.server import lifecycle
 

@@ -1,4 +1,4 @@
-"""The GraphQL that clients may send, at the server's door and in the reader itself."""
+"""The GraphQL that clients may send, at the server's door and in the executor itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from offline.clients import Protocol
 
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.graphql.executor import Execution, choose
-from wandb_submit.server.graphql.parser import parse
+from wandb_submit.server.graphql.executor import Execution
+from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
 
 FAMILY = {
@@ -23,7 +23,7 @@ FAMILY = {
 
 
 def run(text: str, **variables: object) -> dict[str, object]:
-    document = parse(text)
+    document = read(text)
 
     def root(name: str, arguments: Arguments) -> object:
         return FAMILY if name == "person" else arguments.texts("of")
@@ -83,6 +83,9 @@ def test_literals():
         '{ a(b: "open) }',
         "{ a } é",
         "{ ...Gone }",
+        "type A { b: Int }",
+        "{ a } { b }",
+        "{ viewer { id }" + " " * 100_000 + "}",
     ],
 )
 def test_what_is_not_graphql_is_refused(text: str):

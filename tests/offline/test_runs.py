@@ -92,12 +92,14 @@ def test_a_run_that_starts_anew_has_a_new_history(protocol: Protocol):
     assert [json.loads(row) for row in read(protocol, run)["history"]] == [{"_step": 0, "second": True}]
 
 
-def test_numbers_that_json_has_not_are_kept_as_text(protocol: Protocol):
+@pytest.mark.parametrize(("number", "kept"), [("NaN", "NaN"), ("-Infinity", "-Infinity"), ("1e999", "inf")])
+def test_numbers_that_json_has_not_are_kept_as_text(protocol: Protocol, number: str, kept: str):
     run = protocol.start_run("nan")["bucket"]["name"]
-    body = '{"files": {"wandb-history.jsonl": {"offset": 0, "content": ["{\\"_step\\": 0, \\"loss\\": NaN}"]}}}'
-    answer = protocol.http.post(f"/files/local/tests/{run}/file_stream", content=body)
-    assert answer.status_code == 200
-    assert json.loads(read(protocol, run)["history"][0]) == {"_step": 0, "loss": "NaN"}
+    row = f'{{"_step": 0, "loss": {number}}}'
+    files = {name: {"offset": 0, "content": [row]} for name in ("wandb-history.jsonl", "wandb-summary.json")}
+    assert protocol.stream(run, files=files).status_code == 200
+    assert json.loads(read(protocol, run)["history"][0]) == {"_step": 0, "loss": kept}
+    assert run in names(protocol, order="+summary_metrics.loss", perPage=1000)
 
 
 def test_a_sweeps_own_values_stay_in_the_config(protocol: Protocol):
@@ -176,7 +178,7 @@ def test_paths_that_lead_elsewhere_are_refused(protocol: Protocol, server, path:
         assert server.api_key not in answer.text
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "a\x00b", ""])
+@pytest.mark.parametrize("name", ["..", "a/b", "a\x00b", "é" * 128, ""])
 def test_projects_and_runs_cannot_lead_elsewhere(protocol: Protocol, name: str):
     with_run = protocol.post(
         'mutation M($n: String) { upsertBucket(input: {name: $n, modelName: "p", host: "h"}) { inserted } }', n=name
@@ -199,3 +201,66 @@ def test_a_deleted_run_is_gone(protocol: Protocol):
     protocol.data("mutation DeleteRun($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }", id=bucket["id"])
     assert read(protocol, "deleted") is None
     assert protocol.stream("deleted").status_code == 404
+
+
+def test_a_run_that_comes_after_a_deleted_one_has_nothing_of_it(protocol: Protocol):
+    ids = []
+    for name in ("before", "after"):
+        bucket = protocol.start_run(name)["bucket"]
+        ids.append(bucket["id"])
+        protocol.data(
+            "mutation DeleteRun($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId } }", id=bucket["id"]
+        )
+    assert ids[0] != ids[1]
+
+
+def test_a_stopped_run_that_is_started_again_is_not_told_to_stop(protocol: Protocol):
+    run = protocol.start_run("again")["bucket"]
+    protocol.data("mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }", id=run["id"])
+    assert protocol.stream("again").json() == {"stopped": True}
+    protocol.finish("again", 255)
+    protocol.start_run("again")
+    assert protocol.stream("again").json() == {}
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"min": 2**70},
+        {"specs": ["5"]},
+        {"specs": ['{"keys": 5}']},
+        {"specs": ['{"keys": ["x"], "minStep": "a"}']},
+        {"samples": "x"},
+        {"name": "\ud800"},
+    ],
+)
+def test_a_query_that_cannot_be_meant_is_refused_and_not_tried_again(protocol: Protocol, wanted: dict[str, object]):
+    protocol.start_run("strange", config='{"_wandb": 5}')
+    known = {"samples": 5, "specs": [], "min": 0, "max": 10, "name": "strange"}
+    variables = {"project": "tests", "entity": "local", **known, **wanted}
+    answer = protocol.http.post("/graphql", content=json.dumps({"query": RUN, "variables": variables}))
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"cursor": "9" * 30},
+        {"order": "+summary_metrics.a\0b"},
+        {"filters": json.dumps({"name": {"$in": ["x"] * 100_000}})},
+        {"filters": json.dumps({"$or": [{"name": "x"}] * 2000})},
+        {"filters": json.dumps({"config.x": 2**80})},
+    ],
+)
+def test_a_listing_that_cannot_be_meant_is_refused_and_not_tried_again(protocol: Protocol, wanted: dict[str, str]):
+    protocol.start_run("strange")
+    answer = protocol.post(RUNS, project="tests", entity="local", **wanted)
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+def test_a_state_that_is_none_is_refused(protocol: Protocol):
+    text = 'mutation { upsertBucket(input: {name: "odd", modelName: "tests", state: "weird"}) { inserted } }'
+    assert protocol.post(text).status_code == 400
+    assert read(protocol, "odd") is None

@@ -178,6 +178,16 @@ def test_dry_run_prints_the_script_that_is_then_submitted(root_shell: Shell) -> 
     assert script.read_text() == shown.replace(shown_id, submitted["id"]).rstrip("\n") + "\n"
 
 
+def test_what_is_asked_for_wins_over_variables_of_sbatch(root_shell: Shell) -> None:
+    sweep = root_shell.sweep(SLEEP, parameters={"x": {"value": 1}})
+    options = ("--offline", "--array", "1", "--partition", "high", "--time", "60")
+    variables = {"SBATCH_PARTITION": "short", "SBATCH_TIMELIMIT": "3", "SBATCH_ARRAY_INX": "0-50"}
+    submitted = root_shell.json(sweep, *options, **variables)
+    queued = root_shell.call("squeue", "--noheader", "--format=%P %l", "--jobs", submitted["jobs"][0]).stdout
+    assert queued.split() == ["high", "1:00:00"]
+    root_shell.ok("cancel", submitted["id"])
+
+
 def test_a_folder_with_a_hostile_name_works(root_shell: Shell) -> None:
     folder = root_shell.folder / 'it\'s a "folder" with $HOME; and blanks'
     folder.mkdir()

@@ -125,7 +125,7 @@ def test_flags_win_over_templates(tmp_path: Path) -> None:
     text = (
         "array: 9\ngpus-per-task: 9\ncpus-per-task: 9\nmem: 9G\ntime: 9\ncount: 9\nexecutor: local\nsbatch: {nice: 9}"
     )
-    ours = {"array": "1", "gpus_per_task": 0, "cpus_per_task": 1, "mem": "1G", "time": "1", "count": 1}
+    ours = {"array": "1", "gpus_per_task": 0, "cpus_per_task": 1, "mem": "1G", "time": "3", "count": 1}
     spec = build(**ours, sbatch=("nice=1",), templates=(template(tmp_path, text),))
     assert spec == build(**ours, sbatch=("nice=1",))
 

@@ -40,7 +40,7 @@ def test_an_array_is_read_as_it_was_saved(time_s: float | None, files: Scheduler
 @pytest.mark.parametrize("state", TaskState)
 def test_a_state_is_read_as_it_was_saved(state: TaskState, files: SchedulerFiles) -> None:
     row = TaskRow(job="abc_1", state=state, detail="é", pid=7, gpus=["0"], cores=[1], started=1.5, restarts=2)
-    saved = SchedulerState(pid=3, tasks=[TaskRow(job="abc_0"), row])
+    saved = SchedulerState(host="node", pid=3, tasks=[TaskRow(job="abc_0"), row])
     saved.save(files)
     assert SchedulerState.load(files) == saved
 

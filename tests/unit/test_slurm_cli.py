@@ -188,3 +188,20 @@ def test_a_controller_that_does_not_answer_may_do_so_later(said: str) -> None:
     error = slurm_cli.refusal(said)
     assert isinstance(error, UnavailableError)
     assert error.transient
+
+
+def test_sbatch_hears_the_script_and_not_its_variables() -> None:
+    script = (
+        "#!/bin/bash\n#SBATCH --partition=gpu\n#SBATCH --time=60\n#SBATCH --array=0-3\n#SBATCH --open-mode=append\n"
+    )
+    environ = {
+        **dict.fromkeys(("SBATCH_PARTITION", "SBATCH_TIMELIMIT", "SBATCH_ARRAY_INX", "SBATCH_OPEN_MODE"), "other"),
+        "SBATCH_ACCOUNT": "lab",
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_CPU_BIND": "mask",
+        "HOME": "/home/me",
+    }
+    outside = slurm_cli.sbatch_environment(environ, script)
+    assert set(outside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "SLURM_CPU_BIND", "HOME"}
+    inside = slurm_cli.sbatch_environment({**environ, "SLURM_JOB_ID": "7", "SRUN_CPUS_PER_TASK": "2"}, script)
+    assert set(inside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "HOME"}

@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from wandb_submit import __version__
-from wandb_submit.credentials import find_login
+from wandb_submit.credentials import find_login, http_options
 from wandb_submit.errors import (
     ConfigError,
     NotFoundError,
@@ -180,11 +180,9 @@ class SweepClient:
         try:
             self._http = httpx.AsyncClient(
                 base_url=login.base_url,
-                auth=("api", login.api_key),
                 headers={"User-Agent": f"wandb-submit/{__version__}"},
                 timeout=self._timeout_s,
-                # The offline server is on this machine or this cluster: no proxy leads to it.
-                trust_env=self._endpoint.server_dir is None,
+                **http_options(login, offline=self._endpoint.server_dir is not None),
             )
         except (ValueError, ImportError) as error:
             raise ConfigError(f"cannot connect to {login.base_url}: {error}; check the proxy variables") from error

@@ -73,11 +73,16 @@ def run() -> None:
     """Runs the command line; errors of ours become one message and their exit status."""
     debug = "--debug" in sys.argv
     try:
-        main.main(prog_name="wandb-submit")
+        # Not standalone: click would turn Ctrl-C into "Aborted!" and exit status 1.
+        sys.exit(main.main(prog_name="wandb-submit", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except WandbSubmitError as error:
         if debug:
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
         sys.exit(130)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -172,17 +172,16 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def runs_table(runs: Iterable[RunView]) -> Table:
+def runs_table(runs: Iterable[RunView], lost: Set[str]) -> Table:
     """Runs with the place that they ran in, how they ended, and their logs."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("run", "agent", "node", "GPU", "took", "end", "log"):
         table.add_column(name, no_wrap=True)
     for run in runs:
-        ended = run.ended or time.time()
+        took = "" if run.id in lost else duration((run.ended or time.time()) - run.started)
         words = "running" if run.exit_code is None else exit_words(run.exit_code, run.stop_reason)
-        table.add_row(
-            run.id, run.agent, run.host, run.gpus or "", duration(ended - run.started), words, Text(near(run.log))
-        )
+        words = "lost with its agent" if run.id in lost else words
+        table.add_row(run.id, run.agent, run.host, run.gpus or "", took, words, Text(near(run.log)))
     return table
 
 

@@ -30,11 +30,12 @@ def command(submission_id: str | None, run_id: str | None, task: int | None) -> 
     else:
         from wandb_submit.cli._render import runs_table, table_console
 
+        submission.status()
         runs = submission.runs()
         if not runs:
             raise NotFoundError(f"submission {submission.id} has started no run yet")
         console = table_console()
-        console.print(runs_table(runs))
+        console.print(runs_table(runs, submission.lost_runs()))
 
 
 def _print_file(path: Path, *, missing_ok: bool = False) -> None:

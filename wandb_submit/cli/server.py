@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from wandb_submit.cli._options import json_option
+from wandb_submit.errors import NotFoundError
 
 _data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="The server's data folder. Default: .wandb-submit/server."
@@ -53,7 +54,6 @@ def stop(data: Path | None) -> None:
 @json_option
 def status(data: Path | None, as_json: bool) -> None:
     """Tell whether the server runs, and where. The exit status is 0 if it does, 3 if not."""
-    from wandb_submit.errors import NotFoundError
     from wandb_submit.paths import server_dir
     from wandb_submit.server import lifecycle
 
@@ -65,20 +65,24 @@ def status(data: Path | None, as_json: bool) -> None:
     elif running:
         click.echo(f"{running.url} (process {running.pid}, data in {running.data_dir})")
     if running is None:
-        raise NotFoundError(f"no server runs on {folder}: start it with `wandb-submit server start`")
+        raise _not_running(folder)
 
 
 @command.command()
 @_data_option
 def env(data: Path | None) -> None:
     """Print shell code that points `wandb` at the server: eval "$(wandb-submit server env)"."""
-    from wandb_submit.errors import NotFoundError
+    from wandb_submit.credentials import Login, trial_environment
     from wandb_submit.paths import server_dir
     from wandb_submit.server import lifecycle
 
     folder = data or server_dir()
     running = lifecycle.status(folder)
     if running is None:
-        raise NotFoundError(f"no server runs on {folder}: start it with `wandb-submit server start`")
-    for name, value in lifecycle.environment(running).items():
+        raise _not_running(folder)
+    for name, value in trial_environment(Login(running.url, running.api_key), offline=True).items():
         click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _not_running(folder: Path) -> NotFoundError:
+    return NotFoundError(f"no server runs on {folder}: start it with `wandb-submit server start`")

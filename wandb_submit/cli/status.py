@@ -7,6 +7,7 @@ import json
 import click
 
 from wandb_submit.cli._options import json_option, submission_argument
+from wandb_submit.errors import WandbSubmitError
 
 
 @click.command("status", short_help="Show what runs where.")
@@ -22,8 +23,15 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     from wandb_submit.cli._render import snapshot_json, snapshot_view, table_console
     from wandb_submit.submission import Submission
 
-    found = records.all_submissions() if show_all else [records.find(submission_id)]
-    snapshots = [Submission(paths).status() for paths in found]
+    if not show_all:
+        snapshots = [Submission(records.find(submission_id)).status()]
+    else:
+        snapshots = []
+        for paths in records.all_submissions():
+            try:
+                snapshots.append(Submission(paths).status())
+            except WandbSubmitError as error:  # one that cannot be read hides none of the others
+                click.echo(f"submission {paths.id}: {error}", err=True)
     if as_json:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))

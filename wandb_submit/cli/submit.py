@@ -60,19 +60,21 @@ def command(
         sbatch=sbatch,
         flags={name: value for name, value in flags.items() if value is not None},
     )
-    prepared = api.prepare(sweep, options, offline=offline)
+    prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     if dry_run:
         click.echo(prepared.plan.render())
         return
-    submission = api.send(prepared)
-    _announce(prepared, submission)
     if wait is None:
         wait = prepared.spec.executor == "local"
-    if wait:
-        from wandb_submit.cli.wait import wait_and_report
+    # Imported before the jobs exist: from then on Ctrl-C is the wait's to handle, with nothing slow in between.
+    from wandb_submit.cli.wait import wait_and_report
 
+    created = "created sweep" if prepared.sweep is None else "sweep"
+    submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
+    _announce(prepared, submission)
+    if wait:
         wait_and_report(submission, as_json=as_json)
     elif as_json:
         record = submission.record
@@ -83,8 +85,6 @@ def command(
 
 def _announce(prepared: Prepared, submission: Submission) -> None:
     record = submission.record
-    created = "created sweep" if prepared.sweep is None else "sweep"
-    click.echo(f"{created} {record.sweep.path} at {record.sweep.base_url}", err=True)
     first, last = record.jobs[0], record.jobs[-1].rpartition("_")[2]
     jobs = f"{first.rpartition('_')[0]}_[0-{last}]" if len(record.jobs) > 1 else first
     click.echo(f"submission {record.id}: {prepared.plan.count} agents, {record.executor} jobs {jobs}", err=True)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandb_submit.cli._options import json_option, submission_argument
+from wandb_submit.errors import WandbSubmitError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from wandb_submit.submission import Snapshot, Submission
     from wandb_submit.sweeps import Results
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def command(submission_id: str | None, as_json: bool) -> None:
     """Follow a submission (default: the newest) until all its agents have ended.
 
-    The exit status is 0 if they ended as they should, 1 if not.
+    The exit status is 0 if they and their runs ended as they should, 1 if not.
     """
     from wandb_submit.submission import Submission
 
@@ -31,12 +30,11 @@ def command(submission_id: str | None, as_json: bool) -> None:
 
 
 def wait_and_report(submission: Submission, *, as_json: bool) -> None:
-    """Shows a submission until it ends, then how the sweep came out; exits with 1 if something went wrong."""
+    """Shows a submission until it ends, then how the sweep came out; exits with 1 if an agent or a run failed."""
+    snapshot = _follow(submission)
     from wandb_submit import sweeps
     from wandb_submit.cli._render import results_text, snapshot_json
-    from wandb_submit.errors import WandbSubmitError
 
-    snapshot = _follow(submission)
     results: Results | None = None
     problem: str | None = None
     try:
@@ -44,7 +42,7 @@ def wait_and_report(submission: Submission, *, as_json: bool) -> None:
     except WandbSubmitError as error:
         problem = str(error)
     if as_json:
-        click.echo(json.dumps({**snapshot_json(snapshot), "results": _results_json(results)}))
+        click.echo(json.dumps({**snapshot_json(snapshot), "results": _results_json(results), "results_error": problem}))
     else:
         click.echo(results_text(results) if results else f"the sweep's results cannot be read: {problem}")
         click.echo(f"logs: {submission.paths.folder / 'runs'}")
@@ -56,19 +54,16 @@ def wait_and_report(submission: Submission, *, as_json: bool) -> None:
         if not task.is_well:
             log = f"wandb-submit logs {submission.id} --task {task.index}"
             click.echo(f"agent {task.index} {task.status.state.value}: {task.detail} (its log: {log})", err=True)
-    if not snapshot.is_well:
+    if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
 
 
 def _follow(submission: Submission) -> Snapshot:
     """Shows a live table in a terminal, lines elsewhere; Ctrl-C ends local agents, and only the view of Slurm's."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
     asked = 0
     while True:
         try:
-            return _show_table(submission, console) if console.is_terminal else _print_lines(submission)
+            return _show_table(submission) if sys.stderr.isatty() else _print_lines(submission)
         except KeyboardInterrupt:
             if submission.record.executor != "local":
                 click.echo(f"\nthe jobs go on; `wandb-submit cancel {submission.id}` ends them", err=True)
@@ -79,12 +74,13 @@ def _follow(submission: Submission) -> Snapshot:
             submission.cancel()
 
 
-def _show_table(submission: Submission, console: Console) -> Snapshot:
+def _show_table(submission: Submission) -> Snapshot:
+    from rich.console import Console
     from rich.live import Live
 
     from wandb_submit.cli._render import event_line, snapshot_view
 
-    with Live(console=console, auto_refresh=False, transient=False) as live:
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=False) as live:
         for snapshot, news in submission.follow():
             for agent, stamped in news:
                 if line := event_line(agent, stamped):

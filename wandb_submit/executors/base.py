@@ -14,13 +14,18 @@ if TYPE_CHECKING:  # it brings an HTTP client, which `status` has no use for
     from wandb_submit.agent.task import AgentTask
 
 
+# submitit wants a time limit to compare with for tasks that have none, and a number of requeues for time-outs;
+# how often a task is requeued is for `AgentTask.checkpoint` to decide.
+NO_LIMIT_MIN = 366 * 24 * 60
+ANY_NUMBER = 1_000_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskStatus:
     """What an executor knows of one array task.
 
     Attributes:
         detail: why it is in this state, in the scheduler's words; empty if it does not say.
-        exit_code: the task's exit status, where the scheduler tells.
     """
 
     state: TaskState
@@ -83,6 +88,10 @@ class Executor(Protocol):
             RefusedError: if the scheduler refuses it; then nothing was submitted.
             UnavailableError: if the scheduler does not answer.
         """
+        ...
+
+    def abandon(self, paths: SubmissionPaths) -> None:
+        """Ends whatever a `submit` that was cut short has started; the submission will have no record."""
         ...
 
     def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:

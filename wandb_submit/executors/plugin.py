@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from submitit.core.job_environment import JobEnvironment
 from wandb_submit import process
 from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
+from wandb_submit.executors.base import NO_LIMIT_MIN
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.executors.local.state import (
     REQUEUE_EXIT_CODE,
@@ -91,7 +93,8 @@ class WorkstationExecutor(PicklingExecutor):
     """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
-    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s` and `grace_s`.
+    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, and the `gpus` and `cores`
+    to choose from (default: all that this process may use).
     """
 
     job_class = WorkstationJob
@@ -111,6 +114,8 @@ class WorkstationExecutor(PicklingExecutor):
             "signal_delay_s",
             "grace_s",
             "job_prefix",
+            "gpus",
+            "cores",
         }
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
@@ -123,14 +128,14 @@ class WorkstationExecutor(PicklingExecutor):
         ]
         time_min = parameters.get("timeout_min")
         for job, delayed in zip(jobs, delayed_submissions, strict=True):
-            delayed.set_timeout(time_min or _NO_LIMIT_MIN, self.max_num_timeout)
+            delayed.set_timeout(time_min or NO_LIMIT_MIN, self.max_num_timeout)
             delayed.dump(job.paths.submitted_pickle)
         array = ArrayFile(
             jobs=[job.job_id for job in jobs],
             at_once=min(parameters.get("array_parallelism") or len(jobs), len(jobs)),
             demand=Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task")),
-            gpus=visible_gpus(),
-            cores=usable_cores(),
+            gpus=parameters.get("gpus", visible_gpus()),
+            cores=parameters.get("cores", usable_cores()),
             time_s=None if time_min is None else time_min * 60.0,
             signal_delay_s=parameters.get("signal_delay_s", 90),
             grace_s=parameters.get("grace_s", 60),
@@ -153,15 +158,19 @@ class WorkstationExecutor(PicklingExecutor):
         raise NotImplementedError("this executor starts tasks without a script")
 
 
-# For tasks without a limit submitit still wants a number to compare with.
-_NO_LIMIT_MIN = 366 * 24 * 60
-
-
 def tell_scheduler(files: SchedulerFiles, number: signal.Signals) -> None:
-    """Sends the scheduler of these files a signal, if it lives."""
-    if is_alive(files):
-        with contextlib.suppress(ProcessLookupError, NotFoundError):  # it ended just now
-            os.kill(SchedulerState.load(files).pid, number)
+    """Sends the scheduler of these files a signal, if it lives.
+
+    Raises:
+        RefusedError: if it runs on another machine.
+    """
+    if not is_alive(files):
+        return
+    with contextlib.suppress(ProcessLookupError, NotFoundError):  # it ended just now, or has not quite begun
+        state = SchedulerState.load(files)
+        if state.host != socket.gethostname():
+            raise RefusedError(f"this submission runs on {state.host}: log in there to cancel it")
+        os.kill(state.pid, number)
 
 
 def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
 import shutil
@@ -17,9 +18,9 @@ from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
 from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit import process
-from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli
-from wandb_submit.executors.base import Plan, TaskStatus
+from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskStatus
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
 from wandb_submit.states import TaskState
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 # A slow slurmctld answers within its MessageTimeout (10 s by default, often raised) or not at all.
 _TIMEOUT_S = 120.0
-# For tasks without a limit of their own submitit still wants a number to compare with; how often a task may be
-# requeued is ours to decide, in `AgentTask.checkpoint`.
-_NO_LIMIT_MIN = 366 * 24 * 60
-_ANY_NUMBER = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +81,11 @@ class ArrayExecutor(SubmititSlurmExecutor):
         pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
         try:
             for delayed, pickle in zip(delayed_submissions, pickles, strict=True):
-                delayed.set_timeout(self.parameters.get("time") or _NO_LIMIT_MIN, self.max_num_timeout)
+                delayed.set_timeout(self.parameters.get("time") or NO_LIMIT_MIN, self.max_num_timeout)
                 delayed.dump(pickle)
-            script.write_text(self.script(len(delayed_submissions)))
-            answer = _call(["sbatch", "--parsable", str(script)])
+            text = self.script(len(delayed_submissions))
+            script.write_text(text)
+            answer = _sbatch(text, "--parsable", str(script))
         except BaseException:
             for path in (script, *pickles):
                 path.unlink(missing_ok=True)
@@ -121,22 +119,21 @@ class SlurmExecutor:
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
         """Renders the sbatch script."""
-        if "%" in str(paths.jobs):
-            raise ConfigError(
-                f"{paths.jobs} has a % in its path, which sbatch and submitit take for a pattern: "
-                "name another folder in WANDB_SUBMIT_DIR"
-            )
         return SlurmPlan(spec=spec, script=_submitit(spec, paths).script(spec.array.count))
 
     def check(self, plan: Plan) -> None:
         """Lets sbatch validate the script without submitting it."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
-        _call(["sbatch", "--test-only"], stdin=plan.script)
+        _sbatch(plan.script, "--test-only", stdin=plan.script)
 
     def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
         """Submits the array with one sbatch call."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
         return [str(job.job_id) for job in _submitit(plan.spec, paths).submit_array(list(tasks))]
+
+    def abandon(self, paths: SubmissionPaths) -> None:
+        """Cancels the array by its name: its id may not have reached us."""
+        process.run(["scancel", f"--user={getpass.getuser()}", f"--name={_job_name(paths)}"], timeout_s=_TIMEOUT_S)
 
     def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
         """Asks squeue once, and sacct once for what squeue has forgotten."""
@@ -153,17 +150,21 @@ class SlurmExecutor:
             raise UnavailableError(f"scancel failed: {answer.stderr.strip()}")
 
 
+def _job_name(paths: SubmissionPaths) -> str:
+    return f"wandb-submit-{paths.id}"
+
+
 def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
     # Without submitit's %j in the folder: Slurm fails a task (0:53) whose log folder does not exist when it
     # starts, and one folder per task could be made only after sbatch has told the job's id.
-    executor = ArrayExecutor(folder=paths.jobs, max_num_timeout=_ANY_NUMBER)
+    executor = ArrayExecutor(folder=paths.jobs, max_num_timeout=ANY_NUMBER)
     further: dict[str, object] = {key: True if value is None else value for key, value in spec.sbatch.items()}
     if "no-requeue" not in further:
         further.setdefault("requeue", True)  # some sites have JobRequeue=0
     if spec.mem is not None:
         further["mem"] = spec.mem  # as it was typed; submitit knows only gigabytes
     executor.update_parameters(
-        job_name=f"wandb-submit-{paths.id}",
+        job_name=_job_name(paths),
         time=spec.time_min,
         nodes=1,
         ntasks_per_node=1,
@@ -179,9 +180,10 @@ def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
     return executor
 
 
-def _call(argv: Sequence[str], stdin: str | None = None) -> str:
-    """Calls sbatch; returns what it printed."""
-    answer = process.run(argv, timeout_s=_TIMEOUT_S, stdin=stdin)
+def _sbatch(script: str, *arguments: str, stdin: str | None = None) -> str:
+    """Calls sbatch for a script; returns what it printed."""
+    environment = slurm_cli.sbatch_environment(os.environ, script)
+    answer = process.run(["sbatch", *arguments], timeout_s=_TIMEOUT_S, stdin=stdin, env=environment)
     if answer.returncode != 0:
         raise slurm_cli.refusal(answer.stderr or answer.stdout)
     return answer.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.executors.base import TaskStatus
@@ -52,6 +52,8 @@ _REFUSALS = (
     (r"invalid wckey", "this site wants a wckey: --sbatch wckey=NAME"),
     (r"unrecognized option|invalid option", "this sbatch does not know that option"),
 )
+# sbatch options whose variable is not simply named after them.
+_VARIABLES = {"time": "timelimit", "array": "array_inx", "mem": "mem_per_node"}
 _UNREACHABLE = re.compile(
     r"unable to contact|connection refused|timed out|communication connection failure|temporarily unable|"
     r"zero bytes were transmitted|resource temporarily unavailable",
@@ -72,6 +74,24 @@ def sacct_argv(jobs: Iterable[str]) -> list[str]:
 def scancel_argv(jobs: Iterable[str]) -> list[str]:
     """Cancels whole arrays."""
     return ["scancel", *_arrays(jobs).split(",")]
+
+
+def sbatch_environment(environ: Mapping[str, str], script: str) -> dict[str, str]:
+    """The environment to submit a script in, so that what it says is what counts.
+
+    sbatch prefers its input variables to the script (https://slurm.schedmd.com/sbatch.html#SECTION_INPUT-ENVIRONMENT-VARIABLES):
+    the ones that name an option of the script are left out. So is what a surrounding job has set, such as its CPU
+    binding, which breaks the srun of ours.
+    """
+    options = re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE)
+    named = {f"SBATCH_{_VARIABLES.get(option, option).upper().replace('-', '_')}" for option in options}
+    inside = "SLURM_JOB_ID" in environ
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in named
+        and not (inside and name != "SLURM_CONF" and name.startswith(("SLURM_", "SRUN_", "SLURMD_")))
+    }
 
 
 def parse_squeue(text: str) -> dict[str, TaskStatus]:

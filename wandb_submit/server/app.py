@@ -32,20 +32,11 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
     """The application of one server; the database stays the caller's to close."""
     endpoints = Endpoints(database=database, server=server)
 
-    def guarded(endpoint: Endpoint) -> Endpoint:
+    def guarded(endpoint: Endpoint, after_mistake: int = 500) -> Endpoint:
         async def answer(request: Request) -> Response:
             if not is_authorized(request.headers.get("authorization"), server.key):
                 return _error("the API key is missing or wrong", 401)
-            try:
-                return await endpoint(request)
-            except Refusal as refusal:
-                return _error(str(refusal), refusal.status)
-            except RecursionError:
-                return _error("the request is nested too deeply", 400)
-            except ClientDisconnect:
-                return Response(status_code=499)
-            except (sqlite3.Error, OSError) as error:
-                return _storage_error(error)
+            return await _answered(endpoint, request, after_mistake)
 
         return answer
 
@@ -63,12 +54,38 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
         lifespan=lifespan,
         routes=[
             Route("/healthz", endpoints.health),
-            Route("/graphql", guarded(endpoints.graphql), methods=["POST"]),
+            Route("/graphql", guarded(endpoints.graphql, after_mistake=400), methods=["POST"]),
             Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download), methods=["GET"]),
         ],
     )
+
+
+async def _answered(endpoint: Endpoint, request: Request, after_mistake: int) -> Response:
+    """An endpoint's answer, or the error that tells why there is none.
+
+    Args:
+        endpoint: what answers.
+        request: what it answers.
+        after_mistake: the status after a mistake of ours. At a 5xx the client keeps what it has and sends it again,
+            which is right for a run's data; a query would be repeated for minutes to no avail.
+    """
+    try:
+        return await endpoint(request)
+    except Refusal as refusal:
+        return _error(str(refusal), refusal.status)
+    except RecursionError:
+        return _error("the request is nested too deeply", 400)
+    except (OverflowError, UnicodeEncodeError, sqlite3.DataError) as error:
+        return _error(f"the request holds a value that cannot be stored: {error}", 400)
+    except ClientDisconnect:
+        return Response(status_code=499)
+    except (sqlite3.Error, OSError) as error:
+        return _storage_error(error)
+    except Exception:  # noqa: BLE001 - the edge: nobody above would tell the client
+        _log.exception("the request %s %.200s failed by a mistake of the server", request.method, request.url.path)
+        return _error("the offline sweep server made a mistake: its log has the details", after_mistake)
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

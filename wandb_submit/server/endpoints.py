@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from graphql.language import OperationType
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
@@ -22,8 +23,8 @@ from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.file_paths import checked_file_name, run_folder
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.graphql.executor import Execution, UnknownFieldError, choose
-from wandb_submit.server.graphql.parser import parse
+from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
+from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import stream
 from wandb_submit.server.runs.run import by_name
@@ -33,6 +34,8 @@ _log = logging.getLogger(__name__)
 _SMALL_BODY = 64 * 1024
 # Uploads go to disk in pieces of this size.
 _PIECE = 1024 * 1024
+# How many unknown fields are worth a line in the log.
+_MAX_UNKNOWN = 1000
 # Where they are until they are complete.
 UPLOADS = "uploads"
 
@@ -55,10 +58,11 @@ class Endpoints:
         text, variables, name = body.get("query"), body.get("variables") or {}, body.get("operationName")
         if not isinstance(text, str) or not isinstance(variables, dict):
             raise Refusal("a GraphQL request has a text as query and an object as variables")
-        document = parse(text)
+        document = read(text)
         operation = choose(document, name if isinstance(name, str) and name else None)
         execution = Execution(document, operation, variables)
-        mutates = operation.kind == "mutation"
+        operation_name = operation.name.value if operation.name else None
+        mutates = operation.operation is OperationType.MUTATION
         resolvers = schema.MUTATIONS if mutates else schema.QUERIES
         base_url = str(request.base_url).rstrip("/")
 
@@ -76,9 +80,9 @@ class Endpoints:
         try:
             data = await (self.database.write(work) if mutates else self.database.read(work))
         except UnknownFieldError as error:
-            if error.field not in self._unknown:
+            if error.field not in self._unknown and len(self._unknown) < _MAX_UNKNOWN:
                 self._unknown.add(error.field)
-                _log.warning("a client asked for the unknown field %.80r in %.80r", error.field, operation.name)
+                _log.warning("a client asked for the unknown field %.80r in %.80r", error.field, operation_name)
             raise
         return JSONResponse({"data": data})
 
@@ -115,8 +119,10 @@ class Endpoints:
             temporary.unlink(missing_ok=True)
         await self.database.write(
             lambda tx: tx.execute(
-                "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at) VALUES (?, ?, ?, ?, ?)",
-                (row["id"], name, size, md5, time.time()),
+                # Unless the run was deleted meanwhile.
+                "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at)"
+                " SELECT id, ?, ?, ?, ? FROM runs WHERE id = ?",
+                (name, size, md5, time.time(), row["id"]),
             )
         )
         return Response()

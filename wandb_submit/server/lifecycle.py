@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 from wandb_submit import errors
 from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
-from wandb_submit.process import spawn_detached
+from wandb_submit.process import python_argv, spawn_detached
 from wandb_submit.server.lock import alone, is_held, make_data_dir
 from wandb_submit.server.requirements import check_installed
 
@@ -142,29 +141,10 @@ def stop(data_dir: Path, timeout_s: float = 10) -> bool:
     return True
 
 
-def environment(info: ServerInfo) -> dict[str, str]:
-    """The variables that make a `wandb` client use this server.
-
-    They also undo what people set for W&B itself: `WANDB_MODE=offline` in a profile, and a proxy for http.
-    """
-    host = urlsplit(info.url).hostname or ""
-    variables = {"WANDB_BASE_URL": info.url, "WANDB_API_KEY": info.api_key, "WANDB_MODE": "online"}
-    for name in ("NO_PROXY", "no_proxy"):
-        others = [entry.strip() for entry in os.environ.get(name, "").split(",")]
-        variables[name] = ",".join([*(entry for entry in others if entry and entry != host), host])
-    return variables
-
-
 def _spawn(data_dir: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
-    argv = [sys.executable, "-m", "wandb_submit.server", "--data", str(data_dir), "--host", host, "--port", str(port)]
-    # `-m` looks into the working directory first, where a training project may have a `sweeps` or `yaml` of its
-    # own; the data folder has no modules. The package may be there by a path of the caller's, so that is passed on.
-    package = str(Path(__file__).resolve().parents[2])
-    path = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    argv = python_argv("wandb_submit.server", "--data", str(data_dir), "--host", host, "--port", str(port))
     try:
-        child = spawn_detached(
-            argv, log=log, cwd=data_dir, env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(path))}
-        )
+        child = spawn_detached(argv, log=log)
     except OSError as error:
         raise RefusedError(f"cannot start the offline sweep server: {error.strerror or error}") from error
     _children[:] = [earlier for earlier in _children if earlier.poll() is None]

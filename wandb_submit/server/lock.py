@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +17,27 @@ _RETRY_S = 0.05
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Makes the folder, readable by its owner only.
+    """Makes the folder, or closes it, so that only its owner can read it.
 
     Raises:
-        RefusedError: if it cannot be made or written to.
+        RefusedError: if it cannot be made or written to, or is a folder of other things that others may enter.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if stat.S_IMODE(data_dir.stat().st_mode) == 0o700:
+            return
+        # Not a home folder or /tmp, which nobody wants closed.
+        if any(data_dir.iterdir()) and not (data_dir / _FILE).exists():
+            raise RefusedError(
+                f"{data_dir} holds other things and is open to others: give the server a folder of its own"
+            )
         data_dir.chmod(0o700)
     except OSError as error:
         raise _cannot_write(data_dir, error) from error
 
 
 @contextmanager
-def hold(data_dir: Path, *, patience_s: float = 2.0) -> Iterator[None]:
+def hold(data_dir: Path, *, patience_s: float = 0.5) -> Iterator[None]:
     """Holds the folder's lock; the kernel gives it back when the process dies, however it dies.
 
     Args:

@@ -10,6 +10,8 @@ from wandb_submit.server.refusals import Refusal
 
 # W&B's own limit for one page.
 _MAX_PAGE = 1000
+# More rows than these fit into no database.
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,8 +25,8 @@ class Page:
 def page(arguments: Arguments, default_size: int = 50) -> Page:
     """Reads `after` and `first`. A cursor is the number of rows before it: our lists only grow at their end."""
     cursor = arguments.text("after") or "0"
-    if not cursor.isdecimal():
-        raise Refusal(f"{cursor!r} is not a cursor of this server")
+    if not cursor.isdecimal() or len(cursor) > _MAX_DIGITS:
+        raise Refusal(f"{cursor[:40]!r} is not a cursor of this server")
     size = arguments.integer("first", default_size)
     return Page(offset=int(cursor), size=max(0, min(size, _MAX_PAGE)))
 

@@ -18,6 +18,8 @@ from wandb_submit.server.viewer import user
 # W&B refuses these in project names, and "." and ".." would leave our folders.
 _FORBIDDEN = re.compile(r"[/\\#?%:\x00-\x1f]|^\.{1,2}$|^$")
 _MAX_LENGTH = 128
+# What file systems allow for a folder's name.
+_MAX_BYTES = 255
 
 
 def checked_name(kind: str, name: str) -> str:
@@ -26,7 +28,7 @@ def checked_name(kind: str, name: str) -> str:
     Raises:
         Refusal: if it is not.
     """
-    if len(name) > _MAX_LENGTH or _FORBIDDEN.search(name):
+    if len(name) > _MAX_LENGTH or len(name.encode()) > _MAX_BYTES or _FORBIDDEN.search(name):
         raise Refusal(f"{name[:_MAX_LENGTH]!r} cannot be the name of {kind}: no / \\ # ? % : and at most 128 letters")
     return name
 

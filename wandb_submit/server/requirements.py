@@ -6,18 +6,20 @@ import importlib.util
 
 from wandb_submit.errors import ConfigError
 
-_WEB = ("starlette", "uvicorn")
+# What the extra `offline` installs, by the modules that are imported: on Python 3.13 and newer, everything but
+# the search engine, whose metadata pins a numpy that does not exist there (it runs with numpy 2).
+_EXTRA = (
+    "graphql",
+    "starlette",
+    "uvicorn",
+    "jsonref",
+    "jsonschema",
+    "numpy",
+    "pydantic",
+    "scipy",
+    "sklearn",
+)
 _ENGINE = "sweeps"
-# What the engine imports, by module and by package. Its metadata pins numpy<2 though it runs with numpy 2, so
-# people install it without its dependencies to keep their numpy.
-_ENGINE_NEEDS = {
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "jsonschema": "jsonschema",
-    "jsonref": "jsonref",
-    "pydantic": "pydantic",
-}
 
 
 def check_installed() -> None:
@@ -26,15 +28,11 @@ def check_installed() -> None:
     Raises:
         ConfigError: if packages are missing; it names the line that installs them.
     """
-    lacking = {name for name in (*_WEB, _ENGINE, *_ENGINE_NEEDS) if importlib.util.find_spec(name) is None}
-    if lacking & set(_WEB):
+    lacking = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if lacking:
         raise ConfigError(
             "the offline sweep server needs packages that are not installed "
-            f"({', '.join(sorted(lacking))}): pip install 'wandb-submit[offline]'"
+            f"({', '.join(lacking)}): pip install 'wandb-submit[offline]'"
         )
-    if lacking:
-        commands = ["pip install --no-deps sweeps"] if _ENGINE in lacking else []
-        needs = [package for module, package in _ENGINE_NEEDS.items() if module in lacking]
-        if needs:
-            commands.append(f"pip install {' '.join(needs)}")
-        raise ConfigError(f"the offline sweep server needs W&B's search engine: {' && '.join(commands)}")
+    if importlib.util.find_spec(_ENGINE) is None:
+        raise ConfigError("the offline sweep server needs W&B's search engine: pip install --no-deps sweeps")

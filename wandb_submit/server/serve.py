@@ -46,6 +46,8 @@ def serve(settings: Settings) -> None:
     make_data_dir(settings.data_dir)
     with hold(settings.data_dir):
         try:
+            # The folder that the server was started from is its owner's to remove or unmount.
+            os.chdir(settings.data_dir)
             # What a server that was killed has left.
             (settings.data_dir / INFO_FILE).unlink(missing_ok=True)
             shutil.rmtree(settings.data_dir / UPLOADS, ignore_errors=True)

@@ -6,7 +6,7 @@ are referred to by `number`, which never changes; `id` is what clients see.
 
 from __future__ import annotations
 
-# Raise this with every change of the tables, and bring older databases up to it in `database.open_database`.
+# Raise this with every change of the tables, and bring older databases up to it in `database.Database._create`.
 SCHEMA_VERSION = 1
 
 TABLES = """
@@ -62,7 +62,7 @@ CREATE TABLE agents (
 CREATE INDEX agents_of_sweep ON agents (sweep, number);
 
 CREATE TABLE runs (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,      -- points and clients remember it, so it must not be used twice
   project INTEGER NOT NULL REFERENCES projects (id),
   name TEXT NOT NULL,                        -- W&B's run id
   sweep INTEGER REFERENCES sweeps (number),

@@ -10,7 +10,7 @@ import time
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.runs.state import end_without_exit
-from wandb_submit.server.sweeps import search
+from wandb_submit.server.sweeps import sweep
 
 _log = logging.getLogger(__name__)
 _PERIOD_S = 1.0
@@ -56,4 +56,4 @@ def _give_up(tx: Transaction, server: ServerFacts) -> None:
     for run in runs:
         end_without_exit(context, run)
     for number in {run["sweep"] for run in runs if run["sweep"] is not None}:
-        search.settle(tx, number)
+        sweep.settle(tx, number)

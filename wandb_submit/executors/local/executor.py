@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from wandb_submit import process
 from wandb_submit.devices import Gpu, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
-from wandb_submit.executors.base import Plan, TaskStatus
+from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskStatus
 from wandb_submit.executors.local.locks import lock_folder
+from wandb_submit.executors.local.pool import Demand, places
 from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
@@ -20,6 +22,9 @@ from wandb_submit.states import TaskState
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask
+
+
+_ABANDON_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +43,8 @@ class LocalPlan:
     @property
     def at_once(self) -> int:
         """How many of them have devices at the same time."""
-        bounds = [self.spec.array.at_once]
-        if self.spec.gpus_per_task:
-            bounds.append(len(self.gpus) // self.spec.gpus_per_task)
-        if self.spec.cpus_per_task:
-            bounds.append(len(self.cores) // self.spec.cpus_per_task)
-        return min(bounds)
+        demand = Demand(gpus=self.spec.gpus_per_task, cores=self.spec.cpus_per_task)
+        return places(self.spec.array.at_once, demand, self.gpus, self.cores)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -119,9 +120,11 @@ class LocalExecutor:
 
         assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
         spec = plan.spec
-        executor = WorkstationExecutor(folder=paths.jobs)
+        executor = WorkstationExecutor(folder=paths.jobs, max_num_timeout=ANY_NUMBER)
         executor.update_parameters(
             job_prefix=paths.id,
+            gpus=plan.gpus,
+            cores=plan.cores,
             gpus_per_task=spec.gpus_per_task,
             cpus_per_task=spec.cpus_per_task,
             array_parallelism=spec.array.at_once,
@@ -131,15 +134,24 @@ class LocalExecutor:
         )
         return [str(job.job_id) for job in executor.submit_array(list(tasks))]
 
+    def abandon(self, paths: SubmissionPaths) -> None:
+        """Kills the scheduler's tasks, and waits until it has ended."""
+        from wandb_submit.executors.plugin import tell_scheduler
+
+        files = SchedulerFiles.of(paths.jobs, paths.id)
+        for _ in range(2):  # the second time it kills
+            tell_scheduler(files, signal.SIGTERM)
+        process.wait_until(lambda: not is_alive(files), timeout_s=_ABANDON_S)
+
     def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
         """Reads the scheduler's state file; without a living scheduler, what had not ended is lost."""
         files = SchedulerFiles.of(paths.jobs, paths.id)
         alive = is_alive(files)  # asked first: a scheduler that ends in between has written its last state
-        host = socket.gethostname()
         try:
-            rows = {row.job: row for row in SchedulerState.load(files).tasks}
+            state = SchedulerState.load(files)
+            host, rows = state.host, {row.job: row for row in state.tasks}
         except NotFoundError:
-            rows = {}
+            host, rows = "", {}
         statuses = []
         for job in jobs:
             row = rows.get(job)

@@ -17,12 +17,15 @@ from wandb_submit.errors import RefusedError
 
 
 def lock_folder() -> Path:
-    """The folder of the lock files: `WANDB_SUBMIT_LOCK_DIR`, or one below /tmp for all users.
+    """The folder of the lock files: `WANDB_SUBMIT_LOCK_DIR`, or one for all users of this machine.
+
+    In memory where that is possible: what cleans /tmp by age would take a lock's file away under its holder.
 
     Raises:
         RefusedError: if it cannot be made.
     """
-    folder = Path(os.environ.get("WANDB_SUBMIT_LOCK_DIR") or "/tmp/wandb-submit-locks")  # noqa: S108 shared on purpose
+    shared = next(path for path in (Path("/dev/shm"), Path("/tmp")) if path.is_dir())  # noqa: S108 on purpose
+    folder = Path(os.environ.get("WANDB_SUBMIT_LOCK_DIR") or shared / "wandb-submit-locks")
     try:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)

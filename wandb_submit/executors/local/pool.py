@@ -23,6 +23,16 @@ class Demand:
     cores: int | None = None
 
 
+def places(at_once: int, demand: Demand, gpus: Sequence[Gpu], cores: Sequence[int]) -> int:
+    """How many tasks have devices at the same time, if no other submission holds any."""
+    bounds = [at_once]
+    if demand.gpus:
+        bounds.append(len(gpus) // demand.gpus)
+    if demand.cores:
+        bounds.append(len(cores) // demand.cores)
+    return min(bounds)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
     """What one task holds.

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from wandb_submit.executors.local.pool import Pool, Slot
+from wandb_submit.errors import WandbSubmitError
+from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
     REQUEUE_EXIT_CODE,
     ArrayFile,
@@ -31,6 +33,7 @@ from wandb_submit.states import TaskState
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _FOREIGN_LOCK_S = 1.0  # how often to look whether another submission has freed a device
+_DEAF_S = 2.0  # how long a new task may take to listen to signals
 _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
 
 
@@ -40,12 +43,15 @@ class Scheduler:
     def __init__(self, array: ArrayFile, files: SchedulerFiles) -> None:
         self._array = array
         self._files = files
-        self._state = SchedulerState(pid=os.getpid(), tasks=[TaskRow(job=job) for job in array.jobs])
-        self._pool = Pool(gpus=array.gpus, cores=array.cores, places=_places(array))
+        self._state = SchedulerState(
+            pid=os.getpid(), host=socket.gethostname(), tasks=[TaskRow(job=job) for job in array.jobs]
+        )
+        self._pool = Pool(gpus=array.gpus, cores=array.cores, places=self._places())
         self._queue = list(range(len(array.jobs)))
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._warned: set[int] = set()
         self._deadlines: dict[int, float] = {}
+        self._saved = ""
         self._cancelled: dict[int, int] = {}  # how often each task has been
 
     def run(self) -> None:
@@ -58,12 +64,27 @@ class Scheduler:
             self._reap()
             self._enforce_limits()
             self._start_waiting()
-            self._state.save(self._files)
+            self._save()
             if not self._queue and not self._processes:
                 return
             info = signal.sigtimedwait(_SIGNALS, self._patience())
             if info is not None and info.si_signo != signal.SIGCHLD:
                 self._cancel(self._marked() if info.si_signo == signal.SIGUSR1 else range(len(self._array.jobs)))
+
+    def _places(self) -> int:
+        array = self._array
+        return max(places(min(array.at_once, len(array.jobs)), array.demand, array.gpus, array.cores), 1)
+
+    def _save(self) -> None:
+        """Writes the state file if anything has changed; a full disk is no reason to end the tasks."""
+        present = repr(self._state)
+        if present == self._saved:
+            return
+        try:
+            self._state.save(self._files)
+            self._saved = present
+        except OSError as error:
+            print(f"cannot write {self._files.state}: {error.strerror}", file=sys.stderr)  # noqa: T201 into its log
 
     def _patience(self) -> float:
         """How long nothing can happen that no signal tells."""
@@ -75,18 +96,30 @@ class Scheduler:
     def _next_deadlines(self) -> Iterator[float]:
         for task, deadline in self._deadlines.items():
             warned = task in self._warned or task in self._cancelled
-            yield deadline if warned else deadline - self._array.signal_delay_s
+            yield deadline if warned else self._warn_at(task, deadline)
+
+    def _warn_at(self, task: int, deadline: float) -> float:
+        """When a task gets SIGUSR2: not before its Python has had time to listen to it."""
+        if self._array.time_s is None:
+            return deadline
+        return max(deadline - self._array.signal_delay_s, deadline - self._array.time_s + _DEAF_S)
 
     def _start_waiting(self) -> None:
         """Starts tasks from the head of the queue, in order, as devices allow."""
         while self._queue and len(self._processes) < self._array.at_once:
             task = self._queue[0]
-            slot = self._pool.take(task, self._array.demand)
-            if slot is None:
-                self._state.tasks[task].detail = "waits for free devices"
-                return
-            self._queue.pop(0)
-            self._start(task, slot)
+            try:
+                slot = self._pool.take(task, self._array.demand)
+                if slot is None:
+                    self._state.tasks[task].detail = "waits for free devices"
+                    return
+                self._queue.pop(0)
+                self._start(task, slot)
+            except (OSError, WandbSubmitError) as error:
+                self._queue[:] = [waiting for waiting in self._queue if waiting != task]
+                self._pool.give_back(task)
+                row = self._state.tasks[task]
+                row.state, row.detail, row.ended = TaskState.FAILED, f"cannot be started: {error}", time.time()
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
@@ -151,7 +184,7 @@ class Scheduler:
             process = self._processes[task]
             if now >= deadline:
                 _kill_group(process.pid)
-            elif now >= deadline - self._array.signal_delay_s and task not in {*self._warned, *self._cancelled}:
+            elif now >= self._warn_at(task, deadline) and task not in {*self._warned, *self._cancelled}:
                 self._warned.add(task)
                 process.send_signal(signal.SIGUSR2)
 
@@ -179,19 +212,9 @@ class Scheduler:
                 self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
 
 
-def _places(array: ArrayFile) -> int:
-    """How many tasks run at a time if no other submission holds a device."""
-    bounds = [array.at_once, len(array.jobs)]
-    if array.demand.gpus:
-        bounds.append(len(array.gpus) // array.demand.gpus)
-    if array.demand.cores:
-        bounds.append(len(array.cores) // array.demand.cores)
-    return max(min(bounds), 1)
-
-
 def _kill_group(pid: int) -> None:
     """Kills a task and what is left in its process group; its trials die with it."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 

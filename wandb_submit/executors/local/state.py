@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wandb_submit.devices import Gpu
-from wandb_submit.errors import NotFoundError
+from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.records import write_atomically
 from wandb_submit.states import TaskState
@@ -121,9 +121,14 @@ class TaskRow:
 
 @dataclass(kw_only=True, slots=True)
 class SchedulerState:
-    """How far a scheduler is."""
+    """How far a scheduler is.
+
+    Attributes:
+        pid: its process, on the machine named `host`.
+    """
 
     pid: int
+    host: str
     tasks: list[TaskRow]
 
     def save(self, files: SchedulerFiles) -> None:
@@ -143,7 +148,7 @@ class SchedulerState:
         try:
             data = json.loads(files.state.read_text())
             rows = [TaskRow(**{**row, "state": TaskState(row["state"])}) for row in data["tasks"]]
-            return cls(pid=data["pid"], tasks=rows)
+            return cls(pid=data["pid"], host=data["host"], tasks=rows)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NotFoundError(f"cannot read {files.state}: {error}") from error
 
@@ -156,8 +161,10 @@ def is_alive(files: SchedulerFiles) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError as error:
+        raise RefusedError(f"cannot lock {files.lock}: {error.strerror}; see WANDB_SUBMIT_DIR") from error
     finally:
         os.close(descriptor)
     return False

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TypeVar
 
+from wandb_submit.server.client_json import read_object
 from wandb_submit.server.refusals import Refusal
 
 _T = TypeVar("_T")
+_MAX_INTEGER = 2**62
 
 
 class Arguments:
@@ -35,8 +36,10 @@ class Arguments:
         return value
 
     def integer(self, name: str, default: int) -> int:
-        """A whole number."""
+        """A whole number that the database can hold."""
         value = self._typed(name, int, "a whole number")
+        if value is not None and abs(value) > _MAX_INTEGER:
+            raise Refusal(f"{name} is too large: {value}")
         return default if value is None else value
 
     def texts(self, name: str) -> list[str] | None:
@@ -54,16 +57,7 @@ class Arguments:
         text = self.text(name)
         if text is None:
             return None
-        try:
-            # NaN and Infinity are not JSON; W&B's own clients write them as these strings.
-            value = json.loads(text, parse_constant=str)
-        except ValueError as error:
-            raise Refusal(f"{name} is not JSON: {text[:60]!r}") from error
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise Refusal(f"{name} must hold a JSON object, not {text[:60]!r}")
-        return value
+        return None if text.strip() == "null" else read_object(text, name)
 
     def nested(self, name: str) -> Arguments:
         """An input object, such as every mutation's `input`."""

@@ -1,24 +1,27 @@
-"""Answers a parsed request by walking its selections over plain mappings.
+"""Answers a request by walking its selections over plain mappings.
 
 There is no schema: a field that a mapping lacks is null, and W&B's clients ignore what they did not ask for.
-A mapping may hold functions; one is called with the field's arguments when, and only when, it is asked for.
+A mapping may hold functions; one is called with the field's arguments when, and only when, it is asked for. The
+types that fragments name are not looked at: no field of ours means two things.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+
+from graphql.language import (
+    ArgumentNode,
+    FieldNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+)
+from graphql.utilities import value_from_ast_untyped
 
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.graphql.document import (
-    Condition,
-    Document,
-    Field,
-    Inline,
-    Literal,
-    Operation,
-    Selection,
-    Variable,
-)
+from wandb_submit.server.graphql.request import Document
 from wandb_submit.server.refusals import Refusal
 
 
@@ -30,84 +33,80 @@ class UnknownFieldError(Refusal):
         self.field = name
 
 
-def choose(document: Document, name: str | None) -> Operation:
-    """The operation that a request means: the named one, or the only one."""
-    named = [operation for operation in document.operations if name is None or operation.name == name]
-    if len(named) != 1:
-        raise Refusal(
-            f"the request holds {len(named)} operations named {name!r}" if name else "operationName is required"
-        )
-    return named[0]
-
-
 class Execution:
     """One operation with its variables, ready to be walked."""
 
-    def __init__(self, document: Document, operation: Operation, variables: Mapping[str, object]) -> None:
+    def __init__(self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, object]) -> None:
         self._fragments = document.fragments
-        self._operation = operation
-        self._variables = {
-            **{name: _plain(value, {}) for name, value in operation.defaults.items()},
-            **variables,
+        self._selections = operation.selection_set
+        self._variables: dict[str, object] = {
+            declared.variable.name.value: None
+            if declared.default_value is None
+            else value_from_ast_untyped(declared.default_value)
+            for declared in operation.variable_definitions or ()
         }
+        self._variables.update(variables)
 
     def run(self, root: Callable[[str, Arguments], object]) -> dict[str, object]:
         """Resolves the operation's root fields, in order, with `root(name, arguments)`."""
         return {
-            field.key: self._complete(root(field.name, self._arguments(field)), field)
-            for field in self._fields(self._operation.selections)
+            _key(field): self._complete(root(field.name.value, self._arguments(field)), field)
+            for field in self._fields(self._selections)
         }
 
-    def _node(self, node: Mapping[str, object], selections: Sequence[Selection]) -> dict[str, object]:
+    def _node(self, node: Mapping[str, object], selections: SelectionSetNode) -> dict[str, object]:
         answer: dict[str, object] = {}
         for field in self._fields(selections):
-            value = self._complete(node.get(field.name), field)
-            before = answer.get(field.key)
+            key, value = _key(field), self._complete(node.get(field.name.value), field)
+            before = answer.get(key)
             # The same field asked for twice (by two fragments) is one field with both selections.
-            answer[field.key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            answer[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
         return answer
 
-    def _complete(self, value: object, field: Field) -> object:
+    def _complete(self, value: object, field: FieldNode) -> object:
         if callable(value):
             value = value(self._arguments(field))
-        if not field.selections or value is None:
+        selections = field.selection_set
+        if selections is None or value is None:
             return value
         if isinstance(value, Mapping):
-            return self._node(value, field.selections)
+            return self._node(value, selections)
         if isinstance(value, list | tuple):
-            return [None if item is None else self._node(item, field.selections) for item in value]
-        raise Refusal(f"the field {field.name!r} has no fields of its own")
+            return [None if item is None else self._node(item, selections) for item in value]
+        raise Refusal(f"the field {field.name.value!r} has no fields of its own")
 
-    def _fields(self, selections: Sequence[Selection]) -> list[Field]:
-        found: list[Field] = []
-        for selection in selections:
-            if not self._wanted(selection.conditions):
+    def _fields(self, selections: SelectionSetNode) -> Iterator[FieldNode]:
+        for selection in selections.selections:
+            if not self._wanted(selection):
                 continue
-            if isinstance(selection, Field):
-                found.append(selection)
-            elif isinstance(selection, Inline):
-                found.extend(self._fields(selection.selections))
-            elif selection.name in self._fragments:
-                found.extend(self._fields(self._fragments[selection.name]))
-            else:
-                raise Refusal(f"the request has no fragment {selection.name!r}")
-        return found
+            match selection:
+                case FieldNode():
+                    yield selection
+                case InlineFragmentNode():
+                    yield from self._fields(selection.selection_set)
+                case FragmentSpreadNode():
+                    fragment = self._fragments.get(selection.name.value)
+                    if fragment is None:
+                        raise Refusal(f"the request has no fragment {selection.name.value!r}")
+                    yield from self._fields(fragment)
 
-    def _wanted(self, conditions: Sequence[Condition]) -> bool:
-        return all(bool(_plain(condition.value, self._variables)) is condition.wanted for condition in conditions)
+    def _wanted(self, selection: SelectionNode) -> bool:
+        """Whether the selection's `@include(if: …)` and `@skip(if: …)` let it through."""
+        for directive in selection.directives or ():
+            name = directive.name.value
+            if name in ("include", "skip"):
+                condition = self._values(directive.arguments or ()).get("if")
+                if bool(condition) is not (name == "include"):
+                    return False
+        return True
 
-    def _arguments(self, field: Field) -> Arguments:
-        return Arguments({name: _plain(value, self._variables) for name, value in field.arguments.items()})
+    def _arguments(self, field: FieldNode) -> Arguments:
+        return Arguments(self._values(field.arguments or ()))
+
+    def _values(self, arguments: tuple[ArgumentNode, ...]) -> dict[str, object]:
+        return {argument.name.value: value_from_ast_untyped(argument.value, self._variables) for argument in arguments}
 
 
-def _plain(value: Literal, variables: Mapping[str, object]) -> object:
-    """A literal with its variables put in."""
-    match value:
-        case Variable(name):
-            return variables.get(name)
-        case list():
-            return [_plain(item, variables) for item in value]
-        case dict():
-            return {name: _plain(item, variables) for name, item in value.items()}
-        case _:
-            return value
+def _key(field: FieldNode) -> str:
+    """The name that the answer gives a field: the alias, if there is one."""
+    return (field.alias or field.name).value

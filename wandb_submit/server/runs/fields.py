@@ -96,5 +96,6 @@ def _project(context: Context, row: sqlite3.Row) -> dict[str, object] | None:
 
 def _wandb_config(row: sqlite3.Row) -> str:
     """The client's own part of the config; a run that lacks its `t` counts as never started."""
-    own = json.loads(row["config"]).get("_wandb", {}).get("value", {})
-    return json.dumps({"t": own["t"]} if "t" in own else {})
+    entry = json.loads(row["config"]).get("_wandb")
+    own = entry.get("value") if isinstance(entry, dict) else None
+    return json.dumps({"t": own["t"]} if isinstance(own, dict) and "t" in own else {})

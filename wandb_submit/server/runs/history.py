@@ -7,9 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from wandb_submit.server.client_json import read_object
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
 
 _MAX_ROWS = 10_000
 _DEFAULT_SAMPLES = 500
@@ -57,22 +57,17 @@ def series(tx: Transaction, run: int, arguments: Arguments) -> list[list[dict[st
 
 
 def _series(tx: Transaction, run: int, text: str) -> list[dict[str, object]]:
-    try:
-        spec = json.loads(text)
-    except ValueError as error:
-        raise Refusal(f"the spec {text[:60]!r} is not JSON") from error
-    if not isinstance(spec, dict):
-        raise Refusal(f"the spec {text[:60]!r} is not an object")
-    wanted = [str(key) for key in spec.get("keys") or []]
+    spec = Arguments(read_object(text, "a spec"))
+    wanted = spec.texts("keys")
     if not wanted:
         # The stock agent and `wandb sweep --stop` ask like this for every run of a sweep, and look at nothing.
         return []
-    samples = min(int(spec.get("samples") or _DEFAULT_SAMPLES), _MAX_ROWS)
+    samples = min(spec.integer("samples", _DEFAULT_SAMPLES), _MAX_ROWS)
     rows = tx.rows(
         # Unlike in `history`, the last step is meant to be among them.
         "SELECT content FROM history WHERE run = ? AND stream = 'history' AND step >= ? AND step <= ?"
         " ORDER BY step, number",
-        (run, int(spec.get("minStep") or 0), int(spec.get("maxStep") or 2**62)),
+        (run, spec.integer("minStep", 0), spec.integer("maxStep", 2**62)),
     )
     found = [json.loads(row["content"]) for row in rows]
     picked = [{key: _value(row, key) for key in wanted} for row in found]

@@ -27,6 +27,9 @@ _COLUMNS = {
     "updated_at": "runs.heartbeat_at",
     "updatedAt": "runs.heartbeat_at",
 }
+# Below what SQLite takes (of values, and of conditions that are nested or joined), so that it is us who refuse.
+_MAX_PARAMETERS = 10_000
+_MAX_FILTERS = 400
 _OPERATORS = {"$eq": "IS", "$ne": "IS NOT", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
@@ -40,9 +43,15 @@ class Where:
             Refusal: if it says something that is not known here.
         """
         self.parameters: list[object] = []
+        self._parts = 0
         self.sql = self._all(filters)
+        if len(self.parameters) > _MAX_PARAMETERS:
+            raise Refusal(f"a filter can compare with {_MAX_PARAMETERS} values, not {len(self.parameters)}")
 
     def _all(self, filters: object) -> str:
+        self._parts += 1
+        if self._parts > _MAX_FILTERS:
+            raise Refusal(f"a filter can have {_MAX_FILTERS} parts")
         if not isinstance(filters, Mapping):
             raise Refusal(f"a filter must be an object, not {filters!r:.60}")
         return " AND ".join(self._entry(str(key), value) for key, value in filters.items()) or "1"
@@ -96,6 +105,8 @@ def expression(key: str) -> tuple[str, list[str]]:
     """What a key of a filter or an order names, as SQL and its parameters (paths into JSON)."""
     if key in _COLUMNS:
         return _COLUMNS[key], []
+    if "\x00" in key:
+        raise Refusal("the name of a metric or parameter cannot hold a zero byte")
     section, _, rest = key.partition(".")
     if section == "summary_metrics" and rest:
         # A dot may part a nested metric, or belong to the name.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import functools
 import json
 import shutil
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.sweeps import search, sweep
+from wandb_submit.server.runs.state import ENDED, LIVE
+from wandb_submit.server.sweeps import sweep
 
 # A run with what belongs to it; every run that is shown was read by this.
 SELECT = (
@@ -77,10 +81,16 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
     if values.text("sweep") is not None:
         changes["sweep"] = _sweep_number(context, values.required_text("sweep"))
     started = values.text("host") is not None and row["state"] != "running"
-    if started or (inserted and values.text("state") is None):
+    state = values.text("state")
+    if started or (inserted and state is None):
         changes.update(state="running", exit_code=None, preempting=0, gone_at=None)
-    elif values.text("state") is not None:
-        changes["state"] = values.text("state")
+        if row["state"] in ENDED:
+            # Somebody starts it again: the request to stop was for its earlier life.
+            changes["stop_requested_at"] = None
+    elif state is not None:
+        if state not in (*LIVE, *ENDED):
+            raise Refusal(f"a run's state cannot be {state!r:.60}: it is one of {', '.join((*LIVE, *ENDED))}")
+        changes["state"] = state
     changes["heartbeat_at"] = context.now
     assignments = ", ".join(f"{column} = ?" for column in changes)
     context.tx.execute(
@@ -89,6 +99,8 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
     )
     changed = context.tx.one(f"{SELECT} WHERE runs.id = ?", (row["id"],))
     assert changed is not None  # noqa: S101 - changed in this transaction
+    if "state" in changes and changed["sweep"] is not None:
+        sweep.settle(context.tx, changed["sweep"])
     return changed, inserted or row["state"] == "pending"
 
 
@@ -144,7 +156,13 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:
-        search.settle(context.tx, row["sweep"])
+        sweep.settle(context.tx, row["sweep"])
     folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
-    context.tx.after_commit.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+    context.tx.after_commit.append(lambda: _remove_in_background(folder))
     return {"clientMutationId": None}
+
+
+def _remove_in_background(folder: Path) -> None:
+    """Removes a folder without keeping the event loop, which calls this, from its other work."""
+    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+    asyncio.get_running_loop().run_in_executor(None, remove)

@@ -8,6 +8,8 @@ from wandb_submit.server.context import Context
 
 # A run of these may still show something; `preempted` waits to be resumed.
 LIVE = ("pending", "running", "preempted")
+# One of these is over, unless somebody starts it again.
+ENDED = ("finished", "failed", "crashed", "killed")
 
 # Exit codes that wandb's client sends for an interrupted run (KeyboardInterrupt) and an aborted one.
 _INTERRUPTED = 255

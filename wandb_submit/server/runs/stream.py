@@ -6,11 +6,12 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
+from wandb_submit.server.client_json import read_object
 from wandb_submit.server.context import Context
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.runs.state import state_after_exit
-from wandb_submit.server.sweeps import search
+from wandb_submit.server.sweeps import sweep
 
 _HISTORIES = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events"}
 # What SQLite can hold.
@@ -39,7 +40,7 @@ def take(context: Context, entity: str, project: str, name: str, body: Mapping[s
         if file in _HISTORIES:
             _take_rows(context, run["id"], _HISTORIES[file], offset, lines)
         elif file == _SUMMARY and lines:
-            summary = json.dumps(_json_object(lines[-1]))
+            summary = json.dumps(read_object(lines[-1], f"the last line of {file}"))
             context.tx.execute("UPDATE runs SET summary = ? WHERE id = ?", (summary, run["id"]))
         elif file == _CONSOLE:
             _take_console(context, run["id"], offset, lines)
@@ -62,23 +63,12 @@ def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
     return offset, lines
 
 
-def _json_object(line: str) -> dict[str, object]:
-    try:
-        # NaN and Infinity are not JSON, and SQLite would stumble over them: they become strings.
-        value = json.loads(line, parse_constant=str)
-    except ValueError as error:
-        raise Refusal(f"the line {line[:60]!r} is not JSON") from error
-    if not isinstance(value, dict):
-        raise Refusal(f"the line {line[:60]!r} is not a JSON object")
-    return value
-
-
 def _take_rows(context: Context, run: int, stream: str, offset: int, lines: list[str]) -> None:
     context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
     rows = []
     latest: dict[str, object] = {}
     for number, line in enumerate(lines, offset):
-        row = _json_object(line)
+        row = read_object(line, f"line {number} of the {stream}")
         step = row.get("_step")
         rows.append(
             (run, stream, number, step if isinstance(step, int) and abs(step) < _MAX_STEP else number, json.dumps(row))
@@ -108,6 +98,9 @@ def _take_state(context: Context, run: sqlite3.Row, body: Mapping[str, object]) 
     if body.get("complete"):
         exit_code = body.get("exitcode")
         code = exit_code if isinstance(exit_code, int) else 0
+        if run["state"] == "pending" and code:
+            # A preempted run told its end twice (the first answer was lost), and has been handed out again.
+            return
         stop_requested = run["stop_requested_at"] is not None
         state = state_after_exit(code, preempting=preempting, stop_requested=stop_requested)
         tx.execute(
@@ -115,7 +108,7 @@ def _take_state(context: Context, run: sqlite3.Row, body: Mapping[str, object]) 
             (state if run["sweep"] is not None or state != "preempted" else "crashed", code, run["id"]),
         )
         if run["sweep"] is not None:
-            search.settle(tx, run["sweep"])
+            sweep.settle(tx, run["sweep"])
     elif run["exit_code"] is None and run["state"] in _GIVEN_UP:
         # It was given up and lives: the network, or this server, was away for long.
         tx.execute("UPDATE runs SET state = 'running' WHERE id = ?", (run["id"],))

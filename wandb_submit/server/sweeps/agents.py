@@ -60,7 +60,7 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
         if answer is not None and answer["type"] == "exit":
             tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
     if any(run["name"] not in reported for run in runs):
-        search.settle(tx, agent["sweep"])
+        sweep.settle(tx, agent["sweep"])
     commands = [] if answer is None else [answer]
     return {"agent": {"__typename": "Agent", "id": agent["id"]}, "commands": json.dumps(commands)}
 

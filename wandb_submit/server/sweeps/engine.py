@@ -21,6 +21,9 @@ import yaml
 Config = Mapping[str, object]
 # A point of the search space, as W&B writes a run's config: {"lr": {"value": 0.1}}.
 Point = dict[str, object]
+# The engine lists all values of each parameter whenever it draws from a grid: two seconds for as many as these,
+# and a server without memory for a range that somebody gave for random search.
+_MAX_GRID_AXIS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,10 @@ def judge(config: Config) -> Verdict:
             errors=(*violations, f"method {config.get('method')!r}: this server searches by grid, random or bayes")
         )
     try:
+        if any(size > _MAX_GRID_AXIS for size in _grid_axes(config)):
+            return Verdict(
+                errors=(*violations, f"a grid can have {_MAX_GRID_AXIS} values per parameter: search it by random")
+            )
         # Drawing a point by bayes needs scikit-learn and seconds; its parameters are random search's.
         tried = {**config, "method": "random"} if config["method"] == "bayes" else config
         drawn = engine.next_runs(tried, [], n=1)
@@ -135,8 +142,13 @@ def next_points(config: Config, tried: Sequence[Tried], *, n: int, seed: str) ->
 def grid_size(text: str) -> int | None:
     """How many points a sweep's grid has; None for other searches."""
     config = parse_config(text)
+    return math.prod(_grid_axes(config)) if config.get("method") == "grid" else None
+
+
+def _grid_axes(config: Config) -> list[int]:
+    """How many values each parameter of a grid has; none for other searches."""
     if config.get("method") != "grid":
-        return None
+        return []
     load()
     from sweeps.params import HyperParameterSet
 
@@ -149,7 +161,7 @@ def grid_size(text: str) -> int | None:
             sizes.append(math.ceil((space["max"] - space["min"]) / space["q"]))
         elif "min" in space:
             sizes.append(space["max"] - space["min"] + 1)
-    return math.prod(sizes)
+    return sizes
 
 
 def _metric(config: Config) -> str:

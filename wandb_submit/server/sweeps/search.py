@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.runs.state import LIVE
 from wandb_submit.server.sweeps import engine
-from wandb_submit.server.sweeps.sweep import ENDED, by_number
+from wandb_submit.server.sweeps.sweep import ENDED, by_number, settle
 
 _log = logging.getLogger(__name__)
 # The engine goes over all earlier points each time, so points are drawn in batches that grow with their number.
@@ -81,15 +80,6 @@ def mark_exhausted(tx: Transaction, sweep: int) -> None:
     """Remembers that there are no more points, and ends the sweep if nothing of it goes on."""
     tx.execute("UPDATE sweeps SET exhausted = 1 WHERE number = ? AND exhausted = 0", (sweep,))
     settle(tx, sweep)
-
-
-def settle(tx: Transaction, sweep: int) -> None:
-    """Ends a sweep without further points once the last of its runs has ended."""
-    tx.execute(
-        "UPDATE sweeps SET state = 'FINISHED' WHERE number = ? AND exhausted = 1 AND state = 'RUNNING' AND NOT EXISTS"
-        " (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN (?, ?, ?))",
-        (sweep, *LIVE),
-    )
 
 
 def _run_count(tx: Transaction, sweep: int) -> int:

@@ -12,6 +12,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find_or_create, project_fields
 from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.state import LIVE
 from wandb_submit.server.sweeps import engine
 
 # What W&B's clients set: `--stop` FINISHED, `--cancel` CANCELED, `--pause` PAUSED, `--resume` RUNNING.
@@ -35,6 +36,15 @@ def by_number(tx: Transaction, number: int) -> sqlite3.Row:
     row = tx.one("SELECT * FROM sweeps WHERE number = ?", (number,))
     assert row is not None  # noqa: S101 - a foreign key
     return row
+
+
+def settle(tx: Transaction, number: int) -> None:
+    """Ends a sweep without further points once the last of its runs has ended."""
+    tx.execute(
+        "UPDATE sweeps SET state = 'FINISHED' WHERE number = ? AND exhausted = 1 AND state = 'RUNNING' AND NOT EXISTS"
+        " (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN (?, ?, ?))",
+        (number, *LIVE),
+    )
 
 
 def upsert_sweep(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -103,6 +113,8 @@ def _change(context: Context, values: Arguments, sweep_id: str) -> list[str]:
     if state in ENDED:
         # Nobody will resume them now.
         context.tx.execute("UPDATE runs SET state = 'killed' WHERE sweep = ? AND state = 'preempted'", (row["number"],))
+    # Its last run may have ended while it was paused, and no agent may be left to ask.
+    settle(context.tx, row["number"])
     return warnings
 
 
