@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from wandb_submit.events import (
     Stamped,
     sort_key,
 )
+from wandb_submit.files import keep_out_of_git, write_private
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -84,28 +84,10 @@ def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
     return paths
 
 
-def keep_out_of_git(folder: Path) -> None:
-    """Has git ignore a folder: it lies in a project's checkout, and what is in it is nobody else's."""
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
-
-
 def save(paths: SubmissionPaths, record: SubmissionRecord) -> None:
     """Writes the record, whole or not at all."""
     text = json.dumps(dataclasses.asdict(record), indent=2, default=str) + "\n"
-    write_atomically(paths.submission, text)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file for its owner alone; a reader sees the old text or the new one, never a part."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_private(paths.submission, text)
 
 
 def now() -> str:

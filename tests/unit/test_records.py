@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit import records
+from wandb_submit import files, records
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import SubmissionRecord
@@ -57,8 +57,8 @@ def test_a_submission_belongs_to_its_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_saved_file_leaves_no_draft_behind(tmp_path: Path) -> None:
-    records.write_atomically(tmp_path / "file", "one")
-    records.write_atomically(tmp_path / "file", "two")
+    files.write_private(tmp_path / "file", "one")
+    files.write_private(tmp_path / "file", "two")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "two")]
 
 

@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 # Lowest first. `credentials` and `sources` stand above the values that they take.
 LEVELS = (
     {"errors", "states"},
-    {"specs", "paths", "process", "events", "templates"},
+    {"specs", "paths", "files", "process", "events", "templates"},
     {"credentials", "sources"},
     {"config", "devices", "sweeps", "records", "agent"},
     {"executors", "server"},
@@ -25,7 +25,7 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-LIGHT = {"errors", "states", "specs", "paths", "events", "credentials", "process"}
+LIGHT = {"errors", "states", "specs", "paths", "files", "events", "credentials", "process"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process.
 MAY_EXIT = {Path("executors/plugin.py")}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import os
 import secrets
 from pathlib import Path
+
+from wandb_submit.files import write_private
 
 _FILE = "api_key"
 # wandb's clients want at least 40 letters, digits or underscores.
@@ -26,17 +27,6 @@ def api_key(data_dir: Path) -> str:
     key = secrets.token_hex(_BYTES)
     write_private(path, key + "\n")
     return key
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only the owner may read; others see the old content or the new, never a part."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
 
 
 def authorization(key: str) -> str:

@@ -19,8 +19,9 @@ import uvicorn
 
 from wandb_submit import __version__
 from wandb_submit.errors import RefusedError
+from wandb_submit.files import write_private
 from wandb_submit.server.app import make_app
-from wandb_submit.server.auth import api_key, write_private
+from wandb_submit.server.auth import api_key
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.endpoints import UPLOADS

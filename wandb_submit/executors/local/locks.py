@@ -8,11 +8,11 @@ up, and two submissions, whoever started them, never hold one device at a time.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from pathlib import Path
 
+from wandb_submit import files
 from wandb_submit.errors import RefusedError
 
 
@@ -50,9 +50,7 @@ def try_lock(name: str) -> int | None:
         descriptor = _open(path)
     except OSError as error:
         raise RefusedError(f"cannot open {path}, the lock of a device: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not files.try_lock(descriptor):
         os.close(descriptor)
         return None
     return descriptor

@@ -8,7 +8,6 @@ pending ones are dropped, running ones get SIGTERM and their grace. A second SIG
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -28,11 +27,13 @@ from wandb_submit.executors.local.state import (
     SchedulerState,
     TaskRow,
 )
+from wandb_submit.files import try_lock
 from wandb_submit.process import python_argv
 from wandb_submit.states import TaskState
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _FOREIGN_LOCK_S = 1.0  # how often to look whether another submission has freed a device
+_LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
 _DEAF_S = 2.0  # how long a new task may take to listen to signals
 _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
 
@@ -222,23 +223,11 @@ def _never_called(number: int, frame: FrameType | None) -> None:
     raise AssertionError("a blocked signal was delivered")
 
 
-def _take(lock: int) -> bool:
-    """Takes our lock; a `status` that looks whether we are alive holds it for a moment, too."""
-    for _ in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return True
-    return False
-
-
 def main(folder: Path) -> None:
     """Runs the array of that folder, unless another process does."""
     files = SchedulerFiles(folder)
     lock = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _take(lock):
+    if not try_lock(lock, patience_s=_LOCK_PATIENCE_S):
         sys.exit(f"{folder} already has a scheduler")
     Scheduler(ArrayFile.load(files), files).run()
 

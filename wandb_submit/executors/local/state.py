@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wandb_submit.devices import Gpu
-from wandb_submit.errors import NotFoundError, RefusedError
+from wandb_submit.errors import NotFoundError
 from wandb_submit.executors.local.pool import Demand
-from wandb_submit.records import write_atomically
+from wandb_submit.files import is_locked, write_private
 from wandb_submit.states import TaskState
 
 REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
@@ -87,7 +85,7 @@ class ArrayFile:
 
     def save(self, files: SchedulerFiles) -> None:
         """Writes the file."""
-        write_atomically(files.array, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_private(files.array, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, files: SchedulerFiles) -> ArrayFile:
@@ -136,7 +134,7 @@ class SchedulerState:
         data = dataclasses.asdict(self)
         for row in data["tasks"]:
             row["state"] = row["state"].value
-        write_atomically(files.state, json.dumps(data, indent=1) + "\n")
+        write_private(files.state, json.dumps(data, indent=1) + "\n")
 
     @classmethod
     def load(cls, files: SchedulerFiles) -> SchedulerState:
@@ -155,16 +153,4 @@ class SchedulerState:
 
 def is_alive(files: SchedulerFiles) -> bool:
     """Whether the scheduler of these files is running."""
-    try:
-        descriptor = os.open(files.lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        raise RefusedError(f"cannot lock {files.lock}: {error.strerror}; see WANDB_SUBMIT_DIR") from error
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(files.lock)
