@@ -352,3 +352,20 @@ def test_logs_do_not_show_a_run_as_running_whose_agent_was_killed(offline_shell:
     os.kill(agent["pid"], signal.SIGKILL)
     offline_shell.run("wait", submitted["id"])
     assert " lost with its agent " in offline_shell.ok("logs", submitted["id"])
+
+
+def test_ctrl_c_in_wait_ends_the_view_alone(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="viewed", parameters={"x": {"value": 1}})
+    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
+    (run,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
+    )
+    viewing = offline_shell.start("wait", submitted["id"])
+    time.sleep(2)
+    viewing.send_signal(signal.SIGINT)
+    _, messages = viewing.communicate(timeout=30)
+    assert viewing.returncode == 130
+    assert "the agents go on" in messages
+    assert alive(run["pid"])
+    offline_shell.ok("cancel", submitted["id"])
+    offline_shell.run("wait", submitted["id"])

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment
-from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError, SweepGoneError
+from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import WandbSubmitError
@@ -47,13 +47,11 @@ class Outcome:
     Attributes:
         ok: whether it left as it should: the sweep over, its count reached, or asked to.
         runs: how many runs it finished.
-        sweep_over: whether another agent could not find work either.
     """
 
     reason: str
     ok: bool
     runs: int
-    sweep_over: bool = False
 
 
 class SweepAgent:
@@ -96,15 +94,16 @@ class SweepAgent:
         self._idle_since = time.monotonic()
 
     def stop(self, reason: str) -> None:
-        """Takes no new run and ends the running ones; called a second time, kills them."""
-        if self._stopping is None:
-            self._stopping = reason
-            _LOG.info("stopping: %s", reason)
-            for trial in self._trials.values():
-                trial.stop(reason, kill_after_s=self._grace_s)
-        else:
-            for trial in self._trials.values():
-                trial.kill()
+        """Takes no new run and ends the running ones.
+
+        Called again it changes nothing: Slurm repeats its signals, and a trial has its grace all the same.
+        """
+        if self._stopping is not None:
+            return
+        self._stopping = reason
+        _LOG.info("stopping: %s", reason)
+        for trial in self._trials.values():
+            trial.stop(reason, kill_after_s=self._grace_s)
         self._stopped.set()
         self._wake.set()
 
@@ -119,9 +118,9 @@ class SweepAgent:
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 await self._work(agent_id)
         except SweepEndedError:
-            self._leave("the sweep is over", ok=True, sweep_over=True)
+            self._leave("the sweep is over", ok=True)
         except WandbSubmitError as error:
-            self._leave(str(error), ok=False, sweep_over=isinstance(error, SweepGoneError))
+            self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
             await self._client.close()
@@ -209,7 +208,7 @@ class SweepAgent:
                 if trial := self._trials.get(order.run_id or ""):
                     trial.stop("the server asked for it", kill_after_s=self._kill_delay_s)
             case "exit":
-                self._leave("the sweep is over", ok=True, sweep_over=True)
+                self._leave("the sweep is over", ok=True)
                 for trial in self._trials.values():
                     trial.stop("the sweep is over", kill_after_s=self._kill_delay_s)
             case unknown:
@@ -288,9 +287,9 @@ class SweepAgent:
         elif self._count is not None and self._guard.finished >= self._count:
             self._leave(f"--count {self._count} reached", ok=True)
 
-    def _leave(self, reason: str, *, ok: bool, sweep_over: bool = False) -> None:
+    def _leave(self, reason: str, *, ok: bool) -> None:
         if self._leaving is None:
-            self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished, sweep_over=sweep_over)
+            self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished)
 
     async def _end_trials(self) -> None:
         """Ends what still runs: the gentlest signal first, SIGKILL after the grace."""

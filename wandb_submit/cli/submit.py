@@ -75,7 +75,8 @@ def command(
     submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
     _announce(prepared, submission)
     if wait:
-        wait_and_report(submission, as_json=as_json)
+        # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.
+        wait_and_report(submission, as_json=as_json, ctrl_c_cancels=prepared.spec.executor == "local")
     elif as_json:
         record = submission.record
         click.echo(json.dumps({"id": record.id, "sweep": record.sweep.path, "jobs": list(record.jobs)}))

@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 def command(submission_id: str | None, as_json: bool) -> None:
     """Follow a submission (default: the newest) until all its agents have ended.
 
-    The exit status is 0 if they and their runs ended as they should, 1 if not.
+    Ctrl-C ends the view; the agents go on. The exit status is 0 if they and their runs ended as they should, 1 if not.
     """
     from wandb_submit.submission import Submission
 
-    wait_and_report(Submission.attach(submission_id), as_json=as_json)
+    wait_and_report(Submission.attach(submission_id), as_json=as_json, ctrl_c_cancels=False)
 
 
-def wait_and_report(submission: Submission, *, as_json: bool) -> None:
-    """Shows a submission until it ends, then how the sweep came out; exits with 1 if an agent or a run failed."""
-    snapshot = _follow(submission)
+def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bool) -> None:
+    """Shows a submission until it ends, then how the sweep came out; exits with 1 if an agent or a run failed.
+
+    Args:
+        submission: what to follow.
+        as_json: whether to print JSON at the end.
+        ctrl_c_cancels: whether Ctrl-C ends the agents, or the view alone.
+    """
+    snapshot = _follow(submission, ctrl_c_cancels=ctrl_c_cancels)
     from wandb_submit import sweeps
     from wandb_submit.cli._render import results_text, snapshot_json
 
@@ -58,15 +64,15 @@ def wait_and_report(submission: Submission, *, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _follow(submission: Submission) -> Snapshot:
-    """Shows a live table in a terminal, lines elsewhere; Ctrl-C ends local agents, and only the view of Slurm's."""
+def _follow(submission: Submission, *, ctrl_c_cancels: bool) -> Snapshot:
+    """Shows a live table in a terminal, lines elsewhere."""
     asked = 0
     while True:
         try:
             return _show_table(submission) if sys.stderr.isatty() else _print_lines(submission)
         except KeyboardInterrupt:
-            if submission.record.executor != "local":
-                click.echo(f"\nthe jobs go on; `wandb-submit cancel {submission.id}` ends them", err=True)
+            if not ctrl_c_cancels:
+                click.echo(f"\nthe agents go on; `wandb-submit cancel {submission.id}` ends them", err=True)
                 sys.exit(130)
             asked += 1
             words = "asking the runs to end; Ctrl-C again kills them" if asked == 1 else "killing the runs"
