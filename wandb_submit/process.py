@@ -79,11 +79,7 @@ def python_argv(module: str, *arguments: str) -> list[str]:
     Unlike `python -m` it does not put the current folder first on `sys.path`: that is a user's, and a `random.py`
     or `netrc.py` there would stand in for Python's own (`python -P` does the same from 3.11 on).
     """
-    code = (
-        "import sys; sys.path[:] = filter(None, sys.path); "
-        f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    )
-    return [sys.executable, "-u", "-c", code, *arguments]
+    return [sys.executable, "-u", str(Path(__file__).with_name("run_module.py")), module, *arguments]
 
 
 def spawn_detached(

@@ -23,7 +23,7 @@ LEVELS = (
     {"submission"},
     {"api"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "run_module"},
 )
 LIGHT = {"errors", "states", "specs", "paths", "files", "events", "credentials", "process"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
