@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.errors import ConfigError, RefusedError
-from wandb_submit.server.tables import SCHEMA_VERSION, TABLES
+from wandb_submit.server.tables import STEPS
 
 _T = TypeVar("_T")
 _READERS = 4
@@ -121,17 +121,17 @@ class Database:
         return connection
 
     def _create(self) -> None:
-        """Opens the database in the writer's thread, and makes the tables of a new one."""
+        """Opens the database in the writer's thread, and brings its tables up to date."""
         try:
             connection = self._connection()
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            if version > SCHEMA_VERSION:
+            if version > len(STEPS):
                 raise ConfigError(
                     f"{self._path} was written by a newer wandb-submit (its tables are version {version}, this one "
-                    f"knows {SCHEMA_VERSION}): upgrade wandb-submit, or use another folder"
+                    f"knows {len(STEPS)}): upgrade wandb-submit, or use another folder"
                 )
-            if version == 0:
-                connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            for number, step in enumerate(STEPS[version:], version + 1):
+                connection.executescript(f"BEGIN; {step} PRAGMA user_version={number}; COMMIT;")
         except sqlite3.Error as error:
             raise RefusedError(f"cannot open the database {self._path}: {error}") from error
 

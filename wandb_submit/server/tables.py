@@ -6,10 +6,7 @@ are referred to by `number`, which never changes; `id` is what clients see.
 
 from __future__ import annotations
 
-# Raise this with every change of the tables, and bring older databases up to it in `database.Database._create`.
-SCHEMA_VERSION = 1
-
-TABLES = """
+_FIRST = """
 CREATE TABLE settings (
   name TEXT PRIMARY KEY,
   value TEXT NOT NULL
@@ -125,3 +122,11 @@ CREATE TABLE files (
   PRIMARY KEY (run, name)
 ) WITHOUT ROWID;
 """
+
+# Of the complete server.
+_SECOND = """
+"""
+
+# A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that
+# it lacks. One that was released never changes; a change of the tables is a new script at the end.
+STEPS = (_FIRST, _SECOND)
