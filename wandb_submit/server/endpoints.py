@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
 import logging
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
 
 from graphql.language import OperationType
 from starlette.requests import Request
@@ -28,16 +23,13 @@ from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import stream
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.uploads import received
 
 _log = logging.getLogger(__name__)
 # Up to this size, reading JSON holds up the event loop for less than handing it to a thread costs.
 _SMALL_BODY = 64 * 1024
-# Uploads go to disk in pieces of this size.
-_PIECE = 1024 * 1024
 # How many unknown fields are worth a line in the log.
 _MAX_UNKNOWN = 1000
-# Where they are until they are complete.
-UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,23 +98,17 @@ class Endpoints:
         row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
         if row is None:
             raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
-        folder = data_dir / UPLOADS
-        folder.mkdir(exist_ok=True)
-        temporary = folder / secrets.token_hex(8)
         try:
-            with temporary.open("wb") as file:
-                size, md5 = await _receive(request, file)
-            await asyncio.to_thread(_put_in_place, temporary, target)
+            async with received(request, data_dir) as file:
+                await file.move_to(target)
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
             raise Refusal(f"{name!r} is in the way of another file of the run") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         await self.database.write(
             lambda tx: tx.execute(
                 # Unless the run was deleted meanwhile.
                 "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at)"
                 " SELECT id, ?, ?, ?, ? FROM runs WHERE id = ?",
-                (name, size, md5, time.time(), row["id"]),
+                (name, file.size, file.md5, time.time(), row["id"]),
             )
         )
         return Response()
@@ -150,29 +136,3 @@ async def _json_body(request: Request) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise Refusal("the request's body is not a JSON object")
     return value
-
-
-async def _receive(request: Request, file: BinaryIO) -> tuple[int, str]:
-    """Writes a request's body to a file; returns its size and MD5 (base64)."""
-    # W&B's API names files' MD5; nothing is protected by it.
-    digest = hashlib.md5(usedforsecurity=False)
-    piece = bytearray()
-    size = 0
-
-    def flush() -> None:
-        digest.update(piece)
-        file.write(piece)
-        piece.clear()
-
-    async for chunk in request.stream():
-        size += len(chunk)
-        piece += chunk
-        if len(piece) >= _PIECE:
-            await asyncio.to_thread(flush)
-    flush()
-    return size, base64.b64encode(digest.digest()).decode()
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(target)

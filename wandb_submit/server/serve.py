@@ -24,10 +24,10 @@ from wandb_submit.server.app import make_app
 from wandb_submit.server.auth import api_key
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.endpoints import UPLOADS
 from wandb_submit.server.lock import hold, make_data_dir
 from wandb_submit.server.settings import Settings
 from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.uploads import UPLOADS
 
 _log = logging.getLogger(__name__)
 # Where a server says how it is reached, for those who look into the folder.

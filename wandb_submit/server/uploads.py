@@ -1,0 +1,78 @@
+"""What clients upload: written to disk as it comes, and put in its place when it is there as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.requests import Request
+
+# Where files are until they are complete; whatever lies there when a server starts is worth nothing.
+UPLOADS = "uploads"
+# They go to disk in pieces of this size.
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """A file that has arrived as a whole.
+
+    Attributes:
+        path: where it is, until somebody moves it to its place.
+        md5: base64, as W&B's API writes it.
+    """
+
+    path: Path
+    size: int
+    md5: str
+
+    async def move_to(self, target: Path) -> None:
+        """Puts the file in its place, at once, also if another is there."""
+        await asyncio.to_thread(_put_in_place, self.path, target)
+
+
+@asynccontextmanager
+async def received(request: Request, data_dir: Path) -> AsyncIterator[Upload]:
+    """A request's body as a file, which goes away unless it is moved to its place."""
+    folder = data_dir / UPLOADS
+    folder.mkdir(exist_ok=True)
+    path = folder / secrets.token_hex(8)
+    try:
+        with path.open("wb") as file:
+            size, md5 = await _write(request, file)
+        yield Upload(path=path, size=size, md5=md5)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _write(request: Request, file: BinaryIO) -> tuple[int, str]:
+    """Writes a request's body to a file; returns its size and MD5."""
+    # W&B's API names files' MD5; nothing is protected by it.
+    digest = hashlib.md5(usedforsecurity=False)
+    piece = bytearray()
+    size = 0
+
+    def flush() -> None:
+        digest.update(piece)
+        file.write(piece)
+        piece.clear()
+
+    async for chunk in request.stream():
+        size += len(chunk)
+        piece += chunk
+        if len(piece) >= _PIECE:
+            await asyncio.to_thread(flush)
+    flush()
+    return size, base64.b64encode(digest.digest()).decode()
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
