@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -52,6 +53,11 @@ mutation UpsertBucket($name: String, $project: String, $entity: String, $host: S
   }
 }
 """
+
+
+def client_python() -> Path:
+    """The interpreter whose `wandb` is the client under test: ours, or that of WANDB_SUBMIT_CLIENT_PYTHON."""
+    return Path(os.environ.get("WANDB_SUBMIT_CLIENT_PYTHON") or sys.executable).absolute()
 
 
 class Protocol:
@@ -134,11 +140,16 @@ class Wandb:
 
     @classmethod
     def at(cls, info: ServerInfo, folder: Path, env: Mapping[str, str]) -> Wandb:
-        return cls(folder=folder, env={**env, **trial_environment(Login(info.url, info.api_key), offline=True)})
+        # An agent finds the `python` of its runs there.
+        path = f"{client_python().parent}:{env['PATH']}"
+        return cls(
+            folder=folder,
+            env={**env, "PATH": path, **trial_environment(Login(info.url, info.api_key), offline=True)},
+        )
 
     def start(self, *argv: str, log: str | None = None, **env: str) -> subprocess.Popen[str]:
-        """Starts a program of the environment's Python; its output goes to the file `log`."""
-        program = [str(Path(sys.executable).parent / argv[0]), *argv[1:]]
+        """Starts a program of the client's Python; its output goes to the file `log`."""
+        program = [str(client_python().parent / argv[0]), *argv[1:]]
         with (self.folder / (log or f"{argv[0]}.log")).open("w") as output:
             return subprocess.Popen(
                 program,
@@ -152,7 +163,7 @@ class Wandb:
 
     def run(self, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end; its output is both of its streams."""
-        program = [str(Path(sys.executable).parent / argv[0]), *argv[1:]]
+        program = [str(client_python().parent / argv[0]), *argv[1:]]
         return subprocess.run(
             program,
             cwd=self.folder,

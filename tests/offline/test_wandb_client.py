@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 import re
 import time
 
 import yaml
 from offline.clients import Protocol, Wandb
+from support import ROOT
 
 from wandb_submit.server.lifecycle import ServerInfo
 
@@ -26,6 +29,15 @@ with wandb.init(project="client", id=sys.argv[1], config={"lr": 0.5, "deep": {"a
     run.save("note.txt", policy="now")
     print("some output")
 """
+
+
+def test_the_client_is_of_the_version_that_is_meant(wandb: Wandb):
+    oldest = re.search(r'"wandb>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    used = wandb.python("import json, wandb; print('RESULT', json.dumps(wandb.__version__))")
+    if os.environ.get("WANDB_SUBMIT_CLIENT_PYTHON"):
+        assert used in (oldest, f"{oldest}.0")
+    else:
+        assert used == importlib.metadata.version("wandb")
 
 
 def test_a_sweep_made_by_python_is_read_back(wandb: Wandb):

@@ -63,11 +63,15 @@ def _series(tx: Transaction, run: int, text: str) -> list[dict[str, object]]:
         # The stock agent and `wandb sweep --stop` ask like this for every run of a sweep, and look at nothing.
         return []
     samples = min(spec.integer("samples", _DEFAULT_SAMPLES), _MAX_ROWS)
+    first, last = spec.integer("minStep", 0), spec.integer("maxStep", 2**62)
+    if last - first == samples:
+        # Unlike in `history`, the last step is meant to be among them; except by wandb 0.26, which asks for the
+        # steps 0 to 1000, then for 1000 to 2000, with 1000 samples each. It would get every 1000th step twice.
+        last -= 1
     rows = tx.rows(
-        # Unlike in `history`, the last step is meant to be among them.
         "SELECT content FROM history WHERE run = ? AND stream = 'history' AND step >= ? AND step <= ?"
         " ORDER BY step, number",
-        (run, spec.integer("minStep", 0), spec.integer("maxStep", 2**62)),
+        (run, first, last),
     )
     found = [json.loads(row["content"]) for row in rows]
     picked = [{key: _value(row, key) for key in wanted} for row in found]
