@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.server.regexp import matches
 from wandb_submit.server.tables import STEPS
 
 _T = TypeVar("_T")
@@ -142,4 +143,5 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA cache_size=-16000")
+    connection.create_function("REGEXP", 2, matches, deterministic=True)
     return connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
@@ -14,44 +13,44 @@ _MAX_PAGE = 1000
 _MAX_DIGITS = 18
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Which part of a list is asked for; one row more than `size` tells whether there is another page."""
-
-    offset: int
-    size: int
+def page_size(arguments: Arguments, default: int = 50) -> int:
+    """How many entries a page has, as `first` says."""
+    return max(0, min(arguments.integer("first", default), _MAX_PAGE))
 
 
-def page(arguments: Arguments, default_size: int = 50) -> Page:
-    """Reads `after` and `first`. A cursor is the number of rows before it: our lists only grow at their end."""
-    cursor = arguments.text("after") or "0"
+def number_after(arguments: Arguments) -> int | None:
+    """What `after` says in a list whose cursors are whole numbers; None for the first page."""
+    cursor = arguments.text("after")
+    if not cursor:
+        return None
     if not cursor.isdecimal() or len(cursor) > _MAX_DIGITS:
         raise Refusal(f"{cursor[:40]!r} is not a cursor of this server")
-    size = arguments.integer("first", default_size)
-    return Page(offset=int(cursor), size=max(0, min(size, _MAX_PAGE)))
+    return int(cursor)
 
 
-def edges(kind: str, nodes: Sequence[Mapping[str, object]], wanted: Page) -> dict[str, object]:
-    """A page's answer, from its rows and, if there is one, the row after them."""
-    shown = nodes[: wanted.size]
+def edges(kind: str, nodes: Sequence[Mapping[str, object]], cursors: Sequence[str], *, more: bool) -> dict[str, object]:
+    """A page's answer, from its entries, a cursor for each, and whether there are more after them."""
     return {
         "__typename": f"{kind}Connection",
         "edges": [
-            {"__typename": f"{kind}Edge", "node": node, "cursor": str(wanted.offset + number)}
-            for number, node in enumerate(shown, 1)
+            {"__typename": f"{kind}Edge", "node": node, "cursor": cursor}
+            for node, cursor in zip(nodes, cursors, strict=True)
         ],
         "pageInfo": {
             "__typename": "PageInfo",
-            "endCursor": str(wanted.offset + len(shown)) if shown else None,
-            "hasNextPage": len(nodes) > wanted.size,
+            "startCursor": cursors[0] if cursors else None,
+            "endCursor": cursors[-1] if cursors else None,
+            "hasNextPage": more,
         },
     }
 
 
 def connection(kind: str, nodes: Sequence[Mapping[str, object]], arguments: Arguments) -> dict[str, object]:
-    """The asked-for page of a short list that is at hand as a whole."""
-    wanted = page(arguments)
+    """The asked-for page of a short list that is at hand as a whole and only grows at its end."""
+    start, size = number_after(arguments) or 0, page_size(arguments)
+    shown = nodes[start : start + size]
+    cursors = [str(start + number) for number in range(1, len(shown) + 1)]
     return {
-        **edges(kind, nodes[wanted.offset : wanted.offset + wanted.size + 1], wanted),
+        **edges(kind, shown, cursors, more=len(nodes) > start + size),
         "totalCount": len(nodes),
     }

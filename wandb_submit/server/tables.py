@@ -125,6 +125,7 @@ CREATE TABLE files (
 
 # Of the complete server.
 _SECOND = """
+CREATE INDEX runs_of_project_by_age ON runs (project, created_at);
 """
 
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that

@@ -11,6 +11,7 @@ from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.runs import history
 from wandb_submit.server.runs.files_listing import run_files
 from wandb_submit.server.runs.run import SELECT, storage_id, upsert
+from wandb_submit.server.runs.state import shown_state
 from wandb_submit.server.timestamps import iso
 from wandb_submit.server.viewer import user
 
@@ -25,7 +26,7 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "name": row["name"],
         "displayName": row["display_name"],
         "sweepName": row["sweep_id"],
-        "state": state,
+        "state": shown_state(row),
         "config": row["config"],
         "summaryMetrics": row["summary"],
         "systemMetrics": row["system_metrics"],

@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import edges, page
+from wandb_submit.server.pages import edges, page_size
+from wandb_submit.server.runs.columns import run_column
 from wandb_submit.server.runs.fields import run_fields
-from wandb_submit.server.runs.query import Where, order_by
+from wandb_submit.server.runs.filters import Where
+from wandb_submit.server.runs.orders import Order, parse_order
 from wandb_submit.server.runs.run import SELECT
-
-_COUNT = (
-    "SELECT COUNT(*) FROM runs JOIN projects ON projects.id = runs.project"
-    " LEFT JOIN sweeps ON sweeps.number = runs.sweep"
-)
 
 
 def runs_page(context: Context, arguments: Arguments, **narrowed_to: int) -> Mapping[str, object]:
     """A page of runs; `narrowed_to` names columns of the run (project, sweep, agent) that must have a value."""
-    condition, parameters = _condition(arguments, narrowed_to)
-    order, order_parameters = order_by(arguments.text("order"))
-    wanted = page(arguments)
-    rows = context.tx.rows(
-        f"{SELECT} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
-        (*parameters, *order_parameters, wanted.size + 1, wanted.offset),
+    where, parameters = _condition(arguments, narrowed_to)
+    order = parse_order(arguments.text("order"))
+    after, after_parameters = order.after(arguments.text("after") or None)
+    size = page_size(arguments)
+    picked = context.tx.rows(
+        # Only what runs are chosen and ordered by is read here: their configs and summaries can be long.
+        f"SELECT * FROM (SELECT {order.selection} FROM runs WHERE {where})"  # noqa: S608 - no client's text in it
+        f" WHERE {after} ORDER BY {order.sql} LIMIT ?",
+        (*order.parameters, *parameters, *after_parameters, size + 1),
     )
-    total = context.tx.integer(f"{_COUNT} WHERE {condition}", parameters)
-    return {**edges("Run", [run_fields(context, row) for row in rows], wanted), "totalCount": total}
+    shown = picked[:size]
+    cursors = [order.cursor(tuple(row)) for row in shown]
+    rows = _rows(context, order, shown)
+    nodes = [run_fields(context, row) for row in rows]
+    return {
+        **edges("Run", nodes, cursors, more=len(picked) > size),
+        "totalCount": lambda _: run_count(context, arguments, **narrowed_to),
+    }
 
 
 def run_count(context: Context, arguments: Arguments, **narrowed_to: int) -> int:
     """How many runs a filter lets through."""
-    condition, parameters = _condition(arguments, narrowed_to)
-    return context.tx.integer(f"{_COUNT} WHERE {condition}", parameters)
+    where, parameters = _condition(arguments, narrowed_to)
+    return context.tx.integer(f"SELECT COUNT(*) FROM runs WHERE {where}", parameters)  # noqa: S608 - as above
 
 
 def best(context: Context, sweep: int, metric: str, *, maximize: bool) -> sqlite3.Row | None:
     """The run of a sweep with the best value of a metric in its summary."""
-    order, parameters = order_by(("-" if maximize else "+") + f"summary_metrics.{metric}")
-    return context.tx.one(f"{SELECT} WHERE runs.sweep = ? ORDER BY {order} LIMIT 1", (sweep, *parameters))
+    order = parse_order(("-" if maximize else "+") + f"summary_metrics.{metric}")
+    picked = context.tx.rows(
+        f"SELECT {order.selection} FROM runs WHERE sweep = ? ORDER BY {order.sql} LIMIT 1",  # noqa: S608 - as above
+        (*order.parameters, sweep),
+    )
+    return next(iter(_rows(context, order, picked)), None)
+
+
+def _rows(context: Context, order: Order, picked: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """The runs that were picked, in the order of picking; a row's last key is the run's number."""
+    ids = [row[len(order.keys) - 1] for row in picked]
+    among = "runs.id IN (SELECT value FROM json_each(?))"
+    rows = context.tx.rows(f"{SELECT} WHERE {among}", (json.dumps(ids),))
+    found = {row["id"]: row for row in rows}
+    return [found[number] for number in ids]
 
 
 def _condition(arguments: Arguments, narrowed_to: Mapping[str, int]) -> tuple[str, list[object]]:
-    where = Where(arguments.json_object("filters") or {})
+    where = Where(arguments.json_object("filters") or {}, run_column)
     narrowed = "".join(f"runs.{column} = ? AND " for column in narrowed_to)
     return f"{narrowed}({where.sql})", [*narrowed_to.values(), *where.parameters]

@@ -1,0 +1,156 @@
+"""What the keys of filters and orders name: columns of runs and sweeps, and values inside of their JSON."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.state import SHOWN_STATE
+from wandb_submit.server.settings import DEFAULT_ENTITY
+
+# SQLite's paths into JSON compare a name with the text of the JSON, whose escapes they know only in newer versions.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_./ -]+")
+_SECTIONS = {"summary_metrics": "summary", "summaryMetrics": "summary", "summary": "summary", "config": "config"}
+_MAX_LEVELS = 20
+
+
+class Kind(Enum):
+    """How a column's values are compared."""
+
+    PLAIN = auto()
+    TIME = auto()
+    TAGS = auto()
+    SWEEP = auto()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A value of a run or sweep, as SQL with its parameters."""
+
+    sql: str
+    kind: Kind = Kind.PLAIN
+    parameters: tuple[str, ...] = ()
+    nullable: bool = True
+
+
+def _plain(sql: str, *, nullable: bool = True) -> Column:
+    return Column(sql=sql, nullable=nullable)
+
+
+def _time(sql: str, *, nullable: bool = False) -> Column:
+    return Column(sql=sql, kind=Kind.TIME, nullable=nullable)
+
+
+_USER = Column(sql="?", parameters=(DEFAULT_ENTITY,), nullable=False)
+_DISPLAY_NAME = _plain("runs.display_name", nullable=False)
+_CREATED = _time("runs.created_at")
+_HEARD = _time("runs.heartbeat_at")
+_RUN_COLUMNS = {
+    "name": _plain("runs.name", nullable=False),
+    "state": _plain(SHOWN_STATE, nullable=False),
+    "display_name": _DISPLAY_NAME,
+    "displayName": _DISPLAY_NAME,
+    "group": _plain("runs.run_group"),
+    "job_type": _plain("runs.job_type"),
+    "jobType": _plain("runs.job_type"),
+    "notes": _plain("runs.notes"),
+    "description": _plain("runs.description"),
+    "commit": _plain("runs.git_commit"),
+    "host": _plain("runs.host"),
+    "exitcode": _plain("runs.exit_code"),
+    "created_at": _CREATED,
+    "createdAt": _CREATED,
+    "heartbeat_at": _HEARD,
+    "heartbeatAt": _HEARD,
+    "updated_at": _HEARD,
+    "updatedAt": _HEARD,
+    "duration": _plain("(runs.heartbeat_at - runs.created_at)", nullable=False),
+    "sweep": Column(sql="(SELECT sweeps.id FROM sweeps WHERE sweeps.number = runs.sweep)", kind=Kind.SWEEP),
+    "entity": _plain("(SELECT projects.entity FROM projects WHERE projects.id = runs.project)", nullable=False),
+    "project": _plain("(SELECT projects.name FROM projects WHERE projects.id = runs.project)", nullable=False),
+    "tags": Column(sql="runs.tags", kind=Kind.TAGS, nullable=False),
+    "user": _USER,
+    "username": _USER,
+    "user.name": _USER,
+    "user.username": _USER,
+}
+_SWEEP_COLUMNS = {
+    "id": _plain("sweeps.id", nullable=False),
+    "name": _plain("sweeps.id", nullable=False),
+    "sweep": _plain("sweeps.id", nullable=False),
+    "state": _plain("sweeps.state", nullable=False),
+    "display_name": _plain("sweeps.display_name"),
+    "displayName": _plain("sweeps.display_name"),
+    "description": _plain("sweeps.description"),
+    "created_at": _time("sweeps.created_at"),
+    "createdAt": _time("sweeps.created_at"),
+    "updated_at": _time("sweeps.updated_at"),
+    "updatedAt": _time("sweeps.updated_at"),
+    "heartbeat_at": _time("sweeps.heartbeat_at", nullable=True),
+    "user": _USER,
+    "username": _USER,
+    "user.username": _USER,
+}
+
+
+def run_column(key: str) -> Column:
+    """What a key such as `state`, `config.lr` or `summary_metrics.loss` names.
+
+    Raises:
+        Refusal: if it names nothing.
+    """
+    if key in _RUN_COLUMNS:
+        return _RUN_COLUMNS[key]
+    section, _, rest = key.partition(".")
+    if section not in _SECTIONS or not rest:
+        raise Refusal(f"the offline sweep server cannot filter or order runs by {key[:100]!r}")
+    if "\x00" in key:
+        raise Refusal("the name of a metric or parameter cannot hold a zero byte")
+    column = _SECTIONS[section]
+    paths = _config_paths(rest) if column == "config" else [[rest], rest.split(".")]
+    return _json_column(f"runs.{column}", paths)
+
+
+def sweep_column(key: str) -> Column:
+    """What a key of a filter of sweeps names.
+
+    Raises:
+        Refusal: if it names nothing.
+    """
+    if key not in _SWEEP_COLUMNS:
+        raise Refusal(f"the offline sweep server cannot filter sweeps by {key[:100]!r}")
+    return _SWEEP_COLUMNS[key]
+
+
+def _config_paths(key: str) -> list[list[str]]:
+    """Where `lr`, `lr.value`, `model.size` and `model.value.size` may be in a config: `{"lr": {"value": 0.1}}`."""
+    whole = key.removesuffix(".value") or key
+    first, *others = whole.split(".")
+    if others[:1] == ["value"]:
+        others = others[1:]
+    # A dot may part a nested parameter's levels, or belong to the name.
+    return [[whole, "value"], [first, "value", *others]]
+
+
+def _json_column(column: str, paths: list[list[str]]) -> Column:
+    unique = [path for number, path in enumerate(paths) if path not in paths[:number]]
+    found = [_json_value(column, path) for path in unique]
+    parameters = tuple(parameter for _, some in found for parameter in some)
+    sql = ", ".join(sql for sql, _ in found)
+    return Column(sql=f"COALESCE({sql})" if len(found) > 1 else sql, parameters=parameters)
+
+
+def _json_value(column: str, path: list[str]) -> tuple[str, tuple[str, ...]]:
+    """One value inside of a JSON text, as SQL and its parameters."""
+    if len(path) > _MAX_LEVELS:
+        raise Refusal(f"the name of a metric or parameter has at most {_MAX_LEVELS} levels")
+    if all(_PLAIN_NAME.fullmatch(part) for part in path):
+        return f"json_extract({column}, ?)", ("$" + "".join(f'."{part}"' for part in path),)
+    sql = column
+    for number, _ in enumerate(path):
+        inner = "" if number == len(path) - 1 else " AND type = 'object'"
+        sql = f"(SELECT value FROM json_each({sql}) WHERE key = ?{inner})"  # noqa: S608 - no part of it is a client's
+    # The innermost query comes first in the text, and so does its name.
+    return sql, tuple(path)
