@@ -198,7 +198,7 @@ def _data(response: httpx.Response) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise UnavailableError(f"the server answered something that is not an object: {response.text[:80]!r}")
     if body.get("errors"):
-        raise _from_text(_messages(body), UnavailableError)
+        raise _from_text(error_messages(body), UnavailableError)
     data = body.get("data")
     if not isinstance(data, dict):
         raise UnavailableError("the server answered without data")
@@ -209,7 +209,7 @@ def _refusal(response: httpx.Response) -> WandbSubmitError:
     """Translates an HTTP error status into one of our errors."""
     status = response.status_code
     try:
-        text = _messages(response.json())
+        text = error_messages(response.json())
     except ValueError:
         text = response.text[:200]
     text = text or response.reason_phrase
@@ -218,7 +218,7 @@ def _refusal(response: httpx.Response) -> WandbSubmitError:
     if status == 404:
         return SweepGoneError(f"the sweep was deleted, or the agent is not known any more ({text})")
     if status in (408, 425, 429) or status >= 500:
-        return BusyError(f"the server answered {status} {text}"[:300], _retry_after(response))
+        return BusyError(f"the server answered {status} {text}"[:300], retry_after_s(response))
     return _from_text(text, RefusedError)
 
 
@@ -229,7 +229,7 @@ def _from_text(text: str, otherwise: type[WandbSubmitError]) -> WandbSubmitError
     return otherwise(f"the server answered: {text}"[:300])
 
 
-def _messages(body: object) -> str:
+def error_messages(body: object) -> str:
     """The messages of a GraphQL error answer, or of W&B's plain `{"error": …}`."""
     if not isinstance(body, dict):
         return ""
@@ -238,7 +238,7 @@ def _messages(body: object) -> str:
     return "; ".join(str(entry.get("message") if isinstance(entry, dict) else entry) for entry in errors)
 
 
-def _retry_after(response: httpx.Response) -> float | None:
+def retry_after_s(response: httpx.Response) -> float | None:
     """The seconds of a `Retry-After` header; its date form is rare enough to be left to our own back-off."""
     value = response.headers.get("retry-after", "")
     return float(value) if value.isdecimal() else None

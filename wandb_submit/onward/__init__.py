@@ -1,0 +1,1 @@
+"""Bringing an offline sweep onward, to W&B or to another server of ours."""

@@ -1,0 +1,204 @@
+"""The connection to the server that a sweep goes to: requests that are tried again while that can help.
+
+wandb-core sends the same requests and repeats them for the same answers: no answer, 408, 425, 429 and 5xx.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+
+from wandb_submit import __version__
+from wandb_submit.agent.protocol import error_messages, retry_after_s
+from wandb_submit.credentials import Login, http_options
+from wandb_submit.errors import ConfigError, NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
+
+_AGAIN = (408, 425, 429)
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
+# The storage behind a server may think for long about a file of gigabytes.
+_TIMEOUT = httpx.Timeout(60.0, connect=20.0)
+_UPLOAD_TIMEOUT = httpx.Timeout(60.0, connect=20.0, read=300.0)
+_PIECE = 256 * 1024
+
+
+class StoppedError(WandbSubmitError):
+    """The sync was told to stop; what is there stays there."""
+
+
+class LostError(UnavailableError):
+    """The server has not answered anything for so long that trying further runs makes no sense."""
+
+
+class GoneError(RefusedError):
+    """The server says that what the request is about is not there (404)."""
+
+
+class StaleAddressError(RefusedError):
+    """The storage refuses an upload's address: it may have expired, and a new one may do."""
+
+
+class Connection:
+    """Requests to one server; any thread may use it.
+
+    Args:
+        login: the server and its key.
+        patience_s: how long a request is repeated before it counts as failed.
+        stop: ends all waiting when it is set.
+    """
+
+    def __init__(self, login: Login, *, patience_s: float, stop: threading.Event) -> None:
+        self.base_url = login.base_url
+        self._patience_s = patience_s
+        self._stop = stop
+        self._heard_at = time.monotonic()
+        self._not_before = 0.0
+        options = {"headers": {"User-Agent": f"wandb-submit/{__version__}"}, **http_options(login, offline=False)}
+        try:
+            self._http = httpx.Client(base_url=login.base_url, timeout=_TIMEOUT, **options)
+            # The addresses of uploads lead to a cloud's storage, which must not see our key.
+            self._storage = httpx.Client(timeout=_UPLOAD_TIMEOUT, **{**options, "auth": None})
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"cannot connect to {login.base_url}: {error}; check the proxy variables") from error
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+        self._storage.close()
+
+    def graphql(self, query: str, **variables: object) -> Mapping[str, Any]:
+        """Sends one operation and returns its `data`.
+
+        Raises:
+            GoneError, RefusedError: if the server does not want it.
+            UnavailableError: if it did not answer properly for as long as our patience lasts.
+        """
+        content = {"query": query, "variables": variables}
+        response = self._repeated(lambda: self._http.post("/graphql", json=content))
+        self._check(response)
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise UnavailableError(
+                f"{self.base_url} answers something that is not JSON: {response.text[:80]!r}"
+            ) from error
+        if not isinstance(body, dict) or body.get("errors") or not isinstance(body.get("data"), dict):
+            raise RefusedError(f"{self.base_url} answers: {error_messages(body) or 'nothing'}"[:300])
+        data: Mapping[str, Any] = body["data"]
+        return data
+
+    def post(self, path: str, body: Mapping[str, object]) -> None:
+        """Sends JSON to one of the server's own addresses."""
+        self._check(self._repeated(lambda: self._http.post(path, json=body)))
+
+    def put(self, address: str, headers: Mapping[str, str], path: Path, on_bytes: Callable[[int], None]) -> None:
+        """Uploads a file piece by piece.
+
+        Args:
+            address: where to, as the server told it.
+            headers: what the server wants the storage to be told.
+            path: the file.
+            on_bytes: told of every piece that is sent, and with a negative number of those that must be sent again.
+
+        Raises:
+            OSError: if the file cannot be read.
+        """
+        url = urljoin(f"{self.base_url}/", address)
+        response = self._repeated(lambda: self._put_once(url, headers, path, on_bytes))
+        if response.status_code in (400, 401, 403, 404, 410):
+            raise StaleAddressError(f"the upload was refused ({response.status_code} {_reason(response)})")
+        self._check(response)
+
+    def _put_once(
+        self, url: str, headers: Mapping[str, str], path: Path, on_bytes: Callable[[int], None]
+    ) -> httpx.Response:
+        sent = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal sent
+            while piece := file.read(_PIECE):
+                self._check_stop()
+                yield piece
+                sent += len(piece)
+                on_bytes(len(piece))
+
+        with path.open("rb") as file:
+            # A length, since the storage of clouds does not take chunks.
+            size = str(path.stat().st_size)
+            try:
+                response = self._storage.put(url, content=pieces(), headers={**headers, "Content-Length": size})
+            except httpx.RequestError:
+                on_bytes(-sent)
+                raise
+        if not response.is_success:
+            on_bytes(-sent)
+        return response
+
+    def _repeated(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+        """Sends until there is an answer that repeating would not change."""
+        deadline, delay_s = time.monotonic() + self._patience_s, _FIRST_DELAY_S
+        while True:
+            self._sleep(self._not_before - time.monotonic())
+            wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, guards nothing
+            try:
+                response = send()
+            except httpx.RequestError as error:
+                problem = f"{type(error).__name__} {error}".strip()
+            except (httpx.InvalidURL, ValueError) as error:
+                raise RefusedError(f"{self.base_url} names an address that cannot be used: {error}") from error
+            else:
+                if response.status_code not in _AGAIN and response.status_code < 500:
+                    self._heard_at = time.monotonic()
+                    return response
+                problem = f"{response.status_code} {_reason(response)}"
+                asked_s = retry_after_s(response)
+                if asked_s is not None:
+                    # It is meant for all of our requests, and is the server's time, not ours.
+                    wait_s = asked_s + wait_s
+                    self._not_before = max(self._not_before, time.monotonic() + asked_s)
+                    deadline += asked_s
+                    self._heard_at = time.monotonic() + asked_s
+            now = time.monotonic()
+            if now + wait_s > deadline:
+                silent_s = now - self._heard_at
+                kind = LostError if silent_s >= 0.9 * self._patience_s else UnavailableError
+                raise kind(f"{self.base_url} has not answered properly for {self._patience_s:.0f} s: {problem}"[:300])
+            self._sleep(wait_s)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            self._stop.wait(seconds)
+        self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StoppedError("interrupted")
+
+    def _check(self, response: httpx.Response) -> None:
+        status, reason = response.status_code, _reason(response)
+        if response.is_success:
+            return
+        if status == httpx.codes.UNAUTHORIZED:
+            raise NotLoggedInError(f"{self.base_url} refuses our API key ({reason}): run `wandb login --relogin`")
+        if status == httpx.codes.FORBIDDEN:
+            raise NotLoggedInError(
+                f"{self.base_url} does not let us do this ({reason}): check --entity and your rights"
+            )
+        kind = GoneError if status == httpx.codes.NOT_FOUND else RefusedError
+        raise kind(f"{self.base_url} answers {status} {reason}"[:300])
+
+
+def _reason(response: httpx.Response) -> str:
+    """Why a request was not taken, in the server's words."""
+    try:
+        text = error_messages(response.json())
+    except ValueError:
+        text = response.text[:200]
+    return text.strip() or response.reason_phrase
