@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,10 @@ class Transaction:
     def rows(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         """All rows."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def each(self, sql: str, parameters: Parameters = ()) -> Iterator[sqlite3.Row]:
+        """All rows, one at a time: for those that are too many, or too long, to hold them all."""
+        yield from self._connection.execute(sql, parameters)
 
     def integer(self, sql: str, parameters: Parameters = ()) -> int:
         """The first column of the first row as a number; no row and null count as 0."""

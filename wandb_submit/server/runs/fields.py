@@ -8,7 +8,7 @@ import sqlite3
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.runs import history
+from wandb_submit.server.runs import history, sampling
 from wandb_submit.server.runs.files_listing import run_files
 from wandb_submit.server.runs.run import SELECT, storage_id, upsert
 from wandb_submit.server.runs.state import shown_state
@@ -55,9 +55,9 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "logLineCount": lambda _: tx.integer("SELECT MAX(number) + 1 FROM console WHERE run = ?", (run,)),
         "historyTail": lambda _: history.tail(tx, run, "history"),
         "eventsTail": lambda _: history.tail(tx, run, "events"),
-        "history": lambda arguments: history.sampled(tx, run, "history", arguments),
-        "events": lambda arguments: history.sampled(tx, run, "events", arguments),
-        "sampledHistory": lambda arguments: history.series(tx, run, arguments),
+        "history": lambda arguments: sampling.sampled(tx, run, "history", arguments),
+        "events": lambda arguments: sampling.sampled(tx, run, "events", arguments),
+        "sampledHistory": lambda arguments: sampling.series(tx, run, arguments),
         "parquetHistory": {"parquetUrls": [], "liveData": []},
         "wandbConfig": lambda _: _wandb_config(row),
         "files": lambda arguments: run_files(context, row, arguments),
