@@ -264,3 +264,34 @@ def test_a_state_that_is_none_is_refused(protocol: Protocol):
     text = 'mutation { upsertBucket(input: {name: "odd", modelName: "tests", state: "weird"}) { inserted } }'
     assert protocol.post(text).status_code == 400
     assert read(protocol, "odd") is None
+
+
+def test_samples_are_evenly_spread_and_hold_the_first_and_the_last_row(protocol: Protocol):
+    run = protocol.start_run("spread")["bucket"]["name"]
+    protocol.log(
+        run, [{"_step": step, "odd é": step, **({"a": {"b": step}} if step % 3 else {})} for step in range(100)]
+    )
+    specs = [{"keys": ["_step"], "samples": 3}, {"keys": ["a.b"], "samples": 2}, {"keys": ["odd é", "a.b"]}]
+    specs += [{"keys": ["odd é"], "minStep": 10, "maxStep": 12}, {"keys": ["nosuch"]}]
+    shown = read(protocol, run, samples=5, min=90, max=10**6, specs=[json.dumps(spec) for spec in specs])
+    assert [json.loads(row)["_step"] for row in shown["history"]] == [0, 25, 50, 74, 99]
+    assert [json.loads(row)["_step"] for row in shown["range"]] == list(range(90, 100))
+    steps, nested, both, ranged, none = shown["sampledHistory"]
+    assert [row["_step"] for row in steps] == [0, 50, 99]
+    assert nested == [{"a.b": 1}, {"a.b": 98}]
+    assert len(both) == 66
+    assert [row["odd é"] for row in ranged] == [10, 11, 12]
+    assert none == []
+    for samples, found in ((0, []), (1, [99]), (10**9, list(range(100)))):
+        assert [json.loads(row)["_step"] for row in read(protocol, run, samples=samples)["history"]] == found
+
+
+def test_more_rows_than_fit_into_an_answer_are_refused_by_size(protocol: Protocol):
+    run = protocol.start_run("heavy")["bucket"]["name"]
+    for step in range(9):
+        protocol.log(run, [{"_step": step, "text": "x" * 2**23}], offset=step)
+    variables = {"samples": 500, "specs": [], "min": 0, "max": 10**6, "name": run, "project": "tests"}
+    answer = protocol.post(RUN, entity="local", **variables)
+    assert answer.status_code == 400
+    assert "page_size" in answer.text
+    assert len(read(protocol, run, samples=2, max=2)["history"]) == 2
