@@ -2,16 +2,21 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TIERS := unit contract cli local offline slurm
+# Tiers whose tests mostly wait and do not disturb one another, and those that look at this machine's devices.
+TOGETHER := unit contract cli offline
+ALONE := local slurm
+SIDE_BY_SIDE := -n 4 --dist loadfile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(TIERS) bed clean
+.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest bed clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
 
 test: lint bed
-	python -m pytest $(TIERS:%=tests/%)
+	python -m pytest $(SIDE_BY_SIDE) $(TOGETHER:%=tests/%)
+	$(MAKE) oldest
+	python -m pytest $(ALONE:%=tests/%)
 
 lint: .venv/dev
 	ruff format --check .
@@ -23,9 +28,16 @@ format: .venv/dev
 	ruff check --fix .
 
 # One tier alone, such as `make local`.
-$(TIERS): .venv/dev
+$(TOGETHER): .venv/dev
+	python -m pytest $(SIDE_BY_SIDE) tests/$@
+
+$(ALONE): .venv/dev
 	$(if $(filter slurm,$@),tests/testbed/slurm start)
 	python -m pytest tests/$@
+
+# The tests of the offline tier that run the wandb client, with the oldest version that pyproject.toml admits.
+oldest: .venv/dev .venv-oldest/made
+	WANDB_SUBMIT_CLIENT_PYTHON=.venv-oldest/bin/python python -m pytest $(SIDE_BY_SIDE) -m client tests/offline
 
 bed: .venv/dev
 	tests/testbed/slurm start
@@ -34,5 +46,9 @@ bed: .venv/dev
 	PYTHON=$(PYTHON) scripts/venv $(notdir $@)
 	touch $@
 
+.venv-oldest/made: pyproject.toml scripts/venv
+	PYTHON=$(PYTHON) scripts/venv oldest
+	touch $@
+
 clean:
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-oldest dist .mypy_cache .ruff_cache .pytest_cache

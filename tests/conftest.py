@@ -14,25 +14,27 @@ import pytest
 from support import ROOT, Shell, scrubbed
 
 _skipped: list[str] = []
+_files: set[Path] = set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _files.add(ROOT / report.nodeid.partition("::")[0])
     if report.skipped and not hasattr(report, "wasxfail"):
         _skipped.append(report.nodeid)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.option.keyword or session.config.option.markexpr:
-        return
-    for argument in session.config.args:
-        folder = Path(argument.partition("::")[0]).absolute()
-        if folder.is_dir() and not any(folder in item.path.parents for item in session.items):
-            raise pytest.UsageError(f"{argument} has no tests")
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Side by side, the process that collects the reports of the others looks at them, and only that one.
+    options = session.config.option
+    if hasattr(session.config, "workerinput") or options.collectonly:
+        return
     if _skipped:
         print(f"\nskipped tests count as failed: {', '.join(_skipped)}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    folders = [Path(argument.partition("::")[0]).absolute() for argument in session.config.args]
+    empty = [folder for folder in folders if folder.is_dir() and not any(folder in file.parents for file in _files)]
+    if empty and session.exitstatus == pytest.ExitCode.OK and not options.keyword and not options.markexpr:
+        print(f"\na tier without tests counts as failed: {', '.join(map(str, empty))}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -169,6 +169,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
                 workdir=spec.workdir,
                 count=spec.count,
                 grace_s=spec.grace_s,
+                agents=spec.array.count,
             )
             for index in range(spec.array.count)
         ]

@@ -45,6 +45,7 @@ class SubmissionPaths:
     jobs/                        submitit's files: pickles, results, each task's own log
     agents/TASK/events.jsonl     what each agent did, one line per event
     runs/RUN.log                 what each run's program printed
+    halt                         why no agent takes another run, once that is so
     ```
     """
 
@@ -69,6 +70,11 @@ class SubmissionPaths:
     def agents(self) -> Path:
         """One folder per agent."""
         return self.folder / "agents"
+
+    @property
+    def halt(self) -> Path:
+        """The word that no agent is to take another run; see `halts`."""
+        return self.folder / "halt"
 
     def events(self, agent: str) -> Path:
         """The event file of the agent of that name."""

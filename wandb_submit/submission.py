@@ -12,6 +12,7 @@ from wandb_submit.errors import NotFoundError, UnavailableError
 from wandb_submit.events import Stamped
 from wandb_submit.executors.base import Executor, TaskStatus
 from wandb_submit.executors.catalog import load_executor
+from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import AgentView, Journal, RunView, SubmissionRecord
 from wandb_submit.states import TaskState
@@ -32,6 +33,7 @@ class TaskView:
     Attributes:
         agents: its agents; none before it has started.
         runs: the runs that they are running.
+        surplus: why it was taken out of the queue where there was nothing left for it to do; else `None`.
     """
 
     index: int
@@ -39,6 +41,7 @@ class TaskView:
     status: TaskStatus
     agents: tuple[AgentView, ...]
     runs: tuple[RunView, ...]
+    surplus: str | None = None
 
     @property
     def done(self) -> int:
@@ -59,12 +62,13 @@ class TaskView:
     def detail(self) -> str:
         """Why it is in its state, in one line."""
         said = (agent.server_lost or agent.stopped for agent in self.agents)
-        return next((text for text in said if text), self.status.detail)
+        return next((text for text in said if text), self.surplus or self.status.detail)
 
     @property
     def is_well(self) -> bool:
         """Whether it ended, or goes on, as it should."""
-        ended_badly = self.status.state.is_terminal and not self.status.state.is_success
+        state = self.status.state
+        ended_badly = state.is_terminal and not state.is_success and self.surplus is None
         return not ended_badly and all(agent.ok is not False for agent in self.agents)
 
 
@@ -74,11 +78,13 @@ class Snapshot:
 
     Attributes:
         scheduler_error: why the scheduler could not be asked; the states are then the last ones known.
+        halt: why its agents take no more runs; `None` while they do.
     """
 
     record: SubmissionRecord
     tasks: tuple[TaskView, ...]
     scheduler_error: str | None = None
+    halt: Halt | None = None
 
     @property
     def is_over(self) -> bool:
@@ -88,7 +94,7 @@ class Snapshot:
     @property
     def is_well(self) -> bool:
         """Whether no task and no agent ended in a way that somebody should look at."""
-        return all(task.is_well for task in self.tasks)
+        return (self.halt is None or self.halt.ok) and all(task.is_well for task in self.tasks)
 
     @property
     def runs_done(self) -> int:
@@ -214,12 +220,15 @@ class Submission:
 
     def _snapshot(self) -> Snapshot:
         agents, runs = self._journal.agents, self._journal.runs
+        halt = Halt.read(self.paths.halt)
         tasks = []
         for index, (job, status) in enumerate(zip(self.record.jobs, self._statuses, strict=True)):
             own = tuple(agent for agent in agents.values() if agent.task == index)
             busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
-            tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy))
-        return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error)
+            dropped = status.state is TaskState.CANCELLED and all(agent.stopped is not None for agent in own)
+            surplus = halt.reason if halt and halt.ok and dropped else None
+            tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy, surplus=surplus))
+        return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error, halt=halt)
 
     def _ask_scheduler(self) -> None:
         if self._statuses and all(status.state.is_terminal for status in self._statuses):

@@ -369,3 +369,43 @@ def test_ctrl_c_in_wait_ends_the_view_alone(offline_shell: Shell) -> None:
     assert alive(run["pid"])
     offline_shell.ok("cancel", submitted["id"])
     offline_shell.run("wait", submitted["id"])
+
+
+def test_tasks_that_wait_when_the_sweep_is_over_are_dropped_and_all_is_well(
+    offline_shell: Shell, tmp_path: Path
+) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="surplus", parameters={"x": {"values": [1, 2]}})
+    answer = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "5%1", "--wait"), PLACES=str(tmp_path)
+    )
+    assert answer["ok"], answer
+    assert answer["halt"] == "the sweep is over"
+    assert [task["state"] for task in answer["tasks"]] == ["completed"] + ["cancelled"] * 4
+    assert {task["detail"] for task in answer["tasks"]} == {"the sweep is over"}
+
+
+def test_a_broken_script_stops_the_whole_submission(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("raise SystemExit(3)", name="broken", parameters={"x": {"values": list(range(50))}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "3", "--json", "--wait")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert "have all failed" in answer["halt"]
+    assert 5 <= answer["runs_failed"] <= 9
+    assert answer["runs_done"] == answer["runs_failed"]
+
+
+def test_a_halt_file_made_by_hand_lets_the_running_runs_end(offline_shell: Shell, tmp_path: Path) -> None:
+    script = RECORD_QUICKLY.replace("time.sleep(0.3)", "time.sleep(1.5)")
+    sweep = offline_shell.sweep(script, name="by_hand", parameters={"x": {"values": list(range(50))}})
+    submitted = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "2", "--detach"), PLACES=str(tmp_path)
+    )
+    wait_until(
+        lambda: len(offline_shell.events(submitted["id"], "run_started")) == 2, timeout_s=60, what="two runs have begun"
+    )
+    (offline_shell.submission(submitted["id"]) / "halt").write_text("enough for today\n")
+    answer = offline_shell.json("wait", submitted["id"])
+    ends = offline_shell.events(submitted["id"], "run_finished")
+    assert [end["exit_code"] for end in ends] == [0] * len(ends)
+    assert answer["halt"] == "enough for today"
+    assert len(places(tmp_path)) == answer["runs_done"] < 10

@@ -67,13 +67,17 @@ def wandb(server: ServerInfo, clean_env: Mapping[str, str], tmp_path: Path) -> W
     return Wandb.at(server, tmp_path, clean_env)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def stock_sweeps(request: pytest.FixtureRequest) -> Iterator[dict[str, Sweep]]:
-    """The sweeps of wandb's own agents, which begin with the first test if any test will look at them."""
-    if not any(item.path.name == "test_stock_agents.py" for item in request.session.items):
-        yield {}
-        return
-    server, env = request.getfixturevalue("server"), request.getfixturevalue("clean_env")
-    folder = request.getfixturevalue("tmp_path_factory").mktemp("agents")
-    with at_work(server, folder, env) as sweeps:
+@pytest.fixture(scope="session")
+def stock_sweeps(
+    server: ServerInfo, clean_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Sweep]]:
+    """The sweeps of wandb's own agents."""
+    with at_work(server, tmp_path_factory.mktemp("agents"), clean_env) as sweeps:
         yield sweeps
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that run the wandb client."""
+    for item in items:
+        if not {"wandb", "stock_sweeps"}.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("client")

@@ -1,7 +1,7 @@
-"""Sweeps at which the unmodified agents of wandb work, while other tests run.
+"""Sweeps at which the unmodified agents of wandb work.
 
-They look for work every 5 s, and no setting changes that: so all of them start with the first test of the tier,
-and the tests that look at what became of the sweeps find most of it done.
+They look for work every 5 s, and no setting changes that: so all of them start at once, and the tests look at what
+became of their sweeps.
 """
 
 from __future__ import annotations

@@ -360,4 +360,4 @@ def test_a_heartbeat_is_answered_at_once(protocol: Protocol):
         protocol.heartbeat(agent, run)
         times.append(time.monotonic() - begun)
     # A sending side that waits for more to send would make it 40 ms.
-    assert statistics.median(times) < 0.02
+    assert statistics.median(times) < 0.035

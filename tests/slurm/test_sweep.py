@@ -197,3 +197,34 @@ def test_a_folder_with_a_hostile_name_works(root_shell: Shell) -> None:
     assert answer["ok"]
     assert answer["runs_done"] == 2
     shell.leave()
+
+
+def test_a_preempted_task_is_requeued_also_without_a_signal_of_its_own(root_shell: Shell) -> None:
+    """Slurm tells preemption by the SIGTERM of `scancel`, unless its configuration says otherwise."""
+    script = "import os, time\nopen('go-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(20)\n"
+    sweep = root_shell.sweep(script, parameters={"x": {"values": [1, 2]}})
+    submitted = root_shell.json(
+        *(sweep, "--offline", "--array", "1", "--gpus-per-task", "4", "--time", "60"),
+        *("--partition", "preemptible", "--nodelist", "gpu1"),
+    )
+    wait_until(lambda: list(root_shell.folder.glob("go-*")), timeout_s=60, what="a run has started")
+    high = ("--partition=high", "--nodelist=gpu1", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
+    root_shell.call("sbatch", *high, "--wrap", "sleep 3")
+    started = wait_until(
+        lambda: (found := root_shell.events(submitted["id"], "agent_started"))[1:] and found,
+        timeout_s=120,
+        what="the task has been requeued and started again",
+    )
+    assert [event["restarts"] for event in started] == [0, 1]
+    (first, *_) = root_shell.events(submitted["id"], "run_finished")
+    assert first["reason"] == "received SIGTERM"
+    root_shell.ok("cancel", submitted["id"])
+
+
+def test_tasks_that_wait_when_the_sweep_is_over_are_taken_out_of_the_queue(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("pass", parameters={"x": {"values": [1, 2]}})
+    answer = root_shell.json(sweep, "--offline", "--array", "5%1", "--time", "60", "--wait")
+    assert answer["ok"], answer
+    assert [task["state"] for task in answer["tasks"]] == ["completed"] + ["cancelled"] * 4
+    assert {task["detail"] for task in answer["tasks"]} == {"the sweep is over"}
+    assert len(root_shell.events(answer["id"], "agent_started")) == 1

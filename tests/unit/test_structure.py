@@ -13,11 +13,11 @@ import wandb_submit
 
 ROOT = Path(wandb_submit.__file__).parent
 
-# Lowest first. `credentials` and `sources` stand above the values that they take.
+# Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
     {"errors", "states"},
     {"specs", "paths", "files", "process", "events", "templates"},
-    {"credentials", "sources"},
+    {"credentials", "sources", "halts"},
     {"config", "devices", "sweeps", "records", "agent"},
     {"executors", "server"},
     {"submission", "onward"},
@@ -25,7 +25,7 @@ LEVELS = (
     {"cli"},
     {"__main__", "run_module"},
 )
-LIGHT = {"errors", "states", "specs", "paths", "files", "events", "credentials", "process"}
+LIGHT = {"errors", "states", "specs", "paths", "files", "events", "halts", "credentials", "process"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process.
 MAY_EXIT = {Path("executors/plugin.py")}

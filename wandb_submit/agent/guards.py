@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
+
+from wandb_submit.events import EventReader, RunAbandoned, RunFinished
 
 FLAPPING_FAILURES = 3
 FLAPPING_WINDOW_S = 60.0
 MAX_INITIAL_FAILURES = 5
+_MOST_OF_A_SUBMISSION = 20  # so many failures and no success say enough, however many agents there are
 
 
 def from_environment(name: str, default: float) -> float:
@@ -35,6 +39,7 @@ class FailureGuard:
         self._max_initial = from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES)
         self.finished = 0
         self.failed = 0
+        self.has_succeeded = False
 
     def record(self, *, failed: bool) -> str | None:
         """Counts a run that ended by itself.
@@ -43,6 +48,7 @@ class FailureGuard:
             Why the agent should stop, or `None` to go on.
         """
         self.failed += failed
+        self.has_succeeded |= not failed
         verdict = self._verdict() if failed else None
         self.finished += 1
         return verdict
@@ -57,3 +63,31 @@ class FailureGuard:
         if self.failed >= self._max_initial and self.failed >= self.finished:
             return f"{self.failed} runs failed, and too few others succeeded (WANDB_AGENT_MAX_INITIAL_FAILURES)"
         return None
+
+
+def submission_verdict(agents: Path, *, count: int) -> str | None:
+    """Why all agents of a submission should stop: its first runs have all failed, and none has succeeded.
+
+    Each agent alone would find out later: a hundred of them would run a broken script three hundred times.
+
+    Args:
+        agents: the folder of the agents' events.
+        count: how many agents there are; on average each has had a failure.
+    """
+    if os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") == "true":
+        return None
+    least = max(
+        from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES), min(count, _MOST_OF_A_SUBMISSION)
+    )
+    failed = 0
+    for path in agents.glob("*/events.jsonl"):
+        for stamped in EventReader(path).read():
+            match stamped.event:
+                case RunFinished(exit_code=0):
+                    return None
+                case RunFinished(reason=None) | RunAbandoned(failed=True):
+                    failed += 1
+    if failed < least:
+        return None
+    rule = "WANDB_AGENT_DISABLE_FLAPPING=true lifts this rule"
+    return f"the first {failed} runs of this submission have all failed ({rule})"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.agent import command as commands
-from wandb_submit.agent.guards import FailureGuard, from_environment
+from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
@@ -28,6 +28,7 @@ from wandb_submit.events import (
     ServerBack,
     ServerLost,
 )
+from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -35,6 +36,7 @@ HEARTBEAT_S = 5.0  # the stock agent's interval, which W&B's servers are used to
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
 BACKOFF_S = (1.0, 60.0)
 LAST_ANSWER_S = 2.0
+_OVER = "the sweep is over"
 
 _LOG = logging.getLogger("wandb_submit.agent")
 _T = TypeVar("_T")
@@ -72,6 +74,7 @@ class SweepAgent:
         workdir: Path,
         count: int | None,
         grace_s: float,
+        agents: int = 1,
     ) -> None:
         self._sweep = sweep
         self._endpoint = endpoint
@@ -81,6 +84,7 @@ class SweepAgent:
         self._workdir = workdir
         self._count = count
         self._grace_s = grace_s
+        self._agents = agents
         self._client = SweepClient(endpoint)
         self._guard = FailureGuard()
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
@@ -118,7 +122,7 @@ class SweepAgent:
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 await self._work(agent_id)
         except SweepEndedError:
-            self._leave("the sweep is over", ok=True)
+            self._leave_for_all(_OVER, ok=True)
         except WandbSubmitError as error:
             self._leave(str(error), ok=False)
         finally:
@@ -130,6 +134,9 @@ class SweepAgent:
     async def _work(self, agent_id: str) -> None:
         while self._stopping is None and not (self._leaving and not self._trials):
             self._wake.clear()
+            if not self._trials and (halt := Halt.read(self._paths.halt)):
+                self._leave(halt.reason, ok=halt.ok)
+                return
             try:
                 orders = await self._answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
             except WandbSubmitError:
@@ -208,9 +215,9 @@ class SweepAgent:
                 if trial := self._trials.get(order.run_id or ""):
                     trial.stop("the server asked for it", kill_after_s=self._kill_delay_s)
             case "exit":
-                self._leave("the sweep is over", ok=True)
+                self._leave_for_all(_OVER, ok=True)
                 for trial in self._trials.values():
-                    trial.stop("the sweep is over", kill_after_s=self._kill_delay_s)
+                    trial.stop(_OVER, kill_after_s=self._kill_delay_s)
             case unknown:
                 _LOG.warning("the server sent an order that this agent does not know: %s", unknown)
 
@@ -282,6 +289,10 @@ class SweepAgent:
 
     def _judge(self, *, failed: bool) -> None:
         verdict = self._guard.record(failed=failed)
+        if failed and not self._guard.has_succeeded:
+            common = submission_verdict(self._paths.agents, count=self._agents)
+            if common:
+                self._leave_for_all(common, ok=False)
         if verdict:
             self._leave(verdict, ok=False)
         elif self._count is not None and self._guard.finished >= self._count:
@@ -290,6 +301,14 @@ class SweepAgent:
     def _leave(self, reason: str, *, ok: bool) -> None:
         if self._leaving is None:
             self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished)
+
+    def _leave_for_all(self, reason: str, *, ok: bool) -> None:
+        """Leaves for a reason that holds for every agent of the submission."""
+        self._leave(reason, ok=ok)
+        try:
+            Halt(reason=reason, ok=ok).declare(self._paths.halt)
+        except OSError as error:
+            _LOG.warning("cannot tell the other agents: %s", error)
 
     async def _end_trials(self) -> None:
         """Ends what still runs: the gentlest signal first, SIGKILL after the grace."""

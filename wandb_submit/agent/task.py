@@ -18,9 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from wandb_submit.agent import slurm_job
 from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
+from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# submitit's own, by the variable that it reads.
+_REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 # The runner of this process: submitit calls `checkpoint` on the pickled value, which holds no state.
 _current: _Runner | None = None
@@ -47,6 +51,7 @@ class AgentTask:
         index: the task's place in the array, from 0.
         folder: the submission's folder.
         restarts: how often the task has been requeued.
+        agents: how many agents the submission has.
     """
 
     sweep: SweepRef
@@ -57,6 +62,7 @@ class AgentTask:
     count: int | None = None
     grace_s: float = 60.0
     restarts: int = 0
+    agents: int = 1
 
     def __call__(self) -> str:
         """Runs the agent to its end; returns why it left.
@@ -67,10 +73,15 @@ class AgentTask:
         global _current
         if self.count == 0:
             return "--count was reached before the task was requeued"
+        paths = SubmissionPaths(self.folder)
+        if halt := Halt.read(paths.halt):
+            return halt.reason
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
         _current = _Runner(self)
         outcome = _current.run()
+        if Halt.read(paths.halt):
+            slurm_job.cancel_pending_tasks()
         if not outcome.ok:
             raise AgentFailedError(outcome.reason)
         return outcome.reason
@@ -110,6 +121,7 @@ class _Runner:
         self._stop_before_start: str | None = None
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
+        self._draining = False
         self._ended, self._on_end = os.pipe()  # closed by the thread at its end
         self._woken, self._on_signal = os.pipe()  # written to by every signal
         os.set_blocking(self._on_signal, False)
@@ -135,6 +147,7 @@ class _Runner:
         """
         if self._thread.ident is None:
             return None
+        self._draining = True
         if self._outcome is None:
             self.stop(reason)
             self._wait()
@@ -166,6 +179,9 @@ class _Runner:
         # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
         def on_signal(number: int, frame: FrameType | None) -> None:
             self.stop(f"received {signal.Signals(number).name}")
+            if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
+                self._draining = True
+                signal.raise_signal(_REQUEUE_SIGNAL)  # submitit's: it calls `checkpoint`, and requeues the task
 
         wakeup = signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
         before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
@@ -208,6 +224,7 @@ class _Runner:
             workdir=task.workdir,
             count=task.count,
             grace_s=task.grace_s,
+            agents=task.agents,
         )
         if self._stop_before_start is not None:
             self._agent.stop(self._stop_before_start)
@@ -220,7 +237,4 @@ class _Runner:
 
 def _job_id() -> str:
     """The scheduler's id of this array task, in the form that `squeue` and `scancel` use."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    if array and task:
-        return f"{array}_{task}"
-    return os.environ.get("WANDB_SUBMIT_JOB_ID") or os.environ.get("SLURM_JOB_ID") or ""
+    return slurm_job.task_id() or os.environ.get("WANDB_SUBMIT_JOB_ID") or os.environ.get("SLURM_JOB_ID") or ""

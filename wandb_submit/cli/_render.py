@@ -106,6 +106,8 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
         table.add_row(*_task_cells(task))
     head = Text(f"submission {record.id}  sweep {record.sweep.path}  {record.executor}", style="bold")
     parts: list[RenderableType] = [head, _progress(snapshot), table]
+    if snapshot.halt:
+        parts.append(Text(f"no further runs: {snapshot.halt.reason}", style="dim" if snapshot.halt.ok else "red"))
     if snapshot.scheduler_error:
         parts.append(Text(f"{snapshot.scheduler_error} (the states above are the last ones known)", style="red"))
     return Group(*parts)
@@ -154,6 +156,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "runs_done": snapshot.runs_done,
         "runs_failed": snapshot.runs_failed,
         "scheduler_error": snapshot.scheduler_error,
+        "halt": snapshot.halt.reason if snapshot.halt else None,
         "tasks": [
             {
                 "task": task.index,

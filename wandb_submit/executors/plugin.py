@@ -93,8 +93,8 @@ class WorkstationExecutor(PicklingExecutor):
     """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
-    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, and the `gpus` and `cores`
-    to choose from (default: all that this process may use).
+    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` and `cores`
+    to choose from (default: all that this process may use), and `halt`, a file whose existence ends the queue.
     """
 
     job_class = WorkstationJob
@@ -113,6 +113,7 @@ class WorkstationExecutor(PicklingExecutor):
             "timeout_min",
             "signal_delay_s",
             "grace_s",
+            "halt",
             "job_prefix",
             "gpus",
             "cores",
@@ -139,6 +140,7 @@ class WorkstationExecutor(PicklingExecutor):
             time_s=None if time_min is None else time_min * 60.0,
             signal_delay_s=parameters.get("signal_delay_s", 90),
             grace_s=parameters.get("grace_s", 60),
+            halt=parameters.get("halt"),
         )
         array.save(files)
         start_scheduler(files)

@@ -131,6 +131,7 @@ class LocalExecutor:
             timeout_min=spec.time_min,
             signal_delay_s=spec.signal_delay_s,
             grace_s=spec.grace_s,
+            halt=str(paths.halt),
         )
         return [str(job.job_id) for job in executor.submit_array(list(tasks))]
 

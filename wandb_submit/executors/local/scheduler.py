@@ -28,6 +28,7 @@ from wandb_submit.executors.local.state import (
     TaskRow,
 )
 from wandb_submit.files import try_lock
+from wandb_submit.halts import Halt
 from wandb_submit.process import python_argv
 from wandb_submit.states import TaskState
 
@@ -107,6 +108,8 @@ class Scheduler:
 
     def _start_waiting(self) -> None:
         """Starts tasks from the head of the queue, in order, as devices allow."""
+        if self._array.halt is not None and (halt := Halt.read(Path(self._array.halt))):
+            self._drop_waiting(halt.reason)
         while self._queue and len(self._processes) < self._array.at_once:
             task = self._queue[0]
             try:
@@ -121,6 +124,12 @@ class Scheduler:
                 self._pool.give_back(task)
                 row = self._state.tasks[task]
                 row.state, row.detail, row.ended = TaskState.FAILED, f"cannot be started: {error}", time.time()
+
+    def _drop_waiting(self, reason: str) -> None:
+        for task in self._queue:
+            row = self._state.tasks[task]
+            row.state, row.detail, row.ended = TaskState.CANCELLED, reason, time.time()
+        self._queue.clear()
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]

@@ -72,6 +72,7 @@ class ArrayFile:
         time_s: each task's time limit; `None` is none.
         signal_delay_s: how long before the limit a task gets SIGUSR2.
         grace_s: how long its trials have after a signal; the task itself gets a little more.
+        halt: once this file exists, no further task begins; `None`: there is none.
     """
 
     jobs: Sequence[str]
@@ -82,6 +83,7 @@ class ArrayFile:
     time_s: float | None
     signal_delay_s: float
     grace_s: float
+    halt: str | None = None
 
     def save(self, files: SchedulerFiles) -> None:
         """Writes the file."""

@@ -1,0 +1,56 @@
+"""What an array task asks Slurm about the job that it is part of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+
+from wandb_submit import process
+from wandb_submit.errors import WandbSubmitError
+
+_TIMEOUT_S = 15.0  # the grace of a preempted job goes on meanwhile
+_LOG = logging.getLogger("wandb_submit.agent")
+
+
+def task_id() -> str | None:
+    """This array task's id in the form `ARRAY_TASK`, which alone never means the whole array; `None` elsewhere."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else None
+
+
+def is_preempted() -> bool:
+    """Whether Slurm is preempting this job, which it tells by the same SIGTERM as `scancel`.
+
+    A cancelled job, or one whose time is over, is not RUNNING any more when its SIGTERM comes; a preempted one
+    is for its grace time, and has a PreemptTime (https://slurm.schedmd.com/preempt.html; seen on 22.05).
+    """
+    job = task_id()
+    if job is None:
+        return False
+    try:
+        answer = process.run(["scontrol", "show", "job", job, "--oneliner"], timeout_s=_TIMEOUT_S)
+    except WandbSubmitError as error:
+        _LOG.warning("cannot tell whether the job is preempted: %s", error)
+        return False
+    return preempted(answer.stdout)
+
+
+def preempted(text: str) -> bool:
+    """Reads `scontrol show job`."""
+    fields = dict(re.findall(r"(?:^|\s)(JobState|PreemptTime)=(\S+)", text))
+    return fields.get("JobState") == "RUNNING" and fields.get("PreemptTime", "None") not in ("None", "N/A")
+
+
+def cancel_pending_tasks() -> None:
+    """Takes the array's tasks that have not begun out of the queue: there is nothing left for them to do."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    if not array or task_id() is None:
+        return
+    try:
+        answer = process.run(["scancel", "--state=PENDING", array], timeout_s=_TIMEOUT_S)
+    except WandbSubmitError as error:
+        _LOG.warning("cannot cancel the tasks that wait in the queue: %s", error)
+    else:
+        if answer.returncode != 0:
+            _LOG.warning("cannot cancel the tasks that wait in the queue: %s", answer.stderr.strip())

@@ -1,0 +1,45 @@
+"""The word that ends a whole submission: no agent of it takes another run once the word is there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wandb_submit.files import write_private
+
+_BY_HAND = "somebody made the submission's halt file"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Halt:
+    """Why a submission takes no more runs; what runs goes on to its end.
+
+    Attributes:
+        ok: whether it ends as it should: the sweep is over. False where somebody should look.
+    """
+
+    reason: str
+    ok: bool
+
+    def declare(self, path: Path) -> None:
+        """Writes the word, unless there is one already: the first one counts.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        if not path.exists():
+            write_private(path, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Halt | None:
+        """The word, if there is one; a file made by hand, with anything or nothing in it, is one too."""
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            return None
+        try:
+            said = json.loads(text)
+            return cls(reason=str(said["reason"]), ok=said["ok"] is True)
+        except (ValueError, KeyError, TypeError):
+            return cls(reason=text.strip()[:200] or _BY_HAND, ok=True)
