@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves until told to stop; returns the exit status."""
     settings = _settings(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # anybody can have it warn of what is not HTTP
     try:
         check_installed()
         from wandb_submit.server.serve import serve

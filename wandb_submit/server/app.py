@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from wandb_submit.server.auth import is_authorized
+from wandb_submit.server.browsers import OwnPagesOnly
+from wandb_submit.server.connections import Connection
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.endpoints import Endpoints
@@ -36,6 +40,9 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
         async def answer(request: Request) -> Response:
             if not is_authorized(request.headers.get("authorization"), server.key):
                 return _error("the API key is missing or wrong", 401)
+            connection = request.scope.get("state", {}).get("connection")
+            if isinstance(connection, Connection):
+                connection.trust()
             return await _answered(endpoint, request, after_mistake)
 
         return answer
@@ -52,6 +59,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
 
     return Starlette(
         lifespan=lifespan,
+        middleware=[Middleware(OwnPagesOnly)],
         routes=[
             Route("/healthz", endpoints.health),
             Route("/graphql", guarded(endpoints.graphql, after_mistake=400), methods=["POST"]),
@@ -97,7 +105,9 @@ def _report_death(task: asyncio.Task[None]) -> None:
 def _error(message: str, status: int) -> Response:
     """An error in GraphQL's form, which wandb shows to its user."""
     headers = {"WWW-Authenticate": 'Basic realm="wandb-submit"'} if status == 401 else None
-    return JSONResponse({"errors": [{"message": message}], "data": None}, status_code=status, headers=headers)
+    # In ASCII: a message may quote half of a surrogate pair, which is in no other encoding.
+    text = json.dumps({"errors": [{"message": message}], "data": None})
+    return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 
 def _storage_error(error: sqlite3.Error | OSError) -> Response:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphql.language import OperationType
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from wandb_submit.server import schema
+from wandb_submit.server.bodies import MAX_FILE_STREAM, MAX_GRAPHQL, json_object
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.downloads import attachment
 from wandb_submit.server.file_paths import checked_file_name, run_folder
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
@@ -26,10 +25,9 @@ from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.uploads import received
 
 _log = logging.getLogger(__name__)
-# Up to this size, reading JSON holds up the event loop for less than handing it to a thread costs.
-_SMALL_BODY = 64 * 1024
 # How many unknown fields are worth a line in the log.
 _MAX_UNKNOWN = 1000
+_JSON = "application/json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +44,11 @@ class Endpoints:
 
     async def graphql(self, request: Request) -> Response:
         """`POST /graphql`: one query or mutation, in one transaction."""
-        body = await _json_body(request)
+        # A form on somebody else's page is sent as one of the other types.
+        kind = request.headers.get("content-type", _JSON)
+        if kind.partition(";")[0].strip().lower() != _JSON:
+            raise Refusal(f"a GraphQL request has the content type {_JSON}, not {kind[:80]!r}", status=415)
+        body = await json_object(request, MAX_GRAPHQL)
         text, variables, name = body.get("query"), body.get("variables") or {}, body.get("operationName")
         if not isinstance(text, str) or not isinstance(variables, dict):
             raise Refusal("a GraphQL request has a text as query and an object as variables")
@@ -81,7 +83,7 @@ class Endpoints:
     async def file_stream(self, request: Request) -> Response:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
         entity, project, run = _run_path(request)
-        body = await _json_body(request)
+        body = await json_object(request, MAX_FILE_STREAM)
 
         def work(tx: Transaction) -> dict[str, object]:
             context = Context(tx=tx, server=self.server, base_url="")
@@ -120,19 +122,8 @@ class Endpoints:
         path = run_folder(self.server.settings.data_dir, entity, project, run) / name
         if not path.is_file():
             raise Refusal(f"{name!r} is not a file of run {entity}/{project}/{run}", status=404)
-        return FileResponse(path)
+        return attachment(path)
 
 
 def _run_path(request: Request) -> tuple[str, str, str]:
     return request.path_params["entity"], request.path_params["project"], request.path_params["run"]
-
-
-async def _json_body(request: Request) -> Mapping[str, object]:
-    body = await request.body()
-    try:
-        value = json.loads(body) if len(body) < _SMALL_BODY else await asyncio.to_thread(json.loads, body)
-    except ValueError as error:
-        raise Refusal("the request's body is not JSON") from error
-    if not isinstance(value, dict):
-        raise Refusal("the request's body is not a JSON object")
-    return value

@@ -22,6 +22,7 @@ from wandb_submit.errors import RefusedError
 from wandb_submit.files import write_private
 from wandb_submit.server.app import make_app
 from wandb_submit.server.auth import api_key
+from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.lock import hold, make_data_dir
@@ -34,6 +35,10 @@ _log = logging.getLogger(__name__)
 INFO_FILE = "server.json"
 # How long requests that are under way get to end when the server is told to stop.
 _GOODBYE_S = 3
+# How many connections the kernel keeps waiting for us, and that are taken in one go.
+_BACKLOG = 512
+# After so long a silence the kernel asks whether a connection's other end is still there.
+_ASK_AFTER_S = 120
 
 
 def serve(settings: Settings) -> None:
@@ -81,13 +86,18 @@ async def _serve(settings: Settings, database: Database, key: str) -> None:
     )
     config = uvicorn.Config(
         make_app(database, facts, search),
+        http="h11",
+        ws="none",
         log_config=None,
+        backlog=_BACKLOG,
         access_log=False,
         lifespan="on",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GOODBYE_S,
         server_header=False,
     )
+    config.load()
+    config.http_protocol_class = behind(Gate(raise_limit()), config.http_protocol_class)
     info = {
         "url": f"http://{_reachable(host)}:{port}",
         "pid": os.getpid(),
@@ -138,8 +148,11 @@ def _listen(settings: Settings, remembered: int) -> socket.socket:
         try:
             # The connections of the server before us may linger for a minute.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # A node that has lost its power says no goodbye: the kernel asks after it, and forgets it.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASK_AFTER_S)
             listener.bind(address)
-            listener.listen(1024)
+            listener.listen(_BACKLOG)
         except OSError as error:
             listener.close()
             problem = error

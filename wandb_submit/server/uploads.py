@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 from starlette.requests import Request
 
+from wandb_submit.server.bodies import pieces
+from wandb_submit.server.refusals import Refusal
+
 # Where files are until they are complete; whatever lies there when a server starts is worth nothing.
 UPLOADS = "uploads"
 # They go to disk in pieces of this size.
@@ -41,6 +44,10 @@ class Upload:
 @asynccontextmanager
 async def received(request: Request, data_dir: Path) -> AsyncIterator[Upload]:
     """A request's body as a file, which goes away unless it is moved to its place."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal("files are uploaded as they are, without a Content-Encoding", status=415)
+    if "content-range" in request.headers:
+        raise Refusal("files are uploaded as a whole, not in ranges", status=400)
     folder = data_dir / UPLOADS
     folder.mkdir(exist_ok=True)
     path = folder / secrets.token_hex(8)
@@ -64,7 +71,7 @@ async def _write(request: Request, file: BinaryIO) -> tuple[int, str]:
         file.write(piece)
         piece.clear()
 
-    async for chunk in request.stream():
+    async for chunk in pieces(request):
         size += len(chunk)
         piece += chunk
         if len(piece) >= _PIECE:
