@@ -55,6 +55,9 @@ def submit(
     mem: str | None = None,
     time: str | None = None,
     count: int | None = None,
+    grace: float | None = None,
+    max_requeues: int | None = None,
+    min_time_per_run: str | None = None,
     templates: Sequence[str] = (),
     sbatch: Mapping[str, str | None] | None = None,
     offline: bool = False,
@@ -70,6 +73,9 @@ def submit(
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.
         count: runs per agent.
+        grace: seconds that a run gets to end when it is told to.
+        max_requeues: how often a task may be requeued; `None` is as often as it takes.
+        min_time_per_run: how long a run takes, in Slurm's format; with less time left a task is requeued instead.
         templates: site profiles by name or file; later ones win.
         sbatch: further sbatch options by their long names; `None` for one without a value.
         offline: use the offline server of the current folder, and start it if need be.
@@ -86,6 +92,9 @@ def submit(
         mem=mem,
         time=time,
         count=count,
+        grace=grace,
+        max_requeues=max_requeues,
+        min_time_per_run=min_time_per_run,
         templates=templates,
         sbatch=free,
     )
@@ -166,10 +175,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
                 endpoint=server,
                 folder=paths.folder,
                 index=index,
-                workdir=spec.workdir,
-                count=spec.count,
-                grace_s=spec.grace_s,
-                agents=spec.array.count,
+                spec=spec,
             )
             for index in range(spec.array.count)
         ]

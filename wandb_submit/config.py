@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,15 @@ from typing import TypeAlias, TypeVar
 
 from wandb_submit import templates
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import MIN_TIME_MIN, SIGNAL_DELAY_S, ArraySpec, SubmissionSpec, check_mem, parse_time_min
+from wandb_submit.specs import (
+    DEFAULT_GRACE_S,
+    MIN_TIME_MIN,
+    SIGNAL_DELAY_S,
+    ArraySpec,
+    SubmissionSpec,
+    check_mem,
+    parse_time_min,
+)
 
 _T = TypeVar("_T")
 DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None"], ArraySpec]
@@ -48,6 +57,7 @@ _OWNED = {
     "parsable": "the job's id is in the submission's record",
     "wait": "use --wait",
 }
+_LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
 # How a template says that an option has no value; its values are read as text.
 _NO_VALUE = (None, "", "null", "~", "true")
 _KEYS = (
@@ -58,6 +68,9 @@ _KEYS = (
     "mem",
     "time",
     "count",
+    "grace",
+    "max-requeues",
+    "min-time-per-run",
     "sbatch",
     *SBATCH_FLAGS,
 )
@@ -80,6 +93,9 @@ class Options:
     mem: str | None = None
     time: str | None = None
     count: int | None = None
+    grace: float | None = None
+    max_requeues: int | None = None
+    min_time_per_run: str | None = None
     templates: Sequence[str] = ()
     sbatch: Sequence[str] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -94,6 +110,9 @@ class Options:
             "mem": self.mem,
             "time": self.time,
             "count": self.count,
+            "grace": self.grace,
+            "max-requeues": self.max_requeues,
+            "min-time-per-run": self.min_time_per_run,
             "sbatch": dict(_key_value(text) for text in self.sbatch) or None,
             **self.flags,
         }
@@ -147,12 +166,16 @@ def build_spec(
     gpus = problems.check(lambda: _number(values, "gpus-per-task", minimum=0))
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     count = problems.check(lambda: _number(values, "count", minimum=1))
+    grace_s = problems.check(lambda: _seconds(values, "grace"))
+    max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
+    shortest = values.get("min-time-per-run")
+    min_run_min = problems.check(lambda: 0 if shortest is None else parse_time_min(str(shortest), "min-time-per-run"))
     mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
     time_min = problems.check(lambda: _time_min(str(values["time"])) if "time" in values else None)
     sbatch = problems.check(lambda: _sbatch(values)) or {}
     problems.raise_if_any()
     assert executor is not None  # noqa: S101 a problem would have been raised
-    return SubmissionSpec(
+    spec = SubmissionSpec(
         executor=executor,
         array=array or default_array(executor, gpus, cpus),
         workdir=workdir,
@@ -162,7 +185,13 @@ def build_spec(
         time_min=time_min,
         sbatch=sbatch,
         count=count,
+        grace_s=DEFAULT_GRACE_S if grace_s is None else grace_s,
+        # Slurm would refuse, after the runs have been ended for it.
+        max_requeues=0 if "no-requeue" in sbatch else max_requeues,
+        min_run_s=(min_run_min or 0) * 60.0,
     )
+    _check_fit(spec)
+    return spec
 
 
 def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | None:
@@ -174,6 +203,19 @@ def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | No
     return int(str(value))
 
 
+def _seconds(values: Mapping[str, object], key: str) -> float | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"--{key} {value!r} is not a number of seconds")
+    return seconds
+
+
 def _time_min(text: str) -> int:
     minutes = parse_time_min(text)
     if minutes < MIN_TIME_MIN:
@@ -182,6 +224,19 @@ def _time_min(text: str) -> int:
             f"so that {MIN_TIME_MIN} minutes is the least"
         )
     return minutes
+
+
+def _check_fit(spec: SubmissionSpec) -> None:
+    """Makes sure that a task has time for a run before it is told to end it."""
+    if spec.time_min is None:
+        return
+    usable_s = spec.time_min * 60 - spec.signal_delay_s
+    if usable_s < max(spec.min_run_s, _LEAST_WORK_S):
+        run = f", and a run is said to take {spec.min_run_s:.0f} s" if spec.min_run_s else ""
+        raise ConfigError(
+            f"--time {spec.time_min} min leaves {max(usable_s, 0)} s for runs: they are told to end "
+            f"{spec.signal_delay_s} s before the limit (--grace {spec.grace_s:.0f}){run}: ask for more time"
+        )
 
 
 def _key_value(text: str) -> tuple[str, str | None]:

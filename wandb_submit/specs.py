@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from wandb_submit.errors import ConfigError
 
+DEFAULT_GRACE_S = 60.0  # what a trial gets between its signal and SIGKILL
 SIGNAL_DELAY_S = 90  # how long before its time limit a task is told of it
+_AFTER_GRACE_S = 30  # for the agent to write down how its trials ended, and to requeue the task
 MIN_TIME_MIN = 3  # the least time limit: Slurm looks at its clock every 30 s, and an agent wants to work, too
 
 
@@ -91,7 +94,8 @@ class SubmissionSpec:
         sbatch: further sbatch options by their long names; `None` stands for an option without a value.
         count: runs per agent; `None` is as many as the sweep has.
         grace_s: seconds that a trial has between its signal and SIGKILL.
-        signal_delay_s: seconds before the time limit at which the task is told of it.
+        max_requeues: how often a task may be requeued; `None` is as often as it takes.
+        min_run_s: seconds that a run takes at least, where that is known before the first has ended.
     """
 
     executor: str
@@ -103,12 +107,18 @@ class SubmissionSpec:
     time_min: int | None = None
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
     count: int | None = None
-    grace_s: float = 60.0
-    signal_delay_s: int = SIGNAL_DELAY_S
+    grace_s: float = DEFAULT_GRACE_S
+    max_requeues: int | None = None
+    min_run_s: float = 0.0
+
+    @property
+    def signal_delay_s(self) -> int:
+        """Seconds before the time limit at which a task is told of it: its trials' grace has to fit in."""
+        return max(SIGNAL_DELAY_S, math.ceil(self.grace_s) + _AFTER_GRACE_S)
 
 
-def parse_time_min(text: str) -> int:
-    """Reads a time limit in one of sbatch's formats into minutes, rounded up.
+def parse_time_min(text: str, option: str = "time") -> int:
+    """Reads a time in one of sbatch's formats into minutes, rounded up; messages name the option.
 
     The formats are those of `sbatch --time` (https://slurm.schedmd.com/sbatch.html#OPT_time):
     `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes` and
@@ -119,7 +129,7 @@ def parse_time_min(text: str) -> int:
     """
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if not match:
-        raise ConfigError(f"--time {text!r} is not a time limit: write minutes, H:MM:SS or D-HH:MM:SS")
+        raise ConfigError(f"--{option} {text!r} is not a time: write minutes, H:MM:SS or D-HH:MM:SS")
     days, first, second, third = (int(group) if group else 0 for group in match.groups())
     if match[1] is not None:
         seconds = ((days * 24 + first) * 60 + second) * 60 + third
@@ -128,7 +138,7 @@ def parse_time_min(text: str) -> int:
     else:
         seconds = first * 60 + second
     if seconds == 0:
-        raise ConfigError(f"--time {text!r} leaves no time at all: name a limit above zero, or leave it out")
+        raise ConfigError(f"--{option} {text!r} is no time at all: name one above zero, or leave it out")
     return -(-seconds // 60)
 
 

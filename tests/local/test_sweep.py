@@ -409,3 +409,19 @@ def test_a_halt_file_made_by_hand_lets_the_running_runs_end(offline_shell: Shell
     assert [end["exit_code"] for end in ends] == [0] * len(ends)
     assert answer["halt"] == "enough for today"
     assert len(places(tmp_path)) == answer["runs_done"] < 10
+
+
+def test_a_task_without_time_for_another_run_begins_anew_and_cuts_none_short(shell: Shell) -> None:
+    """Of three minutes 90 s are for runs: after the third run of 11 s, less than a minute is left."""
+    sweep = shell.sweep("import time; time.sleep(11)", parameters={"x": {"values": [1, 2, 3, 4]}})
+    answer = shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "1"),
+        *("--time", "3", "--min-time-per-run", "1"),
+        timeout_s=200,
+    )
+    assert answer["ok"], answer
+    assert [event["restarts"] for event in shell.events(answer["id"], "agent_started")] == [0, 1]
+    assert [event["exit_code"] for event in shell.events(answer["id"], "run_finished")] == [0] * 4
+    (first, second) = shell.events(answer["id"], "agent_stopped")
+    assert "one takes up to 60 s" in first["reason"]
+    assert second["reason"] == "the sweep is over"

@@ -228,3 +228,15 @@ def test_tasks_that_wait_when_the_sweep_is_over_are_taken_out_of_the_queue(root_
     assert [task["state"] for task in answer["tasks"]] == ["completed"] + ["cancelled"] * 4
     assert {task["detail"] for task in answer["tasks"]} == {"the sweep is over"}
     assert len(root_shell.events(answer["id"], "agent_started")) == 1
+
+
+def test_a_task_is_not_requeued_more_often_than_it_may(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("import time; time.sleep(600)", parameters={"x": {"values": [1, 2]}})
+    submitted = root_shell.json(sweep, "--offline", "--array", "1", "--time", "60", "--max-requeues", "0")
+    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    root_shell.call("scancel", "--signal=USR2", submitted["jobs"][0])
+    done = root_shell.run("wait", submitted["id"], "--json")
+    (task,) = json.loads(done.stdout)["tasks"]
+    assert (done.returncode, task["state"]) == (1, "failed")
+    assert len(root_shell.events(submitted["id"], "agent_started")) == 1
+    assert "not requeued again: --max-requeues is 0" in root_shell.ok("logs", submitted["id"], "--task", "0")

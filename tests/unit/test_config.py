@@ -166,3 +166,30 @@ def test_a_template_that_is_not_there_is_not_found() -> None:
 def test_what_would_not_stay_one_line_of_the_script_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         build(sbatch=(text,))
+
+
+def test_how_runs_end_and_tasks_begin_anew() -> None:
+    spec = build(grace=120, max_requeues=3, min_time_per_run="2:00:00", time="1-00:00:00")
+    assert (spec.grace_s, spec.max_requeues, spec.min_run_s) == (120, 3, 7200)
+    assert spec.signal_delay_s == 150
+    assert build().signal_delay_s == 90
+
+
+def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
+    assert build(sbatch=("no-requeue",)).max_requeues == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"grace": -1}, "--grace -1 is not a number of seconds"),
+        ({"grace": float("nan")}, "--grace nan is not a number of seconds"),
+        ({"max_requeues": -1}, "--max-requeues -1 is not a whole number"),
+        ({"min_time_per_run": "soon"}, "--min-time-per-run 'soon' is not a time"),
+        ({"grace": 300, "time": "5"}, "--time 5 min leaves 0 s for runs"),
+        ({"min_time_per_run": "60", "time": "1:00:00"}, "and a run is said to take 3600 s"),
+    ],
+)
+def test_what_does_not_fit_is_said(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build(**options)

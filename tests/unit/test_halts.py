@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.agent import slurm_job
 from wandb_submit.agent.guards import submission_verdict
 from wandb_submit.events import Event, EventWriter, RunAbandoned, RunFinished
 from wandb_submit.halts import Halt
@@ -86,21 +85,3 @@ def test_wandbs_variables_hold_here_too(tmp_path: Path, monkeypatch: pytest.Monk
     assert verdict(tmp_path, FAILED, FAILED, FAILED) is not None
     monkeypatch.setenv("WANDB_AGENT_DISABLE_FLAPPING", "true")
     assert verdict(tmp_path) is None
-
-
-# From `scontrol show job --oneliner` of Slurm 22.05, shortened.
-SHOWN = "JobId=275 ArrayTaskId=0 JobState={} Reason=None PreemptEligibleTime=2026-11-23T21:51:18 PreemptTime={} Power="
-
-
-@pytest.mark.parametrize(
-    ("state", "time", "preempted"),
-    [
-        ("RUNNING", "2026-11-23T21:51:22", True),
-        ("RUNNING", "None", False),
-        ("CANCELLED", "2026-11-23T21:51:22", False),
-        ("COMPLETING", "None", False),
-    ],
-)
-def test_slurm_tells_preemption_from_scancel(state: str, time: str, preempted: bool) -> None:
-    assert slurm_job.preempted(SHOWN.format(state, time)) is preempted
-    assert not slurm_job.preempted("")

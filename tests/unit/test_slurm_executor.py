@@ -42,7 +42,7 @@ def spec(**changes: Any) -> SubmissionSpec:
 def tasks(paths: SubmissionPaths, count: int) -> list[AgentTask]:
     endpoint = Endpoint(base_url=SWEEP.base_url)
     return [
-        AgentTask(sweep=SWEEP, endpoint=endpoint, folder=paths.folder, index=index, workdir=Path("/w"))
+        AgentTask(sweep=SWEEP, endpoint=endpoint, folder=paths.folder, index=index, spec=spec())
         for index in range(count)
     ]
 

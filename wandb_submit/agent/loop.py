@@ -10,12 +10,12 @@ import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
+from wandb_submit.agent.task_clock import TaskClock
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import WandbSubmitError
@@ -30,7 +30,7 @@ from wandb_submit.events import (
 )
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
 HEARTBEAT_S = 5.0  # the stock agent's interval, which W&B's servers are used to
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
@@ -49,11 +49,13 @@ class Outcome:
     Attributes:
         ok: whether it left as it should: the sweep over, its count reached, or asked to.
         runs: how many runs it finished.
+        requeue: whether its task should begin anew: there is work left, but no time.
     """
 
     reason: str
     ok: bool
     runs: int
+    requeue: bool = False
 
 
 class SweepAgent:
@@ -71,20 +73,16 @@ class SweepAgent:
         paths: SubmissionPaths,
         events: EventWriter,
         host: str,
-        workdir: Path,
-        count: int | None,
-        grace_s: float,
-        agents: int = 1,
+        spec: SubmissionSpec,
+        ends_at: float | None = None,
     ) -> None:
         self._sweep = sweep
         self._endpoint = endpoint
         self._paths = paths
         self._events = events
         self._host = host
-        self._workdir = workdir
-        self._count = count
-        self._grace_s = grace_s
-        self._agents = agents
+        self._spec = spec
+        self._clock = TaskClock.of(spec, ends_at, paths)
         self._client = SweepClient(endpoint)
         self._guard = FailureGuard()
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
@@ -107,7 +105,7 @@ class SweepAgent:
         self._stopping = reason
         _LOG.info("stopping: %s", reason)
         for trial in self._trials.values():
-            trial.stop(reason, kill_after_s=self._grace_s)
+            trial.stop(reason, kill_after_s=self._spec.grace_s)
         self._stopped.set()
         self._wake.set()
 
@@ -134,8 +132,7 @@ class SweepAgent:
     async def _work(self, agent_id: str) -> None:
         while self._stopping is None and not (self._leaving and not self._trials):
             self._wake.clear()
-            if not self._trials and (halt := Halt.read(self._paths.halt)):
-                self._leave(halt.reason, ok=halt.ok)
+            if not self._trials and self._takes_no_more():
                 return
             try:
                 orders = await self._answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
@@ -149,6 +146,14 @@ class SweepAgent:
                 await self._pause(HEARTBEAT_S * random.uniform(0.9, 1.1))  # noqa: S311 spreads the agents' heartbeats
             elif self._trials:
                 await self._pause(HEARTBEAT_S)
+
+    def _takes_no_more(self) -> bool:
+        """Whether another run would be one too many; then it leaves."""
+        if halt := Halt.read(self._paths.halt):
+            self._leave(halt.reason, ok=halt.ok)
+        elif too_late := self._clock.too_late():
+            self._leave(too_late, ok=True, requeue=True)
+        return self._leaving is not None
 
     async def _answered(self, call: Callable[[], Coroutine[object, object, _T]]) -> _T | None:
         """Repeats a call until the server answers it; `None` if we are asked to stop before."""
@@ -231,7 +236,7 @@ class SweepAgent:
                 self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
                 return
             argv, environment = prepared
-            trial = await Trial.start(run_id, argv, env=environment, cwd=self._workdir, log=log)
+            trial = await Trial.start(run_id, argv, env=environment, cwd=self._spec.workdir, log=log)
         except (OSError, WandbSubmitError) as error:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
@@ -256,7 +261,7 @@ class SweepAgent:
 
     async def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
         """Writes a run's configuration; returns its command line and environment."""
-        wandb_dir = os.environ.get("WANDB_DIR") or str(self._workdir)
+        wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
         files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
         params = commands.parameters(order.args)
         argv = commands.build_argv(self._command, order.program, params, files)
@@ -277,6 +282,8 @@ class SweepAgent:
         exit_code = await trial.wait()
         self._wake.set()  # the loop goes on as soon as this coroutine has no more to await: at its end
         seconds = round(time.monotonic() - started, 3)
+        if trial.stop_reason is None:
+            self._clock.saw_run(seconds)
         trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
         self._idle_since = time.monotonic()
@@ -290,17 +297,17 @@ class SweepAgent:
     def _judge(self, *, failed: bool) -> None:
         verdict = self._guard.record(failed=failed)
         if failed and not self._guard.has_succeeded:
-            common = submission_verdict(self._paths.agents, count=self._agents)
+            common = submission_verdict(self._paths.agents, count=self._spec.array.count)
             if common:
                 self._leave_for_all(common, ok=False)
         if verdict:
             self._leave(verdict, ok=False)
-        elif self._count is not None and self._guard.finished >= self._count:
-            self._leave(f"--count {self._count} reached", ok=True)
+        elif self._spec.count is not None and self._guard.finished >= self._spec.count:
+            self._leave(f"--count {self._spec.count} reached", ok=True)
 
-    def _leave(self, reason: str, *, ok: bool) -> None:
+    def _leave(self, reason: str, *, ok: bool, requeue: bool = False) -> None:
         if self._leaving is None:
-            self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished)
+            self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished, requeue=requeue)
 
     def _leave_for_all(self, reason: str, *, ok: bool) -> None:
         """Leaves for a reason that holds for every agent of the submission."""
@@ -315,8 +322,8 @@ class SweepAgent:
         if not self._watchers:
             return
         for trial in self._trials.values():
-            trial.stop(self._stopping or "the agent ended", kill_after_s=self._grace_s)
-        _, late = await asyncio.wait(self._watchers, timeout=self._grace_s)
+            trial.stop(self._stopping or "the agent ended", kill_after_s=self._spec.grace_s)
+        _, late = await asyncio.wait(self._watchers, timeout=self._spec.grace_s)
         for trial in self._trials.values():
             trial.kill()
         if late:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import re
 from wandb_submit import process
 from wandb_submit.errors import WandbSubmitError
 
+_NEVER = ("None", "N/A")
 _TIMEOUT_S = 15.0  # the grace of a preempted job goes on meanwhile
 _LOG = logging.getLogger("wandb_submit.agent")
 
@@ -25,21 +27,38 @@ def is_preempted() -> bool:
     A cancelled job, or one whose time is over, is not RUNNING any more when its SIGTERM comes; a preempted one
     is for its grace time, and has a PreemptTime (https://slurm.schedmd.com/preempt.html; seen on 22.05).
     """
+    shown = _show_job()
+    return shown.get("JobState") == "RUNNING" and shown.get("PreemptTime", "None") not in _NEVER
+
+
+def ends_at(*, ask: bool) -> float | None:
+    """When the job's time limit ends it, in seconds since the epoch; `None` if there is none or it is not known.
+
+    Args:
+        ask: whether to ask Slurm if the environment does not tell (before 23.02 it does not).
+    """
+    told = os.environ.get("SLURM_JOB_END_TIME", "")
+    if told.isdecimal():
+        return float(told)
+    text = _show_job().get("EndTime", "Unknown") if ask else "Unknown"
+    try:
+        # Slurm writes local time.
+        return dt.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _show_job() -> dict[str, str]:
+    """What `scontrol show job` says of this task; nothing outside Slurm, or if it does not answer."""
     job = task_id()
     if job is None:
-        return False
+        return {}
     try:
         answer = process.run(["scontrol", "show", "job", job, "--oneliner"], timeout_s=_TIMEOUT_S)
     except WandbSubmitError as error:
-        _LOG.warning("cannot tell whether the job is preempted: %s", error)
-        return False
-    return preempted(answer.stdout)
-
-
-def preempted(text: str) -> bool:
-    """Reads `scontrol show job`."""
-    fields = dict(re.findall(r"(?:^|\s)(JobState|PreemptTime)=(\S+)", text))
-    return fields.get("JobState") == "RUNNING" and fields.get("PreemptTime", "None") not in ("None", "N/A")
+        _LOG.warning("cannot ask Slurm about this job: %s", error)
+        return {}
+    return dict(re.findall(r"(?:^|\s)(JobState|PreemptTime|EndTime)=(\S+)", answer.stdout))
 
 
 def cancel_pending_tasks() -> None:

@@ -24,7 +24,7 @@ from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -48,21 +48,18 @@ class AgentTask:
     The value is pickled into the submission's folder, so it holds no secret.
 
     Attributes:
-        index: the task's place in the array, from 0.
         folder: the submission's folder.
-        restarts: how often the task has been requeued.
-        agents: how many agents the submission has.
+        index: the task's place in the array, from 0.
+        spec: what was asked for; its `count` is what a requeued task has left.
+        restarts: how often the task has been requeued from inside.
     """
 
     sweep: SweepRef
     endpoint: Endpoint
     folder: Path
     index: int
-    workdir: Path
-    count: int | None = None
-    grace_s: float = 60.0
+    spec: SubmissionSpec
     restarts: int = 0
-    agents: int = 1
 
     def __call__(self) -> str:
         """Runs the agent to its end; returns why it left.
@@ -71,11 +68,13 @@ class AgentTask:
             AgentFailedError: if the reason is one that somebody should look at.
         """
         global _current
-        if self.count == 0:
+        if self.spec.count == 0:
             return "--count was reached before the task was requeued"
         paths = SubmissionPaths(self.folder)
         if halt := Halt.read(paths.halt):
             return halt.reason
+        if self._requeued_too_often(self._all_restarts() - 1):
+            raise AgentFailedError(f"the task was requeued more often than --max-requeues {self.spec.max_requeues}")
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
         _current = _Runner(self)
@@ -84,6 +83,8 @@ class AgentTask:
             slurm_job.cancel_pending_tasks()
         if not outcome.ok:
             raise AgentFailedError(outcome.reason)
+        if outcome.requeue:
+            signal.raise_signal(_REQUEUE_SIGNAL)
         return outcome.reason
 
     def checkpoint(self) -> DelayedSubmission | None:
@@ -98,11 +99,23 @@ class AgentTask:
         outcome = _current.drain("the task's time is up, or it is preempted")
         if outcome is None:
             return DelayedSubmission(self)
-        if not outcome.ok:
+        if not outcome.ok or self._requeued_too_often(self._all_restarts()):
             return None
         # Also if there is nothing left to do: what is not requeued from here counts as failed.
-        count = None if self.count is None else max(self.count - outcome.runs, 0)
-        return DelayedSubmission(dataclasses.replace(self, count=count, restarts=self.restarts + 1))
+        count = None if self.spec.count is None else max(self.spec.count - outcome.runs, 0)
+        spec = dataclasses.replace(self.spec, count=count)
+        return DelayedSubmission(dataclasses.replace(self, spec=spec, restarts=self.restarts + 1))
+
+    def _all_restarts(self) -> int:
+        """How often the task has been requeued; Slurm counts those that we did not ask for, too."""
+        return max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
+
+    def _requeued_too_often(self, restarts: int) -> bool:
+        limit = self.spec.max_requeues
+        if limit is None or restarts < limit:
+            return False
+        logging.getLogger("wandb_submit.agent").error("not requeued again: --max-requeues is %d", limit)
+        return True
 
 
 class _Runner:
@@ -212,7 +225,7 @@ class _Runner:
                 job_id=_job_id(),
                 gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
                 cpus=sorted(os.sched_getaffinity(0)),
-                restarts=max(task.restarts, int(os.environ.get("SLURM_RESTART_COUNT") or 0)),
+                restarts=task._all_restarts(),
             )
         )
         self._agent = SweepAgent(
@@ -221,10 +234,8 @@ class _Runner:
             paths=paths,
             events=events,
             host=socket.gethostname(),
-            workdir=task.workdir,
-            count=task.count,
-            grace_s=task.grace_s,
-            agents=task.agents,
+            spec=task.spec,
+            ends_at=slurm_job.ends_at(ask=task.spec.time_min is None),
         )
         if self._stop_before_start is not None:
             self._agent.stop(self._stop_before_start)

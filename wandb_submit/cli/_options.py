@@ -32,6 +32,15 @@ resource_options = together(
     click.option("--mem", metavar="SIZE", help="Memory of each agent, as sbatch reads it: 16G."),
     click.option("--time", metavar="LIMIT", help="Time limit of each agent, as sbatch reads it: 4:00:00."),
     click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
+    click.option(
+        "--grace", type=float, metavar="S", help="Seconds that a run gets to end when it is told to. Default: 60."
+    ),
+    click.option("--max-requeues", type=int, metavar="N", help="How often a task may be requeued. Default: no limit."),
+    click.option(
+        "--min-time-per-run",
+        metavar="TIME",
+        help="How long a run takes: less time left than this, and a task requeues.",
+    ),
     click.option("--template", "templates", multiple=True, metavar="NAME|FILE", help="A site profile; later ones win."),
 )
 slurm_options = together(
