@@ -19,11 +19,11 @@ from starlette.routing import Route
 from wandb_submit.server.auth import is_authorized
 from wandb_submit.server.browsers import OwnPagesOnly
 from wandb_submit.server.connections import Connection
-from wandb_submit.server.context import ServerFacts
+from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.endpoints import Endpoints
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.watch import watch
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(search.run()), asyncio.create_task(watch(database, server))]
+        working = search.run(lambda tx: Context(tx=tx, server=server, base_url=""))
+        tasks = [asyncio.create_task(working), asyncio.create_task(watch(database, server))]
         for task in tasks:
             task.add_done_callback(_report_death)
         yield

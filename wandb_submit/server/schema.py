@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wandb_submit.server import projects, viewer
-from wandb_submit.server.context import Resolver
+from wandb_submit.server.context import Preparation, Resolver
 from wandb_submit.server.runs import fields as run_fields
 from wandb_submit.server.runs import files_listing, run
 from wandb_submit.server.sweeps import agents, sweep
@@ -20,6 +20,9 @@ QUERIES: Mapping[str, Resolver] = {
     "viewer": viewer.viewer,
 }
 
+# What is computed before the transaction begins.
+PREPARED: Mapping[str, Preparation] = {"upsertSweep": sweep.prepare_upsert_sweep}
+
 MUTATIONS: Mapping[str, Resolver] = {
     "agentHeartbeat": agents.agent_heartbeat,
     "createAgent": agents.create_agent,
@@ -28,5 +31,4 @@ MUTATIONS: Mapping[str, Resolver] = {
     "stopRun": run.stop_run,
     "upsertBucket": run_fields.upsert_bucket,
     "upsertModel": projects.upsert_model,
-    "upsertSweep": sweep.upsert_sweep,
 }

@@ -27,7 +27,7 @@ from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.lock import hold, make_data_dir
 from wandb_submit.server.settings import Settings
-from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.uploads import UPLOADS
 
 _log = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ async def _serve(settings: Settings, database: Database, key: str) -> None:
         key=key,
         process=secrets.token_hex(8),
         started_at=time.time(),
-        seed=seed,
-        want_points=search.want,
+        search=search,
     )
     config = uvicorn.Config(
         make_app(database, facts, search),

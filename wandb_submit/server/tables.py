@@ -126,6 +126,21 @@ CREATE TABLE files (
 # Of the complete server.
 _SECOND = """
 CREATE INDEX runs_of_project_by_age ON runs (project, created_at);
+-- The search: how many points a grid has, whether all were chosen, which block of it comes next, and the first point
+-- that was chosen under the present config.
+ALTER TABLE sweeps ADD COLUMN grid_size INTEGER;
+ALTER TABLE sweeps ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN next_block INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN config_since INTEGER;
+-- How many runs had ended when the point was chosen.
+ALTER TABLE points ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
+
+-- Runs that were there before a sweep and count as tried in it.
+CREATE TABLE prior_runs (
+  sweep INTEGER NOT NULL REFERENCES sweeps (number),
+  run INTEGER NOT NULL,
+  PRIMARY KEY (sweep, run)
+) WITHOUT ROWID;
 """
 
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that

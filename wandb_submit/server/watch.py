@@ -56,4 +56,4 @@ def _give_up(tx: Transaction, server: ServerFacts) -> None:
     for run in runs:
         end_without_exit(context, run)
     for number in {run["sweep"] for run in runs if run["sweep"] is not None}:
-        sweep.settle(tx, number)
+        sweep.settle(context, number)

@@ -100,7 +100,7 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
     changed = context.tx.one(f"{SELECT} WHERE runs.id = ?", (row["id"],))
     assert changed is not None  # noqa: S101 - changed in this transaction
     if "state" in changes and changed["sweep"] is not None:
-        sweep.settle(context.tx, changed["sweep"])
+        sweep.settle(context, changed["sweep"])
     return changed, inserted or row["state"] == "pending"
 
 
@@ -156,7 +156,7 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:
-        sweep.settle(context.tx, row["sweep"])
+        sweep.settle(context, row["sweep"])
     folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
     context.tx.after_commit.append(lambda: _remove_in_background(folder))
     return {"clientMutationId": None}

@@ -13,7 +13,8 @@ from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.runs.state import state_after_exit
 from wandb_submit.server.sweeps import sweep
 
-_HISTORIES = {"wandb-history.jsonl": "history", "wandb-events.jsonl": "events"}
+_HISTORY = "wandb-history.jsonl"
+_HISTORIES = {_HISTORY: "history", "wandb-events.jsonl": "events"}
 # What SQLite can hold.
 _MAX_STEP = 2**63
 _SUMMARY = "wandb-summary.json"
@@ -45,8 +46,18 @@ def take(context: Context, entity: str, project: str, name: str, body: Mapping[s
         elif file == _CONSOLE:
             _take_console(context, run["id"], offset, lines)
     _take_state(context, run, body)
+    _tell_search(context, run, files)
     stop = run["stop_requested_at"] is not None and not body.get("complete")
     return {"stopped": True} if stop else {}
+
+
+def _tell_search(context: Context, run: sqlite3.Row, files: object) -> None:
+    """A sweep may stop runs that do badly, and end with one that does well."""
+    if run["sweep"] is None or not isinstance(files, dict) or not files.keys() & {_HISTORY, _SUMMARY}:
+        return
+    chunk = files.get(_HISTORY)
+    first_row = None if chunk is None else _chunk(_HISTORY, chunk)[0]
+    context.tx.after_commit.append(lambda: context.server.search.progressed(run["sweep"], run["id"], first_row))
 
 
 def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
@@ -108,7 +119,7 @@ def _take_state(context: Context, run: sqlite3.Row, body: Mapping[str, object]) 
             (state if run["sweep"] is not None or state != "preempted" else "crashed", code, run["id"]),
         )
         if run["sweep"] is not None:
-            sweep.settle(tx, run["sweep"])
+            sweep.settle(context, run["sweep"])
     elif run["exit_code"] is None and run["state"] in _GIVEN_UP:
         # It was given up and lives: the network, or this server, was away for long.
         tx.execute("UPDATE runs SET state = 'running' WHERE id = ?", (run["id"],))

@@ -11,7 +11,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import end_without_exit
-from wandb_submit.server.sweeps import engine, search, sweep
+from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.orders import Order, give_new, give_preempted, order
 
 # Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
@@ -28,13 +28,14 @@ def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]
     if row["state"] in sweep.ENDED:
         raise Refusal(f"Sweep {sweep_id} is not running")
     agent_id = sweep.new_id()
-    number = context.tx.insert(
+    context.tx.execute(
         "INSERT INTO agents (id, sweep, host, state, created_at, heartbeat_at) VALUES (?, ?, ?, 'RUNNING', ?, ?)",
         (agent_id, row["number"], values.text("host") or "", context.now, context.now),
     )
-    if engine.parse_config(row["config"]).get("method") == "bayes":
-        # So that a point is there when the agent first asks, 0 to 5 s from now.
-        context.tx.after_commit.append(lambda: context.server.want_points(int(row["number"]), number))
+    # W&B's sweeps begin with their first agent.
+    context.tx.execute("UPDATE sweeps SET state = 'RUNNING' WHERE number = ? AND state = 'PENDING'", (row["number"],))
+    # So that a point is there when the agent first asks, 0 to 5 s from now.
+    context.tx.after_commit.append(lambda: context.server.search.wake(int(row["number"])))
     return {"agent": {"__typename": "Agent", "id": agent_id, "name": agent_id}}
 
 
@@ -60,7 +61,7 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
         if answer is not None and answer["type"] == "exit":
             tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
     if any(run["name"] not in reported for run in runs):
-        sweep.settle(tx, agent["sweep"])
+        sweep.settle(context, agent["sweep"])
     commands = [] if answer is None else [answer]
     return {"agent": {"__typename": "Agent", "id": agent["id"]}, "commands": json.dumps(commands)}
 
@@ -137,7 +138,7 @@ def _work(context: Context, agent: sqlite3.Row) -> Order | None:
             return give_new(context, agent, row, chosen)
         case search.Waiting():
             return None
-    search.mark_exhausted(context.tx, row["number"])
+    search.mark_exhausted(context, row["number"])
     return None if _may_come_back(context.tx, row["number"]) else {"type": "exit"}
 
 

@@ -12,8 +12,10 @@ from wandb_submit.server.pages import connection
 from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.listing import best, run_count, runs_page
+from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.sweeps import engine, sweep
+from wandb_submit.server.sweeps import sweep
+from wandb_submit.server.sweeps.config import Config, parse_config, run_cap
 from wandb_submit.server.timestamps import iso
 
 # An agent that has said nothing for so long is shown as gone; W&B's own say something every 5 s.
@@ -52,12 +54,14 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
 
 def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
     """A sweep; what takes another query is looked up when asked for."""
-    number, config = int(row["number"]), engine.parse_config(row["config"])
-    cap, size = config.get("run_cap"), engine.grid_size
+    number, config = int(row["number"]), parse_config(row["config"])
 
-    def expected(_: Arguments) -> int | None:
-        limits = [limit for limit in (cap, size(row["config"])) if isinstance(limit, int)]
-        return min(limits, default=None)
+    def prior(wanted: Arguments) -> Mapping[str, object]:
+        runs = context.tx.rows(
+            f"{SELECT_RUN} JOIN prior_runs ON prior_runs.run = runs.id WHERE prior_runs.sweep = ? ORDER BY runs.id",
+            (number,),
+        )
+        return connection("Run", [run_fields(context, run) for run in runs], wanted)
 
     def agent(wanted: Arguments) -> Mapping[str, object] | None:
         found = context.tx.one(
@@ -86,14 +90,15 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "earlyStopJobRunning": False,
         "bestLoss": lambda _: _best_loss(context, number, config),
         "runCount": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (number,)),
-        "runCountExpected": expected,
+        "runCountExpected": min((n for n in (run_cap(config), row["grid_size"]) if n is not None), default=None),
+        "priorRuns": prior,
         "runs": lambda wanted: runs_page(context, wanted, sweep=number),
         "agent": agent,
         "agents": agents,
     }
 
 
-def _best_loss(context: Context, number: int, config: engine.Config) -> float | None:
+def _best_loss(context: Context, number: int, config: Config) -> float | None:
     metric = config.get("metric")
     if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
         return None

@@ -7,7 +7,8 @@ import sqlite3
 from typing import TypeAlias
 
 from wandb_submit.server.context import Context
-from wandb_submit.server.sweeps import engine, search, sweep
+from wandb_submit.server.sweeps import search, sweep
+from wandb_submit.server.sweeps.config import parse_config
 
 # One entry of a heartbeat's `commands`, as W&B's agents read it.
 Order: TypeAlias = dict[str, object]
@@ -54,7 +55,7 @@ def give_preempted(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Or
 
 def order(kind: str, name: str, row: sqlite3.Row, point: str) -> Order:
     """The order to run (`run`) or resume (`resume`) one run of the sweep `row`."""
-    program = engine.parse_config(row["config"]).get("program")
+    program = parse_config(row["config"]).get("program")
     return {
         "type": kind,
         "run_id": name,
