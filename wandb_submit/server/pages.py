@@ -28,13 +28,24 @@ def number_after(arguments: Arguments) -> int | None:
     return int(cursor)
 
 
-def edges(kind: str, nodes: Sequence[Mapping[str, object]], cursors: Sequence[str], *, more: bool) -> dict[str, object]:
-    """A page's answer, from its entries, a cursor for each, and whether there are more after them."""
+def edges(
+    kind: str,
+    nodes: Sequence[Mapping[str, object]],
+    cursors: Sequence[str],
+    *,
+    more: bool,
+    beside: Sequence[Mapping[str, object]] | None = None,
+) -> dict[str, object]:
+    """A page's answer, from its entries, a cursor for each, and whether there are more after them.
+
+    `beside` has fields that stand beside each entry, not in it.
+    """
+    fields = beside or [{}] * len(nodes)
     return {
         "__typename": f"{kind}Connection",
         "edges": [
-            {"__typename": f"{kind}Edge", "node": node, "cursor": cursor}
-            for node, cursor in zip(nodes, cursors, strict=True)
+            {**more_fields, "__typename": f"{kind}Edge", "node": node, "cursor": cursor}
+            for node, cursor, more_fields in zip(nodes, cursors, fields, strict=True)
         ],
         "pageInfo": {
             "__typename": "PageInfo",

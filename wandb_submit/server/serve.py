@@ -21,6 +21,7 @@ from wandb_submit import __version__
 from wandb_submit.errors import RefusedError
 from wandb_submit.files import write_private
 from wandb_submit.server.app import make_app
+from wandb_submit.server.artifacts.contents import remove_orphans
 from wandb_submit.server.auth import api_key
 from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import ServerFacts
@@ -72,6 +73,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, database: Database, key: str) -> None:
     remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
+    await database.read(lambda tx: remove_orphans(tx, settings.data_dir))
     listener = _listen(settings, remembered)
     host, port = settings.host, int(listener.getsockname()[1])
     await database.write(lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('port', ?)", (str(port),)))

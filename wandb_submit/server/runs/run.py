@@ -152,7 +152,7 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
     row = by_storage_id(context.tx, arguments.nested("input").required_text("id"))
     if row is None:
         raise Refusal("run not found", status=404)
-    for table in ("history", "console", "files"):
+    for table in ("history", "console", "files", "artifact_runs"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
+from wandb_submit.server.artifacts.queries import project_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.pages import connection
@@ -43,6 +44,7 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
 
     return {
         **project_fields(row),
+        **project_artifacts(context, row),
         "run": one_run,
         "runs": lambda wanted: runs_page(context, wanted, project=number),
         "runCount": lambda wanted: run_count(context, wanted, project=number),
