@@ -1,1 +1,0 @@
-"""Artifacts: versioned collections of files that runs log and use."""
