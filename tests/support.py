@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -113,6 +114,20 @@ class Shell:
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
         return f"{name}.yaml"
 
+    def example(self, name: str) -> str:
+        """Copies an example's files here; returns its sweep file's name."""
+        shutil.copytree(ROOT / "examples" / name, self.folder, dirs_exist_ok=True)
+        return "sweep.yaml"
+
+    def histories(self, sweep_path: str, *keys: str) -> dict[str, Any]:
+        """What each run of a sweep has logged, by its id: rows of the values of some keys, read by `wandb.Api()`."""
+        code = (
+            "import json, sys, wandb; keys = sys.argv[2:]; "
+            "print(json.dumps({run.id: [[row[key] for key in keys] for row in run.scan_history(keys=keys)]"
+            " for run in wandb.Api().sweep(sys.argv[1]).runs}))"
+        )
+        return json.loads(self.wandb_python(code, sweep_path, *keys))
+
     def submission(self, submission_id: str) -> Path:
         """The folder of a submission."""
         return self.folder / ".wandb-submit" / submission_id
@@ -150,3 +165,12 @@ def overlapping(intervals: list[tuple[float, float]]) -> bool:
     """Whether any two of some intervals of time overlap."""
     ordered = sorted(intervals)
     return any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ordered))
+
+
+def undisturbed(lr: float, steps: int) -> list[list[float]]:
+    """The steps and losses that examples/preemptible logs when nobody interrupts it."""
+    weight, rows = 0.0, []
+    for step in range(steps):
+        weight -= lr * 2 * (weight - 1)
+        rows.append([step, (weight - 1) ** 2])
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -16,6 +17,8 @@ from wandb_submit.errors import RefusedError, UnavailableError
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# asyncio wants to know; the longest answer of a worker is a few thousand points.
+_MAX_LINE = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,20 @@ def python_argv(module: str, *arguments: str) -> list[str]:
     or `netrc.py` there would stand in for Python's own (`python -P` does the same from 3.11 on).
     """
     return [sys.executable, "-u", str(Path(__file__).with_name("run_module.py")), module, *arguments]
+
+
+async def start_worker(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
+    """Starts a program that reads requests from its standard input and answers on its standard output.
+
+    Its errors go where ours do. The lines that it answers may be of any length.
+    """
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=None if env is None else dict(env),
+        limit=_MAX_LINE,
+    )
 
 
 def spawn_detached(

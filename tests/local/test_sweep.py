@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, overlapping, wait_until
+from support import Shell, alive, overlapping, undisturbed, wait_until
 
 # Writes down where it ran; with wandb, as a training script would.
 RECORD = """
@@ -425,3 +425,21 @@ def test_a_task_without_time_for_another_run_begins_anew_and_cuts_none_short(she
     (first, second) = shell.events(answer["id"], "agent_stopped")
     assert "one takes up to 60 s" in first["reason"]
     assert second["reason"] == "the sweep is over"
+
+
+def test_a_preemptible_example_that_is_cancelled_goes_on_with_the_next_submission(shell: Shell) -> None:
+    sweep = shell.example("preemptible")
+    options = ("--offline", "--executor", "local", "--array", "2")
+    submitted = shell.json(sweep, *options, "--detach")
+    checkpoints = shell.folder / "checkpoints"
+    wait_until(lambda: len(list(checkpoints.glob("*.json"))) == 2, timeout_s=60, what="both runs have a checkpoint")
+    shell.ok("cancel", submitted["id"])
+    assert shell.run("wait", submitted["id"]).returncode == 1
+    assert shell.states(submitted["sweep"]) == {"preempted": 2}
+
+    answer = shell.json(submitted["sweep"], *options)
+    assert answer["ok"], answer
+    assert answer["results"]["states"] == {"finished": 2}
+    assert all(event["resumed"] for event in shell.events(answer["id"], "run_started"))
+    histories = sorted(shell.histories(answer["sweep"], "_step", "loss").values(), key=lambda rows: rows[0][1])
+    assert histories == [undisturbed(0.3, 40), undisturbed(0.1, 40)]

@@ -21,7 +21,7 @@ from wandb_submit.server.auth import authorization
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.settings import Settings
-from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.sweeps.background import BackgroundSearch
 
 KEY = "k" * 40
 
@@ -136,8 +136,7 @@ def running(folder: Path) -> Iterator[App]:
         key=KEY,
         process=secrets.token_hex(8),
         started_at=time.time(),
-        seed=7,
-        want_points=search.want,
+        search=search,
     )
     application = make_app(database, facts, search)
     try:

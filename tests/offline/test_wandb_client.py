@@ -53,13 +53,15 @@ print("RESULT", json.dumps([sweep, read.id, read.state, read.config, read.expect
     )
     sweep, read, state, config, expected, runs, name, best = made
     assert sweep == read == name
-    assert (state, config, expected, runs, best) == ("RUNNING", SWEEP, 2, 0, "None")
+    assert (state, config, expected, runs, best) == ("PENDING", SWEEP, 2, 0, "None")
 
 
 def test_the_command_line_makes_and_steers_a_sweep(wandb: Wandb, protocol: Protocol):
     (wandb.folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     made = wandb.run("wandb", "sweep", "--project", "tests", "--name", "mine", "sweep.yaml")
     sweep = re.search(r"wandb agent local/tests/(\w+)", made.stdout)[1]
+    # The client pauses a sweep only once it has had an agent.
+    protocol.agent(sweep)
     for flag, state in (("--pause", "PAUSED"), ("--resume", "RUNNING"), ("--stop", "FINISHED")):
         done = wandb.run("wandb", "sweep", flag, f"local/tests/{sweep}")
         assert done.returncode == 0, done.stdout

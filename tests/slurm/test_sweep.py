@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm.bed import environment
-from support import Shell, overlapping, scrubbed, wait_until
+from support import ROOT, Shell, overlapping, scrubbed, undisturbed, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -240,3 +241,47 @@ def test_a_task_is_not_requeued_more_often_than_it_may(root_shell: Shell) -> Non
     assert (done.returncode, task["state"]) == (1, "failed")
     assert len(root_shell.events(submitted["id"], "agent_started")) == 1
     assert "not requeued again: --max-requeues is 0" in root_shell.ok("logs", submitted["id"], "--task", "0")
+
+
+def preempt(shell: Shell, job: str) -> None:
+    """A job of a partition that comes first wants the whole node."""
+    high = ("--partition=high", "--nodelist=gpu1", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
+    shell.call("sbatch", *high, "--wrap", "sleep 1")
+
+
+def near_the_time_limit(shell: Shell, job: str) -> None:
+    shell.call("scancel", "--signal=USR2", job)
+
+
+def requeue(shell: Shell, job: str) -> None:
+    shell.call("scontrol", "requeue", job)
+
+
+def test_a_run_that_is_interrupted_in_every_way_comes_back_as_itself(root_shell: Shell) -> None:
+    """`INTERRUPTIONS=10` interrupts it ten times in each way."""
+    ways = [preempt, near_the_time_limit, requeue] * int(os.environ.get("INTERRUPTIONS", "1"))
+    steps = 30 * len(ways)
+    script = (ROOT / "examples" / "preemptible" / "train.py").read_text()
+    sweep = root_shell.sweep(script, parameters={"lr": {"value": 0.1}, "steps": {"value": steps}})
+    submitted = root_shell.json(
+        *(sweep, "--offline", "--array", "1", "--gpus-per-task", "4", "--time", "60"),
+        *("--partition", "preemptible", "--nodelist", "gpu1"),
+    )
+
+    def at_work(times: int) -> bool:
+        """Whether the run has been started so often and has computed since."""
+        started = root_shell.events(submitted["id"], "run_started")
+        written = [path.stat().st_mtime for path in (root_shell.folder / "checkpoints").glob("*.json")]
+        return len(started) == times and any(time > started[-1]["t"] for time in written)
+
+    for number, interrupt in enumerate(ways, 1):
+        wait_until(lambda number=number: at_work(number), timeout_s=150, what=f"the run's life {number} has begun")
+        interrupt(root_shell, submitted["jobs"][0])
+    answer = root_shell.json("wait", submitted["id"], timeout_s=250)
+
+    assert answer["results"]["states"] == {"finished": 1}
+    runs = root_shell.events(submitted["id"], "run_started")
+    assert len({event["run"] for event in runs}) == 1
+    assert [event["resumed"] for event in runs] == [False] + [True] * len(ways)
+    (history,) = root_shell.histories(answer["sweep"], "_step", "loss").values()
+    assert history == undisturbed(0.1, steps)

@@ -99,7 +99,6 @@ class SweepClient:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._http: httpx.AsyncClient | None = None
-        self._answered = 0
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -140,19 +139,17 @@ class SweepClient:
     async def heartbeat(self, agent_id: str, running: Iterable[str]) -> list[Command]:
         """Tells which runs are alive, and takes the server's orders.
 
-        With no run alive this asks for one. The offline server is told how many answers have arrived, so that it
-        gives an order again if the answer that held it got lost.
+        With no run alive this asks for one.
 
         Raises:
             SweepGoneError: if the sweep or the agent is not known any more.
             UnavailableError: if the server does not answer properly now.
         """
         state = json.dumps(dict.fromkeys(running, True))
-        metrics = {} if self._endpoint.server_dir is None else {"answered": self._answered}
-        data = await self._call(_HEARTBEAT, id=agent_id, metrics=json.dumps(metrics), runState=state)
+        data = await self._call(_HEARTBEAT, id=agent_id, metrics="{}", runState=state)
         try:
             commands = json.loads(str(_dig(data, "agentHeartbeat", "commands")) or "[]")
-            orders = [
+            return [
                 Command(
                     type=str(entry["type"]),
                     run_id=entry.get("run_id"),
@@ -163,8 +160,6 @@ class SweepClient:
             ]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnavailableError(f"the server's orders cannot be read: {str(data)[:200]}") from error
-        self._answered += 1
-        return orders
 
     async def _call(self, query: str, **variables: object) -> Mapping[str, Any]:
         """Sends one operation and returns its `data`."""

@@ -18,10 +18,14 @@ from wandb_submit.errors import ConfigError
 
 if TYPE_CHECKING:
     from wandb_submit.credentials import Login
+    from wandb_submit.onward.connection import Connection
     from wandb_submit.onward.place import Place
     from wandb_submit.onward.progress import Progress
     from wandb_submit.onward.source import OfflineSweep, Source
     from wandb_submit.onward.sync import Failure, Outcome, Plan
+
+# A server that does not even greet is told of soon; later, patience saves what has been begun.
+_GREETING_S = 20.0
 
 
 @click.command("sync", short_help="Bring an offline sweep to W&B.")
@@ -62,7 +66,7 @@ def command(
     from wandb_submit.onward.journal import look_at_journal, open_journal
     from wandb_submit.onward.place import Place
     from wandb_submit.onward.progress import Progress
-    from wandb_submit.onward.project import Project, default_entity
+    from wandb_submit.onward.project import Project, own_entity
     from wandb_submit.onward.source import Source
     from wandb_submit.onward.sync import carry_out, make_plan
     from wandb_submit.paths import server_dir
@@ -74,17 +78,22 @@ def command(
     sweep = source.sweep(name.id, entity=name.entity, project=name.project)
     login = _login(url, source)
     stop, progress = threading.Event(), Progress()
-    connection = Connection(login, patience_s=patience, stop=stop)
+    connection = Connection(login, patience_s=min(patience, _GREETING_S), stop=stop)
     try:
-        entity = entity or os.environ.get("WANDB_ENTITY") or default_entity(connection)
-        place = Place(base_url=login.base_url, entity=entity, project=project or sweep.project)
+        own = own_entity(connection)
+        connection.patience_s = patience
+        place = Place(
+            base_url=login.base_url,
+            entity=_entity(entity or os.environ.get("WANDB_ENTITY") or own, login),
+            project=project or sweep.project,
+        )
         if dry_run:
             with look_at_journal(source.data_dir, sweep.id, place) as journal:
                 _show_plan(make_plan(source, journal, sweep), place, as_json=as_json)
             return
         with open_journal(source.data_dir, sweep.id, place) as journal:
             plan = make_plan(source, journal, sweep)
-            with _shown(plan, progress):
+            with _shown(plan, progress, connection):
                 outcome = carry_out(
                     plan,
                     source=source,
@@ -104,17 +113,22 @@ def command(
         sys.exit(1)
 
 
+def _entity(name: str | None, login: Login) -> str:
+    if not name:
+        raise ConfigError(f"{login.base_url} tells no default entity: name one with --entity")
+    return name
+
+
 def _login(url: str | None, source: Source) -> Login:
     """The server that the sweep goes to, and the key for it."""
     from wandb_submit import sweeps
     from wandb_submit.credentials import find_login
+    from wandb_submit.onward.place import api_address
     from wandb_submit.server import lifecycle
     from wandb_submit.specs import Endpoint
 
     named = url or os.environ.get("WANDB_BASE_URL")
-    if named and not named.startswith(("http://", "https://")):
-        raise ConfigError(f"{named} is not a server's address: it begins with https://")
-    endpoint = Endpoint(base_url=named.rstrip("/")) if named else sweeps.default_endpoint()
+    endpoint = Endpoint(base_url=api_address(named)) if named else sweeps.default_endpoint()
     running = lifecycle.status(source.data_dir)
     login = find_login(endpoint)
     if login.api_key == source.api_key() or (running is not None and running.url == login.base_url):
@@ -126,16 +140,17 @@ def _login(url: str | None, source: Source) -> Login:
 
 
 @contextmanager
-def _shown(plan: Plan, progress: Progress) -> Iterator[None]:
+def _shown(plan: Plan, progress: Progress, connection: Connection) -> Iterator[None]:
     """Shows a bar in a terminal while the sync is at work."""
     if not sys.stderr.isatty() or not plan.send:
         yield
         return
-    from rich.console import Console, RenderableType
+    from rich.console import Console, Group, RenderableType
     from rich.filesize import decimal
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     class View:
         def __rich__(self) -> RenderableType:
@@ -143,7 +158,8 @@ def _shown(plan: Plan, progress: Progress) -> Iterator[None]:
             words = f"runs {progress.runs} of {len(plan.send)}"
             files = f"files {progress.files} of {plan.files}, {decimal(progress.bytes_sent)}"
             line.add_row(words, ProgressBar(total=len(plan.send), completed=progress.runs, width=40), files)
-            return line
+            trouble = Text(f"trying again: {connection.trouble}", style="yellow", no_wrap=True, overflow="ellipsis")
+            return Group(line, trouble) if connection.trouble else line
 
     with Live(View(), console=Console(stderr=True), refresh_per_second=4):
         yield

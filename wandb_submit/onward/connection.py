@@ -49,13 +49,17 @@ class Connection:
 
     Args:
         login: the server and its key.
-        patience_s: how long a request is repeated before it counts as failed.
+        patience_s: how long a request is repeated before it counts as failed; may be changed.
         stop: ends all waiting when it is set.
+
+    Attributes:
+        trouble: why requests are being repeated; empty if they are not.
     """
 
     def __init__(self, login: Login, *, patience_s: float, stop: threading.Event) -> None:
         self.base_url = login.base_url
-        self._patience_s = patience_s
+        self.patience_s = patience_s
+        self.trouble = ""
         self._stop = stop
         self._heard_at = time.monotonic()
         self._not_before = 0.0
@@ -142,7 +146,7 @@ class Connection:
 
     def _repeated(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         """Sends until there is an answer that repeating would not change."""
-        deadline, delay_s = time.monotonic() + self._patience_s, _FIRST_DELAY_S
+        deadline, delay_s = time.monotonic() + self.patience_s, _FIRST_DELAY_S
         while True:
             self._sleep(self._not_before - time.monotonic())
             wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, guards nothing
@@ -154,7 +158,7 @@ class Connection:
                 raise RefusedError(f"{self.base_url} names an address that cannot be used: {error}") from error
             else:
                 if response.status_code not in _AGAIN and response.status_code < 500:
-                    self._heard_at = time.monotonic()
+                    self._heard_at, self.trouble = time.monotonic(), ""
                     return response
                 problem = f"{response.status_code} {_reason(response)}"
                 asked_s = retry_after_s(response)
@@ -167,8 +171,9 @@ class Connection:
             now = time.monotonic()
             if now + wait_s > deadline:
                 silent_s = now - self._heard_at
-                kind = LostError if silent_s >= 0.9 * self._patience_s else UnavailableError
-                raise kind(f"{self.base_url} has not answered properly for {self._patience_s:.0f} s: {problem}"[:300])
+                kind = LostError if silent_s >= 0.9 * self.patience_s else UnavailableError
+                raise kind(f"{self.base_url} has not answered properly for {self.patience_s:.0f} s: {problem}"[:300])
+            self.trouble = problem
             self._sleep(wait_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from wandb_submit.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
@@ -39,3 +41,19 @@ def pages_url(base_url: str) -> str:
     elif host.startswith("api."):
         shown = f"app.{host.removeprefix('api.')}"
     return base_url.replace(f"://{host}", f"://{shown}", 1).rstrip("/")
+
+
+def api_address(url: str) -> str:
+    """The address of a server's API, from what a person names the server by.
+
+    Raises:
+        ConfigError: if it is no server's address, or has a password in it, which all users of this machine can read.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{url} is not a server's address: that is such as https://api.wandb.ai")
+    if parts.username is not None:
+        raise ConfigError("the server's address has a user name in it: leave it out, and run `wandb login --host`")
+    # The address that people see is that of W&B's pages.
+    host = {"wandb.ai": "api.wandb.ai", "www.wandb.ai": "api.wandb.ai"}.get(parts.netloc.lower(), parts.netloc)
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError
 from wandb_submit.onward.connection import Connection, GoneError
 from wandb_submit.onward.place import Place
 from wandb_submit.onward.source import OfflineFile, OfflineRun, OfflineSweep
@@ -210,16 +210,16 @@ class Project:
             cursor = str(info["endCursor"])
 
 
-def default_entity(connection: Connection) -> str:
-    """The entity that things go to which name none.
+def own_entity(connection: Connection) -> str | None:
+    """The entity that things go to which name none; asking for it tells whether the server takes our key.
 
     Raises:
-        ConfigError: if the server tells none.
+        NotLoggedInError: if it does not.
     """
-    viewer = connection.graphql(_VIEWER).get("viewer") or {}
-    if not viewer.get("entity"):
-        raise ConfigError(f"{connection.base_url} tells no default entity: name one with --entity")
-    return str(viewer["entity"])
+    viewer = connection.graphql(_VIEWER).get("viewer")
+    if not viewer:
+        raise NotLoggedInError(f"{connection.base_url} does not know our API key: run `wandb login --relogin`")
+    return str(viewer["entity"]) if viewer.get("entity") else None
 
 
 def _of_sweep(sweep: OfflineSweep) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import islice
@@ -96,18 +96,15 @@ class RunUpload:
         problems: list[Exception] = []
         stale: list[OfflineFile] = []
 
-        def send(file: OfflineFile) -> Callable[[], None]:
-            def work() -> None:
-                _check(file)
-                if file.name not in addresses:
-                    raise RefusedError(f"the server names no address for the file {file.name!r}")
-                self.project.upload(addresses[file.name], headers, file, self.progress.add_bytes)
-                self.journal.note_file(run.number, file.name, file.md5)
-                self.progress.add(files=1)
+        def send(file: OfflineFile) -> None:
+            _check(file)
+            if file.name not in addresses:
+                raise RefusedError(f"the server names no address for the file {file.name!r}")
+            self.project.upload(addresses[file.name], headers, file, self.progress.add_bytes)
+            self.journal.note_file(run.number, file.name, file.md5)
+            self.progress.add(files=1)
 
-            return work
-
-        pending = [(file, self.uploads.submit(send(file))) for file in files]
+        pending = [(file, self.uploads.submit(send, file)) for file in files]
         for file, future in pending:
             error = future.exception()
             if isinstance(error, StaleAddressError) and not last:

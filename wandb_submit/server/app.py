@@ -16,18 +16,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from wandb_submit.server.artifacts.endpoints import ArtifactEndpoints
 from wandb_submit.server.auth import is_authorized
 from wandb_submit.server.browsers import OwnPagesOnly
 from wandb_submit.server.connections import Connection
-from wandb_submit.server.context import ServerFacts
+from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.endpoints import Endpoints
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.signed_urls import is_signed
+from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.watch import watch
 
 _log = logging.getLogger(__name__)
 _RUN = "/{entity}/{project}/{run}"
+_CONTENTS, _MANIFEST = "/artifact/contents", "/artifact/manifests/{number:int}"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -35,10 +38,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) -> Starlette:
     """The application of one server; the database stays the caller's to close."""
     endpoints = Endpoints(database=database, server=server)
+    artifacts = ArtifactEndpoints(database=database, server=server)
 
-    def guarded(endpoint: Endpoint, after_mistake: int = 500) -> Endpoint:
+    def guarded(endpoint: Endpoint, after_mistake: int = 500, *, or_signed: bool = False) -> Endpoint:
         async def answer(request: Request) -> Response:
-            if not is_authorized(request.headers.get("authorization"), server.key):
+            authorized = is_authorized(request.headers.get("authorization"), server.key)
+            if not authorized and not (or_signed and is_signed(request, server.key)):
                 return _error("the API key is missing or wrong", 401)
             connection = request.scope.get("state", {}).get("connection")
             if isinstance(connection, Connection):
@@ -49,7 +54,8 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(search.run()), asyncio.create_task(watch(database, server))]
+        working = search.run(lambda tx: Context(tx=tx, server=server, base_url=""))
+        tasks = [asyncio.create_task(working), asyncio.create_task(watch(database, server))]
         for task in tasks:
             task.add_done_callback(_report_death)
         yield
@@ -66,6 +72,11 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
             Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download), methods=["GET"]),
+            Route(f"{_CONTENTS}/{{artifact:int}}/{{content}}", guarded(artifacts.upload_content), methods=["PUT"]),
+            Route(f"{_CONTENTS}/{{content}}/{{name:path}}", guarded(artifacts.download_content, or_signed=True)),
+            Route(_MANIFEST, guarded(artifacts.upload_manifest), methods=["PUT"]),
+            Route(_MANIFEST, guarded(artifacts.download_manifest, or_signed=True)),
+            Route("/artifactsV2/{place:path}", guarded(artifacts.download_by_layout)),
         ],
     )
 

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.engine.answers import Proposal
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.settings import Settings
+
+
+class Search(Protocol):
+    """What requests say to the search in the background; all of it in the event loop."""
+
+    def wake(self, sweep: int) -> None:
+        """Says that points of a sweep were handed out, or that one of its runs has ended."""
+
+    def progressed(self, sweep: int, run: int, first_row: int | None) -> None:
+        """Says that a run has sent rows of its history, from that number on, or (None) a summary."""
+
+    async def propose(self, config: str, *, sweep: int | None, prior: list[int]) -> tuple[int, Proposal]:
+        """Judges a config and draws its first points; returns them with the number of the sweep they are for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,16 +34,14 @@ class ServerFacts:
         key: the API key that clients must have.
         process: names this server process among all that ever served the folder.
         started_at: silence before this moment was ours, not the clients'.
-        seed: what the searches are seeded with.
-        want_points: tells the background search that an agent waits for a point of a sweep (both by number).
+        search: what chooses the points of sweeps, in the background.
     """
 
     settings: Settings
     key: str = field(repr=False)
     process: str
     started_at: float
-    seed: int
-    want_points: Callable[[int, int], None]
+    search: Search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,3 +56,15 @@ class Context:
 
 # Answers one root field: a mapping, a list, a scalar or None.
 Resolver: TypeAlias = Callable[[Context, Arguments], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preparing:
+    """What there is before a request's transaction begins."""
+
+    database: Database
+    server: ServerFacts
+
+
+# Does the slow part of a root field's work before the transaction, and returns what answers it in there.
+Preparation: TypeAlias = Callable[[Preparing, Arguments], Awaitable[Resolver]]

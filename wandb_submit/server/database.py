@@ -71,7 +71,7 @@ class Database:
     """One server's database, open until `close`."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
@@ -118,7 +118,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = _connect(self._path)
+            connection = _connect(self.path)
             if not threading.current_thread().name.startswith("database-writer"):
                 connection.execute("PRAGMA query_only=ON")
             self._local.connection = connection
@@ -132,13 +132,13 @@ class Database:
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if version > len(STEPS):
                 raise ConfigError(
-                    f"{self._path} was written by a newer wandb-submit (its tables are version {version}, this one "
+                    f"{self.path} was written by a newer wandb-submit (its tables are version {version}, this one "
                     f"knows {len(STEPS)}): upgrade wandb-submit, or use another folder"
                 )
             for number, step in enumerate(STEPS[version:], version + 1):
                 connection.executescript(f"BEGIN; {step} PRAGMA user_version={number}; COMMIT;")
         except sqlite3.Error as error:
-            raise RefusedError(f"cannot open the database {self._path}: {error}") from error
+            raise RefusedError(f"cannot open the database {self.path}: {error}") from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,11 +10,11 @@ from starlette.responses import FileResponse
 _NO_PAGE = "default-src 'none'; sandbox"
 
 
-def attachment(path: Path) -> FileResponse:
-    """A file as it is on disk, as a whole or in the ranges that are asked for; a browser saves it."""
+def attachment(path: Path, name: str | None = None) -> FileResponse:
+    """A file as it is on disk, as a whole or in the ranges that are asked for; a browser saves it, under `name`."""
     return FileResponse(
         path,
-        filename=path.name,
+        filename=name or path.name,
         content_disposition_type="attachment",
         headers={"Content-Security-Policy": _NO_PAGE},
     )

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from wandb_submit.server import schema
 from wandb_submit.server.bodies import MAX_FILE_STREAM, MAX_GRAPHQL, json_object
-from wandb_submit.server.context import Context, ServerFacts
+from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.downloads import attachment
 from wandb_submit.server.file_paths import checked_file_name, run_folder
@@ -57,21 +57,15 @@ class Endpoints:
         execution = Execution(document, operation, variables)
         operation_name = operation.name.value if operation.name else None
         mutates = operation.operation is OperationType.MUTATION
-        resolvers = schema.MUTATIONS if mutates else schema.QUERIES
         base_url = str(request.base_url).rstrip("/")
-
-        def work(tx: Transaction) -> dict[str, object]:
-            context = Context(tx=tx, server=self.server, base_url=base_url)
-
-            def root(field_name: str, arguments: Arguments) -> object:
-                resolver = resolvers.get(field_name)
-                if resolver is None:
-                    raise UnknownFieldError(field_name)
-                return resolver(context, arguments)
-
-            return execution.run(root)
-
         try:
+            resolvers = [await self._resolver(name, arguments, mutates) for name, arguments in execution.roots()]
+
+            def work(tx: Transaction) -> dict[str, object]:
+                context = Context(tx=tx, server=self.server, base_url=base_url)
+                answering = iter(resolvers)
+                return execution.run(lambda _, arguments: next(answering)(context, arguments))
+
             data = await (self.database.write(work) if mutates else self.database.read(work))
         except UnknownFieldError as error:
             if error.field not in self._unknown and len(self._unknown) < _MAX_UNKNOWN:
@@ -79,6 +73,15 @@ class Endpoints:
                 _log.warning("a client asked for the unknown field %.80r in %.80r", error.field, operation_name)
             raise
         return JSONResponse({"data": data})
+
+    async def _resolver(self, field_name: str, arguments: Arguments, mutates: bool) -> Resolver:
+        """What answers a root field; what takes long of it has been done when this returns."""
+        if mutates and field_name in schema.PREPARED:
+            return await schema.PREPARED[field_name](Preparing(database=self.database, server=self.server), arguments)
+        resolver = (schema.MUTATIONS if mutates else schema.QUERIES).get(field_name)
+        if resolver is None:
+            raise UnknownFieldError(field_name)
+        return resolver
 
     async def file_stream(self, request: Request) -> Response:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""

@@ -28,13 +28,24 @@ def number_after(arguments: Arguments) -> int | None:
     return int(cursor)
 
 
-def edges(kind: str, nodes: Sequence[Mapping[str, object]], cursors: Sequence[str], *, more: bool) -> dict[str, object]:
-    """A page's answer, from its entries, a cursor for each, and whether there are more after them."""
+def edges(
+    kind: str,
+    nodes: Sequence[Mapping[str, object]],
+    cursors: Sequence[str],
+    *,
+    more: bool,
+    beside: Sequence[Mapping[str, object]] | None = None,
+) -> dict[str, object]:
+    """A page's answer, from its entries, a cursor for each, and whether there are more after them.
+
+    `beside` has fields that stand beside each entry, not in it.
+    """
+    fields = beside or [{}] * len(nodes)
     return {
         "__typename": f"{kind}Connection",
         "edges": [
-            {"__typename": f"{kind}Edge", "node": node, "cursor": cursor}
-            for node, cursor in zip(nodes, cursors, strict=True)
+            {**more_fields, "__typename": f"{kind}Edge", "node": node, "cursor": cursor}
+            for node, cursor, more_fields in zip(nodes, cursors, fields, strict=True)
         ],
         "pageInfo": {
             "__typename": "PageInfo",
@@ -45,19 +56,9 @@ def edges(kind: str, nodes: Sequence[Mapping[str, object]], cursors: Sequence[st
     }
 
 
-def connection(
-    kind: str, nodes: Sequence[Mapping[str, object]], arguments: Arguments, *, whole: bool = False
-) -> dict[str, object]:
-    """The asked-for page of a short list that is at hand as a whole and only grows at its end.
-
-    Args:
-        kind: the type of the nodes.
-        nodes: the whole list.
-        arguments: what was asked for.
-        whole: whether a client that names no size gets all, because it would not ask for a second page.
-    """
-    start = number_after(arguments) or 0
-    size = len(nodes) if whole and arguments.integer("first", 0) == 0 else page_size(arguments)
+def connection(kind: str, nodes: Sequence[Mapping[str, object]], arguments: Arguments) -> dict[str, object]:
+    """The asked-for page of a short list that is at hand as a whole and only grows at its end."""
+    start, size = number_after(arguments) or 0, page_size(arguments)
     shown = nodes[start : start + size]
     cursors = [str(start + number) for number in range(1, len(shown) + 1)]
     return {

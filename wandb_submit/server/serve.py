@@ -21,13 +21,14 @@ from wandb_submit import __version__
 from wandb_submit.errors import RefusedError
 from wandb_submit.files import write_private
 from wandb_submit.server.app import make_app
+from wandb_submit.server.artifacts.contents import remove_orphans
 from wandb_submit.server.auth import api_key
 from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.lock import hold, make_data_dir
 from wandb_submit.server.settings import Settings
-from wandb_submit.server.sweeps.search import BackgroundSearch
+from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.uploads import UPLOADS
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings, database: Database, key: str) -> None:
     remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
+    await database.read(lambda tx: remove_orphans(tx, settings.data_dir))
     listener = _listen(settings, remembered)
     host, port = settings.host, int(listener.getsockname()[1])
     await database.write(lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('port', ?)", (str(port),)))
@@ -81,8 +83,7 @@ async def _serve(settings: Settings, database: Database, key: str) -> None:
         key=key,
         process=secrets.token_hex(8),
         started_at=time.time(),
-        seed=seed,
-        want_points=search.want,
+        search=search,
     )
     config = uvicorn.Config(
         make_app(database, facts, search),

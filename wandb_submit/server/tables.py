@@ -125,11 +125,131 @@ CREATE TABLE files (
 
 # Of the complete server.
 _SECOND = """
-ALTER TABLE runs ADD COLUMN handed_out_beat INTEGER;             -- the agent's number of the heartbeat that got it
-ALTER TABLE runs ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;  -- the order is to resume it
-ALTER TABLE runs ADD COLUMN given_back INTEGER NOT NULL DEFAULT 0;  -- how often it got lost before it began
-ALTER TABLE runs ADD COLUMN preempted_by TEXT;  -- fingerprint of the request that told its end by preemption
 CREATE INDEX runs_of_project_by_age ON runs (project, created_at);
+-- The search: how many points a grid has, whether all were chosen, which block of it comes next, and the first point
+-- that was chosen under the present config.
+ALTER TABLE sweeps ADD COLUMN grid_size INTEGER;
+ALTER TABLE sweeps ADD COLUMN drawn INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN next_block INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sweeps ADD COLUMN config_since INTEGER;
+-- How many runs had ended when the point was chosen.
+ALTER TABLE points ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
+
+-- Runs that were there before a sweep and count as tried in it.
+CREATE TABLE prior_runs (
+  sweep INTEGER NOT NULL REFERENCES sweeps (number),
+  run INTEGER NOT NULL,
+  PRIMARY KEY (sweep, run)
+) WITHOUT ROWID;
+
+-- A named row of versions: of what runs log (a sequence), or of links to that (a portfolio).
+CREATE TABLE artifact_collections (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,      -- clients remember it
+  project INTEGER NOT NULL REFERENCES projects (id),
+  name TEXT NOT NULL,
+  type TEXT NOT NULL,                        -- what people call its kind: dataset, model, …
+  portfolio INTEGER NOT NULL DEFAULT 0,
+  description TEXT,
+  tags TEXT NOT NULL DEFAULT '[]',
+  next_version INTEGER NOT NULL DEFAULT 0,   -- a version's number is not used twice
+  created_at REAL NOT NULL,
+  updated_at REAL NOT NULL,
+  UNIQUE (project, name)
+);
+
+CREATE TABLE artifacts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,      -- manifests of other artifacts and clients remember it
+  sequence INTEGER NOT NULL REFERENCES artifact_collections (id),
+  state TEXT NOT NULL,                       -- PENDING until its client says that all is there, then COMMITTED
+  digest TEXT NOT NULL,
+  manifest INTEGER,                          -- the one that counts, once it is committed
+  distributed_id TEXT,                       -- what several runs call the one that they make together
+  run INTEGER,                               -- that logged it; it may be gone
+  wanted_aliases TEXT NOT NULL DEFAULT '[]', -- until it is committed
+  description TEXT,
+  metadata TEXT,
+  tags TEXT NOT NULL DEFAULT '[]',
+  ttl_s INTEGER,
+  history_step INTEGER,
+  size INTEGER NOT NULL DEFAULT 0,
+  file_count INTEGER NOT NULL DEFAULT 0,
+  created_at REAL NOT NULL,
+  updated_at REAL NOT NULL
+);
+CREATE INDEX artifacts_of_sequence ON artifacts (sequence, digest);
+CREATE INDEX artifacts_of_run ON artifacts (run) WHERE run IS NOT NULL;
+
+-- What clients call artifacts before they know our ids.
+CREATE TABLE artifact_clients (
+  client_id TEXT PRIMARY KEY,
+  artifact INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX clients_of_artifact ON artifact_clients (artifact);
+
+CREATE TABLE artifact_versions (
+  collection INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  artifact INTEGER NOT NULL,
+  created_at REAL NOT NULL,
+  PRIMARY KEY (collection, version)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX versions_of_artifact ON artifact_versions (artifact, collection);
+
+CREATE TABLE artifact_aliases (
+  collection INTEGER NOT NULL,
+  alias TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  PRIMARY KEY (collection, alias)
+) WITHOUT ROWID;
+
+CREATE TABLE artifact_manifests (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,      -- part of addresses
+  artifact INTEGER NOT NULL,
+  kind TEXT NOT NULL,                        -- FULL, INCREMENTAL (on top of `base`), PATCH (of several)
+  base INTEGER,
+  digest TEXT NOT NULL,
+  head TEXT,                                 -- all but its entries, once it has been uploaded
+  created_at REAL NOT NULL
+);
+CREATE INDEX manifests_of_artifact ON artifact_manifests (artifact);
+
+CREATE TABLE artifact_entries (
+  manifest INTEGER NOT NULL,
+  path TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  ref TEXT,                                  -- where it is, if not here
+  content TEXT,                              -- the MD5 (hexadecimal) of what is here
+  entry TEXT NOT NULL,                       -- all that the client says of it
+  PRIMARY KEY (manifest, path)
+) WITHOUT ROWID;
+CREATE INDEX entries_with_content ON artifact_entries (content) WHERE content IS NOT NULL;
+
+-- The files that an artifact's client is about to upload, or need not upload because they are there.
+CREATE TABLE artifact_uploads (
+  artifact INTEGER NOT NULL,
+  content TEXT NOT NULL,
+  PRIMARY KEY (artifact, content)
+) WITHOUT ROWID;
+CREATE INDEX uploads_of_content ON artifact_uploads (content);
+
+-- The files of all artifacts, each kept once.
+CREATE TABLE artifact_contents (
+  content TEXT PRIMARY KEY,
+  size INTEGER NOT NULL,
+  file TEXT NOT NULL,                        -- below the folder of contents
+  created_at REAL NOT NULL
+) WITHOUT ROWID;
+
+-- Which runs logged and which used an artifact.
+CREATE TABLE artifact_runs (
+  run INTEGER NOT NULL,
+  artifact INTEGER NOT NULL,
+  used INTEGER NOT NULL,
+  created_at REAL NOT NULL,
+  PRIMARY KEY (run, used, artifact)
+) WITHOUT ROWID;
+CREATE INDEX runs_of_artifact ON artifact_runs (artifact, used);
 """
 
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that

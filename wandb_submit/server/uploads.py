@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,14 +37,23 @@ class Upload:
     size: int
     md5: str
 
-    async def move_to(self, target: Path) -> None:
-        """Puts the file in its place, at once, also if another is there."""
-        await asyncio.to_thread(_put_in_place, self.path, target)
+    async def move_to(self, target: Path, *, durable: bool = False) -> None:
+        """Puts the file in its place, at once, also if another is there.
+
+        Args:
+            target: its place.
+            durable: whether it must be on the disk then, so that not even the machine's death leaves half a file.
+        """
+        await asyncio.to_thread(_put_in_place, self.path, target, durable)
 
 
 @asynccontextmanager
-async def received(request: Request, data_dir: Path) -> AsyncIterator[Upload]:
-    """A request's body as a file, which goes away unless it is moved to its place."""
+async def received(request: Request, data_dir: Path, *, max_bytes: int | None = None) -> AsyncIterator[Upload]:
+    """A request's body as a file, which goes away unless it is moved to its place.
+
+    Raises:
+        Refusal: if it is encoded, a part, or larger than `max_bytes`.
+    """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Refusal("files are uploaded as they are, without a Content-Encoding", status=415)
     if "content-range" in request.headers:
@@ -53,13 +63,13 @@ async def received(request: Request, data_dir: Path) -> AsyncIterator[Upload]:
     path = folder / secrets.token_hex(8)
     try:
         with path.open("wb") as file:
-            size, md5 = await _write(request, file)
+            size, md5 = await _write(request, file, max_bytes)
         yield Upload(path=path, size=size, md5=md5)
     finally:
         path.unlink(missing_ok=True)
 
 
-async def _write(request: Request, file: BinaryIO) -> tuple[int, str]:
+async def _write(request: Request, file: BinaryIO, max_bytes: int | None) -> tuple[int, str]:
     """Writes a request's body to a file; returns its size and MD5."""
     # W&B's API names files' MD5; nothing is protected by it.
     digest = hashlib.md5(usedforsecurity=False)
@@ -73,6 +83,8 @@ async def _write(request: Request, file: BinaryIO) -> tuple[int, str]:
 
     async for chunk in pieces(request):
         size += len(chunk)
+        if max_bytes is not None and size > max_bytes:
+            raise Refusal(f"this file can have at most {max_bytes // 1_000_000} MB", status=413)
         piece += chunk
         if len(piece) >= _PIECE:
             await asyncio.to_thread(flush)
@@ -80,6 +92,9 @@ async def _write(request: Request, file: BinaryIO) -> tuple[int, str]:
     return size, base64.b64encode(digest.digest()).decode()
 
 
-def _put_in_place(temporary: Path, target: Path) -> None:
+def _put_in_place(temporary: Path, target: Path, durable: bool) -> None:
+    if durable:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(target)

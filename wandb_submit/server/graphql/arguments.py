@@ -35,6 +35,10 @@ class Arguments:
             raise Refusal(f"{name} is required")
         return value
 
+    def flag(self, name: str) -> bool:
+        """A yes or no; absent means no."""
+        return bool(self._typed(name, bool, "true or false"))
+
     def integer(self, name: str, default: int) -> int:
         """A whole number that the database can hold."""
         value = self._typed(name, int, "a whole number")
@@ -62,6 +66,13 @@ class Arguments:
     def nested(self, name: str) -> Arguments:
         """An input object, such as every mutation's `input`."""
         return Arguments(self._typed(name, dict, "an object") or {})
+
+    def nested_list(self, name: str) -> list[Arguments]:
+        """A list of input objects."""
+        items = self._typed(name, list, "a list of objects") or []
+        if not all(isinstance(item, dict) for item in items):
+            raise Refusal(f"{name} must be a list of objects")
+        return [Arguments(item) for item in items]
 
     def _typed(self, name: str, kind: type[_T], wanted: str) -> _T | None:
         value = self._values.get(name)

@@ -58,6 +58,10 @@ class Execution:
         self._selections_left = _MAX_SELECTIONS
         self._deadline = time.monotonic() + _PATIENCE_S
 
+    def roots(self) -> list[tuple[str, Arguments]]:
+        """The names and arguments of the operation's root fields, in the order in which they are resolved."""
+        return [(field.name.value, self._arguments(field)) for field in self._fields(self._selections)]
+
     def run(self, root: Callable[[str, Arguments], object]) -> dict[str, object]:
         """Resolves the operation's root fields, in order, with `root(name, arguments)`.
 

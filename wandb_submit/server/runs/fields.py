@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from wandb_submit.server.artifacts.lineage import run_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find, project_fields
@@ -60,6 +61,8 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "sampledHistory": lambda arguments: sampling.series(tx, run, arguments),
         "parquetHistory": {"parquetUrls": [], "liveData": []},
         "wandbConfig": lambda _: _wandb_config(row),
+        "inputArtifacts": lambda wanted: run_artifacts(context, run, wanted, used=True),
+        "outputArtifacts": lambda wanted: run_artifacts(context, run, wanted, used=False),
         "files": lambda arguments: run_files(context, row, arguments),
         "fileCount": lambda _: tx.integer("SELECT COUNT(*) FROM files WHERE run = ?", (run,)),
     }

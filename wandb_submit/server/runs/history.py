@@ -25,6 +25,26 @@ def tail(tx: Transaction, run: int, stream: str) -> str:
     return json.dumps([] if row is None else [row["content"]])
 
 
+def metric_values(tx: Transaction, run: int, name: str, start: int) -> tuple[list[float], int]:
+    """The finite numbers logged as `name` in the rows from number `start` on, and where the rows end."""
+    end = max(start, length(tx, run, "history"))
+    rows = tx.rows(
+        # A dot may part a nested metric, or belong to the name. SQLite picks the value without keeping us from others.
+        "SELECT value FROM (SELECT number, COALESCE(json_extract(content, :path), json_extract(content, :nested)) AS"
+        " value, COALESCE(json_type(content, :path), json_type(content, :nested)) AS type FROM history"
+        " WHERE run = :run AND stream = 'history' AND number >= :start AND number < :end)"
+        " WHERE type IN ('integer', 'real') ORDER BY number",
+        {"path": json_path(name), "nested": json_path(*name.split(".")), "run": run, "start": start, "end": end},
+    )
+    return [float(row["value"]) for row in rows], end
+
+
+def json_path(*keys: str) -> str:
+    """A path into JSON as SQLite writes it. It has no escape for a quote, and such a name simply matches nothing."""
+    # JSON is stored in ASCII, and SQLite compares the names in it as they are written there.
+    return "$" + "".join(f'."{json.dumps(key.replace(chr(34), ""))[1:-1]}"' for key in keys)
+
+
 def keys(tx: Transaction, run: int) -> dict[str, object]:
     """Which metrics were logged, how often, and the last step; nested ones with their levels parted by dots."""
     rows = tx.rows(

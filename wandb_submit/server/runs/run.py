@@ -16,7 +16,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
+from wandb_submit.server.runs.state import ENDED, LIVE
 from wandb_submit.server.sweeps import sweep
 
 # A run with what belongs to it; every run that is shown was read by this.
@@ -100,7 +100,7 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
     changed = context.tx.one(f"{SELECT} WHERE runs.id = ?", (row["id"],))
     assert changed is not None  # noqa: S101 - changed in this transaction
     if "state" in changes and changed["sweep"] is not None:
-        sweep.settle(context.tx, changed["sweep"])
+        sweep.settle(context, changed["sweep"])
     return changed, inserted or row["state"] == "pending"
 
 
@@ -144,9 +144,6 @@ def stop_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
         " WHERE id = ? AND state IN ('pending', 'running')",
         (context.now, row["id"]),
     )
-    kill_waiting(context, run=row["id"])
-    if row["sweep"] is not None:
-        sweep.settle(context.tx, row["sweep"])
     return {"success": True, "clientMutationId": None}
 
 
@@ -155,11 +152,11 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
     row = by_storage_id(context.tx, arguments.nested("input").required_text("id"))
     if row is None:
         raise Refusal("run not found", status=404)
-    for table in ("history", "console", "files"):
+    for table in ("history", "console", "files", "artifact_runs"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:
-        sweep.settle(context.tx, row["sweep"])
+        sweep.settle(context, row["sweep"])
     folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
     context.tx.after_commit.append(lambda: _remove_in_background(folder))
     return {"clientMutationId": None}

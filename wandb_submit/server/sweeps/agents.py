@@ -7,12 +7,15 @@ import sqlite3
 from collections.abc import Mapping
 
 from wandb_submit.server.context import Context
+from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import end_without_exit
-from wandb_submit.server.sweeps import engine, search, sweep
-from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
-from wandb_submit.server.sweeps.orders import Order, give_again, give_new, repeat
+from wandb_submit.server.sweeps import search, sweep
+from wandb_submit.server.sweeps.orders import Order, give_new, give_preempted, order
+
+# Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
+_MAX_REPORTED = 1000
 
 
 def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -25,13 +28,14 @@ def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]
     if row["state"] in sweep.ENDED:
         raise Refusal(f"Sweep {sweep_id} is not running")
     agent_id = sweep.new_id()
-    number = context.tx.insert(
+    context.tx.execute(
         "INSERT INTO agents (id, sweep, host, state, created_at, heartbeat_at) VALUES (?, ?, ?, 'RUNNING', ?, ?)",
         (agent_id, row["number"], values.text("host") or "", context.now, context.now),
     )
-    if engine.parse_config(row["config"]).get("method") == "bayes":
-        # So that a point is there when the agent first asks, 0 to 5 s from now.
-        context.tx.after_commit.append(lambda: context.server.want_points(int(row["number"]), number))
+    # W&B's sweeps begin with their first agent.
+    context.tx.execute("UPDATE sweeps SET state = 'RUNNING' WHERE number = ? AND state = 'PENDING'", (row["number"],))
+    # So that a point is there when the agent first asks, 0 to 5 s from now.
+    context.tx.after_commit.append(lambda: context.server.search.wake(int(row["number"])))
     return {"agent": {"__typename": "Agent", "id": agent_id, "name": agent_id}}
 
 
@@ -45,54 +49,46 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
     agent = context.tx.one("SELECT * FROM agents WHERE id = ?", (values.required_text("id"),))
     if agent is None:
         raise Refusal(f"agent {values.text('id')} not found", status=404)
-    beat = read_beat(values)
+    reported = _reported(values)
     tx = context.tx
     tx.execute("UPDATE agents SET heartbeat_at = ?, state = 'RUNNING' WHERE number = ?", (context.now, agent["number"]))
     tx.execute("UPDATE sweeps SET heartbeat_at = ? WHERE number = ?", (context.now, agent["sweep"]))
-    runs = tx.rows(
-        "SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')", (agent["number"],)
-    )
-    gone = [run for run in runs if run["name"] not in beat.alive]
-    lost = [run for run in gone if _note_gone(context, run, beat)]
-    alive = [run for run in runs if run["name"] in beat.alive]
-    _note_alive(context, alive)
-    answer = _stop_order(context, alive)
-    strange = beat.alive.difference(run["name"] for run in alive)
-    if answer is None and strange:
-        answer = _take_back(context, agent, strange)
-    if answer is None and not beat.alive:
+    runs = tx.rows("SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running')", (agent["number"],))
+    lost = [run for run in runs if _note(context, run, alive=run["name"] in reported)]
+    answer = _stop_order(context, [run for run in runs if run["name"] in reported])
+    if answer is None and not reported:
         answer = _repeated_order(context, lost) or _work(context, agent)
         if answer is not None and answer["type"] == "exit":
             tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
-    if answer is not None and beat.number is not None:
-        tx.execute(
-            "UPDATE runs SET handed_out_beat = ? WHERE agent = ? AND name = ?",
-            (beat.number, agent["number"], answer.get("run_id")),
-        )
-    if gone:
-        sweep.settle(tx, agent["sweep"])
+    if any(run["name"] not in reported for run in runs):
+        sweep.settle(context, agent["sweep"])
     commands = [] if answer is None else [answer]
     return {"agent": {"__typename": "Agent", "id": agent["id"]}, "commands": json.dumps(commands)}
 
 
-def _note_alive(context: Context, runs: list[sqlite3.Row]) -> None:
-    """Takes down that the agent has these runs: the orders arrived, and nobody else may have them."""
-    for run in runs:
-        if run["gone_at"] is not None or not run["reported"]:
-            context.tx.execute("UPDATE runs SET reported = 1, gone_at = NULL WHERE id = ?", (run["id"],))
+def _reported(values: Arguments) -> frozenset[str]:
+    state = values.json_object("runState") or {}
+    if len(state) > _MAX_REPORTED:
+        raise Refusal(f"an agent cannot have more than {_MAX_REPORTED} runs alive")
+    return frozenset(name for name, alive in state.items() if alive)
 
 
-def _note_gone(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
-    """Takes down that an agent does not have a run (any more); returns whether the order to run it was lost.
+def _note(context: Context, run: sqlite3.Row, *, alive: bool) -> bool:
+    """Takes down whether an agent still has a run alive; returns whether the order to run it may be lost.
 
     A run that is gone before it said anything has failed. One that was running may have its last words under
     way: the clock in `watch` decides, and nobody waits for it.
     """
-    if run["state"] != "pending":
-        if run["gone_at"] is None:
-            context.tx.execute("UPDATE runs SET gone_at = ? WHERE id = ?", (context.now, run["id"]))
+    if alive:
+        if run["gone_at"] is not None or not run["reported"]:
+            context.tx.execute("UPDATE runs SET reported = 1, gone_at = NULL WHERE id = ?", (run["id"],))
         return False
-    if answer_is_lost(context, run, beat):
+    if run["state"] == "running":
+        context.tx.execute("UPDATE runs SET gone_at = COALESCE(gone_at, ?) WHERE id = ?", (context.now, run["id"]))
+        return False
+    # The answer that held the order may have died with the server process that gave it. In one and the same
+    # process it arrived: then the run's process is what has died.
+    if not run["reported"] and run["handed_out_by"] != context.server.process:
         return True
     end_without_exit(context, run)
     return False
@@ -113,25 +109,8 @@ def _stop_order(context: Context, alive: list[sqlite3.Row]) -> Order | None:
     return None
 
 
-def _take_back(context: Context, agent: sqlite3.Row, names: frozenset[str]) -> Order | None:
-    """What an agent is told that has runs which are not its own: it was silent for so long that they were given back.
-
-    If nobody has taken such a run yet, it is its own again. Else there must not be two of it.
-    """
-    marks = ", ".join("?" * len(names))
-    for run in context.tx.rows(
-        f"SELECT * FROM runs WHERE sweep = ? AND name IN ({marks})",  # noqa: S608 - question marks
-        (agent["sweep"], *names),
-    ):
-        if run["state"] == "pending" and run["agent"] is None:
-            context.tx.execute("UPDATE runs SET agent = ?, reported = 1 WHERE id = ?", (agent["number"], run["id"]))
-        elif run["state"] in ("pending", "running") and run["agent"] not in (None, agent["number"]):
-            return {"type": "stop", "run_id": run["name"]}
-    return None
-
-
 def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
-    """Gives a lost order again."""
+    """Gives a lost order again, once."""
     for run in lost:
         if run["stop_requested_at"] is not None:
             end_without_exit(context, run)
@@ -140,7 +119,7 @@ def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
             "UPDATE runs SET handed_out_by = ?, handed_out_at = ? WHERE id = ?",
             (context.server.process, context.now, run["id"]),
         )
-        return repeat(context, run["id"])
+        return order("run", run["name"], sweep.by_number(context.tx, run["sweep"]), run["point"] or "{}")
     return None
 
 
@@ -151,29 +130,21 @@ def _work(context: Context, agent: sqlite3.Row) -> Order | None:
         return {"type": "exit"}
     if row["state"] == "PAUSED":
         return None
-    again = give_again(context, agent, row)
-    if again is not None:
-        return again
+    preempted = give_preempted(context, agent, row)
+    if preempted is not None:
+        return preempted
     match search.choose(context, row, agent["number"]):
         case search.Chosen() as chosen:
             return give_new(context, agent, row, chosen)
         case search.Waiting():
             return None
-    search.mark_exhausted(context.tx, row["number"])
-    return None if _may_come_back(context, row["number"]) else {"type": "exit"}
+    search.mark_exhausted(context, row["number"])
+    return None if _may_come_back(context.tx, row["number"]) else {"type": "exit"}
 
 
-def _may_come_back(context: Context, number: int) -> bool:
-    """Whether a run of the sweep may soon want another agent: preempted, about to be, or its agent silent.
-
-    Agents speak every few seconds, but it takes minutes until a silent one is given up.
-    """
+def _may_come_back(tx: Transaction, number: int) -> bool:
+    """Whether a run of the sweep has announced that it will be preempted and so handed out again."""
     return (
-        context.tx.one(
-            "SELECT 1 FROM runs LEFT JOIN agents ON agents.number = runs.agent WHERE runs.sweep = ? AND"
-            " (runs.state = 'preempted' OR (runs.state = 'running' AND runs.preempting)"
-            " OR (runs.state = 'pending' AND MAX(agents.heartbeat_at, ?) < ?)) LIMIT 1",
-            (number, context.server.started_at, context.now - context.server.settings.gone_grace_s),
-        )
+        tx.one("SELECT 1 FROM runs WHERE sweep = ? AND state = 'running' AND preempting = 1 LIMIT 1", (number,))
         is not None
     )

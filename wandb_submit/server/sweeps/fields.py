@@ -6,14 +6,17 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
+from wandb_submit.server.artifacts.queries import project_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.pages import connection
 from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.listing import best, run_count, runs_page
+from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.sweeps import engine, sweep
+from wandb_submit.server.sweeps import sweep
+from wandb_submit.server.sweeps.config import Config, parse_config, run_cap
 from wandb_submit.server.timestamps import iso
 
 # An agent that has said nothing for so long is shown as gone; W&B's own say something every 5 s.
@@ -41,6 +44,7 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
 
     return {
         **project_fields(row),
+        **project_artifacts(context, row),
         "run": one_run,
         "runs": lambda wanted: runs_page(context, wanted, project=number),
         "runCount": lambda wanted: run_count(context, wanted, project=number),
@@ -52,12 +56,14 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
 
 def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
     """A sweep; what takes another query is looked up when asked for."""
-    number, config = int(row["number"]), engine.parse_config(row["config"])
-    cap, size = config.get("run_cap"), engine.grid_size
+    number, config = int(row["number"]), parse_config(row["config"])
 
-    def expected(_: Arguments) -> int | None:
-        limits = [limit for limit in (cap, size(row["config"])) if isinstance(limit, int)]
-        return min(limits, default=None)
+    def prior(wanted: Arguments) -> Mapping[str, object]:
+        runs = context.tx.rows(
+            f"{SELECT_RUN} JOIN prior_runs ON prior_runs.run = runs.id WHERE prior_runs.sweep = ? ORDER BY runs.id",
+            (number,),
+        )
+        return connection("Run", [run_fields(context, run) for run in runs], wanted)
 
     def agent(wanted: Arguments) -> Mapping[str, object] | None:
         found = context.tx.one(
@@ -67,7 +73,7 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
 
     def agents(wanted: Arguments) -> Mapping[str, object]:
         rows = context.tx.rows("SELECT * FROM agents WHERE sweep = ? ORDER BY number", (number,))
-        return connection("Agent", [_agent_fields(context, found) for found in rows], wanted, whole=True)
+        return connection("Agent", [_agent_fields(context, found) for found in rows], wanted)
 
     return {
         "__typename": "Sweep",
@@ -86,14 +92,15 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "earlyStopJobRunning": False,
         "bestLoss": lambda _: _best_loss(context, number, config),
         "runCount": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (number,)),
-        "runCountExpected": expected,
+        "runCountExpected": min((n for n in (run_cap(config), row["grid_size"]) if n is not None), default=None),
+        "priorRuns": prior,
         "runs": lambda wanted: runs_page(context, wanted, sweep=number),
         "agent": agent,
         "agents": agents,
     }
 
 
-def _best_loss(context: Context, number: int, config: engine.Config) -> float | None:
+def _best_loss(context: Context, number: int, config: Config) -> float | None:
     metric = config.get("metric")
     if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
         return None

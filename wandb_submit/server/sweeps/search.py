@@ -1,27 +1,17 @@
-"""Choosing a sweep's next points and handing them out, each exactly once."""
+"""A sweep's next point: chosen ahead by the search process, and handed out here, exactly once."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import sqlite3
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wandb_submit.server.context import Context
-from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.sweeps import engine
-from wandb_submit.server.sweeps.sweep import ENDED, by_number, settle
-
-_log = logging.getLogger(__name__)
-# The engine goes over all earlier points each time, so points are drawn in batches that grow with their number.
-_BATCH = 16
-# Bayes looks at what other runs have shown; a point drawn long before it is used would be a stale one.
-_BAYES_BATCH = 8
-# The engine takes a second or two of processor time to import, which would slow down a server's first answers.
-_WARM_UP_AFTER_S = 0.3
+from wandb_submit.server.database import Transaction
+from wandb_submit.server.engine.answers import Point
+from wandb_submit.server.sweeps.config import parse_config, run_cap, searched_here
+from wandb_submit.server.sweeps.sweep import settle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,20 +32,18 @@ class Chosen:
     config: str
 
 
-def choose(context: Context, sweep: sqlite3.Row, agent: int) -> Chosen | Waiting | Exhausted:
-    """The next point of a sweep, drawn here if it is cheap, else asked for in the background."""
+def choose(context: Context, sweep: sqlite3.Row, _agent: int) -> Chosen | Waiting | Exhausted:
+    """The next point of a sweep, if one is there; nothing is computed here."""
     tx, number = context.tx, int(sweep["number"])
-    config = engine.parse_config(sweep["config"])
-    cap = config.get("run_cap")
-    if sweep["exhausted"] or (isinstance(cap, int) and _run_count(tx, number) >= cap):
+    if sweep["exhausted"] or _is_capped(tx, sweep):
         return Exhausted()
-    if config["method"] == "bayes":
-        found = _first_waiting(tx, number)
-        if found is None:
-            tx.after_commit.append(lambda: context.server.want_points(number, agent))
-            return Waiting()
+    found = _first_waiting(tx, number)
+    if found is not None:
         return found
-    return _first_waiting(tx, number) or _draw(tx, sweep, config, context.server.seed) or Exhausted()
+    if sweep["drawn"] and searched_here(parse_config(sweep["config"])):
+        return Exhausted()
+    tx.after_commit.append(lambda: context.server.search.wake(number))
+    return Waiting()
 
 
 def hand_out(context: Context, sweep: sqlite3.Row, chosen: Chosen, run: int) -> None:
@@ -65,135 +53,50 @@ def hand_out(context: Context, sweep: sqlite3.Row, chosen: Chosen, run: int) -> 
     """
     tx, number = context.tx, int(sweep["number"])
     tx.execute("UPDATE points SET run = ? WHERE sweep = ? AND number = ?", (run, number, chosen.number))
-    config = engine.parse_config(sweep["config"])
-    cap = config.get("run_cap")
-    capped = isinstance(cap, int) and _run_count(tx, number) >= cap
-    if capped or (
-        config["method"] == "grid"
-        and _first_waiting(tx, number) is None
-        and _draw(tx, sweep, config, context.server.seed) is None
-    ):
-        mark_exhausted(tx, number)
+    if _is_capped(tx, sweep) or (sweep["drawn"] and _first_waiting(tx, number) is None):
+        mark_exhausted(context, number)
+    else:
+        tx.after_commit.append(lambda: context.server.search.wake(number))
 
 
-def mark_exhausted(tx: Transaction, sweep: int) -> None:
+def mark_exhausted(context: Context, sweep: int) -> None:
     """Remembers that there are no more points, and ends the sweep if nothing of it goes on."""
-    tx.execute("UPDATE sweeps SET exhausted = 1 WHERE number = ? AND exhausted = 0", (sweep,))
-    settle(tx, sweep)
+    context.tx.execute("UPDATE sweeps SET exhausted = 1 WHERE number = ? AND exhausted = 0", (sweep,))
+    settle(context, sweep)
 
 
-def _run_count(tx: Transaction, sweep: int) -> int:
-    return tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (sweep,))
+def keep(tx: Transaction, sweep: int, first: int, points: Iterable[Point], known: int = 0) -> None:
+    """Puts points in stock, from number `first` on; one that was chosen before with less knowledge is replaced.
+
+    Args:
+        tx: the database.
+        sweep: its number.
+        first: the number of the first point.
+        points: what was chosen.
+        known: how many runs of the sweep had ended when they were chosen.
+    """
+    tx.execute_many(
+        "INSERT INTO points (sweep, number, config, known) VALUES (?, ?, ?, ?) ON CONFLICT (sweep, number)"
+        " DO UPDATE SET config = excluded.config, known = excluded.known WHERE run IS NULL",
+        [(sweep, first + offset, json.dumps(point), known) for offset, point in enumerate(points)],
+    )
+
+
+def handed_out(tx: Transaction, sweep: int) -> int:
+    """The number of the last point that was handed out; they go in order."""
+    return tx.integer("SELECT MAX(number) FROM points WHERE sweep = ? AND run IS NOT NULL", (sweep,))
+
+
+def _is_capped(tx: Transaction, sweep: sqlite3.Row) -> bool:
+    """Whether the sweep has had all the runs that it may have; those that were there before it do not count."""
+    cap = run_cap(parse_config(sweep["config"]))
+    return cap is not None and cap <= tx.integer(
+        "SELECT COUNT(*) - (SELECT COUNT(*) FROM prior_runs JOIN runs ON runs.id = prior_runs.run"
+        " WHERE prior_runs.sweep = :sweep AND runs.sweep = :sweep) FROM runs WHERE sweep = :sweep",
+        {"sweep": sweep["number"]},
+    )
 
 
 def _first_waiting(tx: Transaction, sweep: int) -> Chosen | None:
     row = tx.one("SELECT number, config FROM points WHERE sweep = ? AND run IS NULL ORDER BY number LIMIT 1", (sweep,))
     return None if row is None else Chosen(number=row["number"], config=row["config"])
-
-
-def _draw(tx: Transaction, sweep: sqlite3.Row, config: engine.Config, seed: int) -> Chosen | None:
-    """Draws the next batch of a grid or random search and returns its first point; None if a grid is done."""
-    number = int(sweep["number"])
-    first = tx.integer("SELECT MAX(number) FROM points WHERE sweep = ?", (number,)) + 1
-    grid = config["method"] == "grid"
-    points = engine.next_points(
-        config,
-        _tried(tx, number, with_results=False) if grid else (),
-        n=max(_BATCH, first // 2) if grid else _BATCH,
-        seed=f"{seed}/{number}/{first}",
-    )
-    _keep(tx, number, first, points)
-    return _first_waiting(tx, number)
-
-
-def _keep(tx: Transaction, sweep: int, first: int, points: list[engine.Point]) -> None:
-    tx.execute_many(
-        "INSERT INTO points (sweep, number, config) VALUES (?, ?, ?)",
-        [(sweep, first + offset, json.dumps(point)) for offset, point in enumerate(points)],
-    )
-
-
-def _tried(tx: Transaction, sweep: int, *, with_results: bool) -> list[engine.Tried]:
-    """All points chosen so far, and the runs that joined the sweep with a config of their own."""
-    rows = tx.rows(
-        "SELECT points.config AS config, runs.id, runs.state, runs.summary FROM points LEFT JOIN runs"
-        " ON runs.id = points.run WHERE points.sweep = ? UNION ALL SELECT config, id, state, summary FROM runs"
-        " WHERE sweep = ? AND point IS NULL",
-        (sweep, sweep),
-    )
-    if not with_results:
-        return [engine.Tried(config=json.loads(row["config"])) for row in rows]
-    return [
-        engine.Tried(
-            config=json.loads(row["config"]),
-            state=row["state"] or "pending",
-            summary=json.loads(row["summary"] or "{}"),
-        )
-        for row in rows
-    ]
-
-
-class BackgroundSearch:
-    """Draws the points of bayes sweeps in a thread of its own: it takes from 0.1 s to seconds.
-
-    A heartbeat that finds no point is answered with nothing to do, and asks for one here; the agent's next
-    heartbeat gets it.
-    """
-
-    def __init__(self, database: Database, seed: int) -> None:
-        self._database = database
-        self._seed = seed
-        self._waiting: defaultdict[int, set[int]] = defaultdict(set)
-        self._wanted = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="search")
-
-    def want(self, sweep: int, agent: int) -> None:
-        """Asks for one point for one agent; asking again before it is there changes nothing."""
-        self._waiting[sweep].add(agent)
-        self._wanted.set()
-
-    async def run(self) -> None:
-        """Draws whatever is wanted, until cancelled."""
-        loop = asyncio.get_running_loop()
-        try:
-            await asyncio.sleep(_WARM_UP_AFTER_S)
-            await loop.run_in_executor(self._thread, engine.load)
-            while True:
-                await self._wanted.wait()
-                self._wanted.clear()
-                while self._waiting:
-                    sweep, agents = self._waiting.popitem()
-                    try:
-                        await self._serve(loop, sweep, len(agents))
-                    except Exception:  # noqa: BLE001 - one sweep's search must not end the others'
-                        _log.exception("the search of sweep number %d failed", sweep)
-        finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-
-    async def _serve(self, loop: asyncio.AbstractEventLoop, number: int, wanted: int) -> None:
-        sweep, tried, first, spare = await self._database.read(lambda tx: _state_of(tx, number))
-        missing = min(_BAYES_BATCH, wanted - spare)
-        if missing < 1 or sweep["state"] in ENDED:
-            return
-        config = engine.parse_config(sweep["config"])
-        points = await loop.run_in_executor(
-            self._thread,
-            lambda: engine.next_points(config, tried, n=missing, seed=f"{self._seed}/{number}/{first}"),
-        )
-
-        def keep(tx: Transaction) -> None:
-            # Unless the sweep got another config meanwhile.
-            if by_number(tx, number)["config"] == sweep["config"]:
-                _keep(tx, number, first, points)
-
-        await self._database.write(keep)
-
-
-def _state_of(tx: Transaction, number: int) -> tuple[sqlite3.Row, list[engine.Tried], int, int]:
-    """A sweep, what it has tried, its next point's number, and how many points wait to be handed out."""
-    return (
-        by_number(tx, number),
-        _tried(tx, number, with_results=True),
-        tx.integer("SELECT MAX(number) FROM points WHERE sweep = ?", (number,)) + 1,
-        tx.integer("SELECT COUNT(*) FROM points WHERE sweep = ? AND run IS NULL", (number,)),
-    )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from wandb_submit.server.context import Context
+from wandb_submit.errors import UnavailableError
+from wandb_submit.server.context import Context, Preparing, Resolver
 from wandb_submit.server.database import Transaction
+from wandb_submit.server.engine.answers import Drawn, Proposal
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find_or_create, project_fields
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs.state import LIVE, kill_waiting
-from wandb_submit.server.sweeps import engine
+from wandb_submit.server.runs.state import LIVE
+from wandb_submit.server.sweeps.prior_runs import adopt, find_prior_runs
 
-# What W&B's clients set: `--stop` FINISHED, `--cancel` CANCELED, `--pause` PAUSED, `--resume` RUNNING.
-STATES = frozenset({"RUNNING", "PAUSED", "FINISHED", "CANCELED"})
+# A sweep is PENDING until its first agent comes. W&B's clients set the others: `--stop` FINISHED, `--cancel`
+# CANCELED, `--pause` PAUSED, `--resume` RUNNING.
+STATES = frozenset({"PENDING", "RUNNING", "PAUSED", "FINISHED", "CANCELED"})
 ENDED = frozenset({"FINISHED", "CANCELED"})
 _ALPHABET = string.ascii_lowercase + string.digits
 
@@ -38,83 +42,141 @@ def by_number(tx: Transaction, number: int) -> sqlite3.Row:
     return row
 
 
-def settle(tx: Transaction, number: int) -> None:
-    """Ends a sweep without further points once the last of its runs has ended."""
-    tx.execute(
-        "UPDATE sweeps SET state = 'FINISHED' WHERE number = ? AND exhausted = 1 AND state = 'RUNNING' AND NOT EXISTS"
-        " (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN (?, ?, ?))",
+def settle(context: Context, number: int) -> None:
+    """Ends a sweep without further points once the last of its runs has ended; called when one may have."""
+    context.tx.execute(
+        "UPDATE sweeps SET state = 'FINISHED' WHERE number = ? AND exhausted = 1 AND state IN ('RUNNING', 'PENDING')"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.number AND state IN (?, ?, ?))",
         (number, *LIVE),
     )
+    # Bayes learns from the run that has ended.
+    context.tx.after_commit.append(lambda: context.server.search.wake(number))
 
 
-def upsert_sweep(context: Context, arguments: Arguments) -> Mapping[str, object]:
-    """Mutation `upsertSweep`: creates a sweep, or changes the one with the given id."""
+async def prepare_upsert_sweep(preparing: Preparing, arguments: Arguments) -> Resolver:
+    """Mutation `upsertSweep`: creates a sweep, or changes the one with the given id.
+
+    Here the search process looks at the config and draws the first points, which are kept in the transaction to
+    come: a sweep is there with its points or not at all.
+    """
     values = arguments.nested("input")
-    sweep_id = values.text("id")
+    text, sweep_id = values.text("config"), values.text("id")
     if sweep_id is None:
-        sweep_id, warnings = _create(context, values)
-    else:
-        warnings = _change(context, values, sweep_id)
-    row = find(context.tx, sweep_id)
-    assert row is not None  # noqa: S101 - created or found above
-    project = context.tx.one("SELECT * FROM projects WHERE id = ?", (row["project"],))
-    assert project is not None  # noqa: S101 - a foreign key
-    fields = {"__typename": "Sweep", "id": row["id"], "name": row["id"], "state": row["state"]}
-    return {"sweep": {**fields, "project": project_fields(project)}, "configValidationWarnings": warnings}
+        text = values.required_text("config")
+    row, (prior, missing) = await preparing.database.read(
+        lambda tx: (None if sweep_id is None else find(tx, sweep_id), find_prior_runs(tx, values))
+    )
+    if text is None or (sweep_id is not None and (row is None or row["config"] == text)):
+        return _upserted(lambda context: _change(context, values, None))
+    try:
+        number, proposal = await preparing.server.search.propose(
+            text, sweep=None if row is None else int(row["number"]), prior=prior
+        )
+    except UnavailableError as error:
+        raise Refusal(f"the sweep's config cannot be searched: {error}") from error
+    if proposal.verdict.errors:
+        raise Refusal("Invalid sweep config: " + "; ".join(proposal.verdict.errors))
+    if row is None:
+        return _upserted(lambda context: _create(context, values, number, proposal, prior), missing, proposal)
+    return _upserted(lambda context: _change(context, values, proposal), (), proposal)
 
 
-def _create(context: Context, values: Arguments) -> tuple[str, list[str]]:
-    text = values.required_text("config")
-    warnings = _checked(text)
+def _upserted(
+    work: Callable[[Context], str], warnings: Iterable[str] = (), proposal: Proposal | None = None
+) -> Resolver:
+    """The mutation's answer, after `work`, which returns the sweep's id."""
+    told = [*warnings, *(() if proposal is None else proposal.verdict.warnings)]
+
+    def resolve(context: Context, _: Arguments) -> Mapping[str, object]:
+        row = find(context.tx, work(context))
+        assert row is not None  # noqa: S101 - created or changed just now
+        project = context.tx.one("SELECT * FROM projects WHERE id = ?", (row["project"],))
+        assert project is not None  # noqa: S101 - a foreign key
+        # There may be room for points, and a sweep that was told to go on may need some.
+        context.tx.after_commit.append(lambda: context.server.search.wake(int(row["number"])))
+        fields = {"__typename": "Sweep", "id": row["id"], "name": row["id"], "state": row["state"]}
+        return {"sweep": {**fields, "project": project_fields(project)}, "configValidationWarnings": told}
+
+    return resolve
+
+
+def _create(context: Context, values: Arguments, number: int, proposal: Proposal, prior: list[int]) -> str:
     project = find_or_create(context, values.text("entityName"), values.text("projectName"))
     sweep_id = new_id()
-    # W&B starts with PENDING, but its own command line refuses to pause a sweep in that state.
     context.tx.execute(
-        "INSERT INTO sweeps (id, project, config, display_name, description, controller, scheduler, state, created_at,"
-        " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sweeps (number, id, project, config, display_name, description, controller, scheduler, state,"
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
+            number,
             sweep_id,
             project["id"],
-            text,
+            values.required_text("config"),
             values.text("displayName"),
             values.text("description"),
             values.text("controller"),
             values.text("scheduler"),
-            _state(values) or "RUNNING",
+            _state(values) or "PENDING",
             context.now,
             context.now,
         ),
     )
-    return sweep_id, warnings
+    adopt(context.tx, number, prior)
+    _take(context, number, proposal)
+    return sweep_id
 
 
-def _change(context: Context, values: Arguments, sweep_id: str) -> list[str]:
+def _change(context: Context, values: Arguments, proposal: Proposal | None) -> str:
+    sweep_id = values.required_text("id")
     row = find(context.tx, sweep_id)
     if row is None:
         raise Refusal(f"sweep {sweep_id} not found", status=404)
-    warnings: list[str] = []
-    text, state = values.text("config"), _state(values)
-    if text is not None and text != row["config"]:
-        warnings = _checked(text)
-        # What was chosen under the old config and not handed out yet is chosen anew.
-        context.tx.execute("DELETE FROM points WHERE sweep = ? AND run IS NULL", (row["number"],))
-        context.tx.execute("UPDATE sweeps SET config = ?, exhausted = 0 WHERE number = ?", (text, row["number"]))
+    number, state = int(row["number"]), _state(values)
+    if proposal is not None:
+        context.tx.execute(
+            "UPDATE sweeps SET config = ?, exhausted = 0 WHERE number = ?", (values.required_text("config"), number)
+        )
+        _take(context, number, proposal)
     context.tx.execute(
         "UPDATE sweeps SET state = COALESCE(?, state), display_name = COALESCE(?, display_name),"
-        " description = COALESCE(?, description), updated_at = ? WHERE number = ?",
-        (state, values.text("displayName"), values.text("description"), context.now, row["number"]),
+        " description = COALESCE(?, description), controller = COALESCE(?, controller),"
+        " scheduler = COALESCE(?, scheduler), updated_at = ? WHERE number = ?",
+        (
+            state,
+            *(values.text(name) for name in ("displayName", "description", "controller", "scheduler")),
+            context.now,
+            number,
+        ),
     )
     if state == "CANCELED":
         context.tx.execute(
             "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?)"
             " WHERE sweep = ? AND state IN ('pending', 'running')",
-            (context.now, row["number"]),
+            (context.now, number),
         )
     if state in ENDED:
-        kill_waiting(context, sweep=row["number"])
+        # Nobody will resume them now.
+        context.tx.execute("UPDATE runs SET state = 'killed' WHERE sweep = ? AND state = 'preempted'", (number,))
     # Its last run may have ended while it was paused, and no agent may be left to ask.
-    settle(context.tx, row["number"])
-    return warnings
+    settle(context, number)
+    return sweep_id
+
+
+def _take(context: Context, number: int, proposal: Proposal) -> None:
+    """Replaces a sweep's points that were not handed out by those of its new config."""
+    tx, drawn = context.tx, proposal.drawn
+    tx.execute("DELETE FROM points WHERE sweep = ? AND run IS NULL", (number,))
+    first = tx.integer("SELECT MAX(number) FROM points WHERE sweep = ?", (number,)) + 1
+    if first != proposal.first:
+        # A point of the old config was handed out meanwhile, and may be among the new ones: they are drawn anew.
+        drawn = Drawn()
+    tx.execute(
+        "UPDATE sweeps SET grid_size = ?, drawn = ?, next_block = ?, config_since = ? WHERE number = ?",
+        (proposal.verdict.grid_size, int(drawn.done), drawn.next_block, first, number),
+    )
+    tx.execute_many(
+        "INSERT INTO points (sweep, number, config) VALUES (?, ?, ?)",
+        [(number, first + offset, json.dumps(point)) for offset, point in enumerate(drawn.points)],
+    )
 
 
 def _state(values: Arguments) -> str | None:
@@ -122,30 +184,7 @@ def _state(values: Arguments) -> str | None:
     if state is None:
         return None
     # W&B's own name for a stopped sweep, which some of its tools send.
-    wanted = {"STOPPED": "FINISHED", "CANCELLED": "CANCELED", "PENDING": "RUNNING"}.get(state.upper(), state.upper())
+    wanted = {"STOPPED": "FINISHED", "CANCELLED": "CANCELED"}.get(state.upper(), state.upper())
     if wanted not in STATES:
         raise Refusal(f"a sweep's state cannot be {state!r}: it is one of {', '.join(sorted(STATES))}")
     return wanted
-
-
-def _checked(text: str) -> list[str]:
-    """The warnings about a config that can be searched.
-
-    Raises:
-        Refusal: if it cannot; with all that is wrong.
-    """
-    try:
-        config = engine.parse_config(text)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
-    verdict = engine.judge(config)
-    problems = list(verdict.errors)
-    cap = config.get("run_cap")
-    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
-        problems.append(f"run_cap must be a whole number from 1 on, not {cap!r}")
-    if problems:
-        raise Refusal("Invalid sweep config: " + "; ".join(dict.fromkeys(problems)))
-    warnings = list(verdict.warnings)
-    if "early_terminate" in config:
-        warnings.append("early_terminate is not applied by the offline sweep server yet: every run goes to its end")
-    return warnings

@@ -1,0 +1,1 @@
+"""Artifacts: versioned collections of files that runs log and use."""

@@ -1,0 +1,99 @@
+"""Tells what is wrong with a proposed sweep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from wandb_submit.server.engine.answers import Verdict
+from wandb_submit.server.engine.grid import Grid
+from wandb_submit.server.engine.hyperband import bands
+from wandb_submit.server.engine.package import load, plain, sentence
+from wandb_submit.server.sweeps.config import METHODS, Config, searched_here
+
+
+def judge(config: Config) -> Verdict:
+    """Tells what W&B's schema says of a sweep, and whether the engine can search it at all.
+
+    W&B takes a sweep that only breaks its schema, and shows what is wrong as warnings; so does this server, as
+    long as the engine is able to draw a point.
+    """
+    try:
+        violations = [*load().schema_violations_from_proposed_config(dict(config))]
+    except Exception as error:  # noqa: BLE001 - the engine raises whatever a malformed config trips over
+        # Which parameter it is does not end the list: what else is wrong is told with it.
+        violations = []
+        errors = [sentence(error), *_errors(config)]
+    else:
+        errors = _errors(config)
+    if errors:
+        # What the schema says may explain the errors, or be one more problem of the config.
+        return Verdict(errors=tuple(dict.fromkeys((*violations, *errors))))
+    size = Grid(_parameters(config)).size if config.get("method") == "grid" and searched_here(config) else None
+    return Verdict(warnings=tuple(dict.fromkeys((*violations, *_remarks(config)))), grid_size=size)
+
+
+def _errors(config: Config) -> list[str]:
+    """All that keeps a sweep from being searched."""
+    errors = []
+    method = config.get("method")
+    if method not in (*METHODS, "custom"):
+        errors.append(f"method {method!r}: this server searches by {', '.join(METHODS)}")
+    cap = config.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
+        errors.append(f"run_cap must be a whole number from 1 on, not {cap!r:.60}")
+    if config.get("early_terminate") is not None:
+        try:
+            bands(config)
+        except Exception as error:  # noqa: BLE001 - as above
+            errors.append(f"early_terminate: {sentence(error)}")
+    if not searched_here(config):
+        return errors
+    parameters = config.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
+        return [*errors, "parameters must name at least one parameter"]
+    broken = [problem for name, space in parameters.items() for problem in _problems(config, name, space)]
+    if broken:
+        return [*errors, *broken]
+    if method == "bayes" and not isinstance(config.get("metric"), dict):
+        errors.append("bayes needs a metric with a name")
+    if method == "bayes" and not _searchable(parameters):
+        errors.append("bayes needs at least one parameter that is not constant")
+    return errors
+
+
+def _problems(config: Config, name: object, space: object) -> list[str]:
+    """What is wrong with one parameter: whether a point of it alone can be drawn, and sent."""
+    alone: dict[str, object] = {"method": "grid" if config.get("method") == "grid" else "random"}
+    try:
+        alone["parameters"] = Grid({str(name): space}).block(0) if alone["method"] == "grid" else {name: space}
+        drawn = load().next_runs(alone, [], n=1)
+        if drawn[0] is None:
+            return [f"parameter {name!r} has no value at all"]
+        json.dumps(drawn[0].config, allow_nan=False, default=plain)
+    except Exception as error:  # noqa: BLE001 - as above
+        said = sentence(error)
+        return [said if str(name) in said else f"parameter {name!r}: {said}"]
+    return []
+
+
+def _searchable(parameters: Mapping[str, object]) -> bool:
+    from sweeps.params import HyperParameterSet
+
+    return bool(HyperParameterSet.from_config(parameters).searchable_params)
+
+
+def _parameters(config: Config) -> Mapping[str, object]:
+    found = config["parameters"]
+    assert isinstance(found, dict)  # noqa: S101 - `_errors` has looked
+    return found
+
+
+def _remarks(config: Config) -> list[str]:
+    """What the schema does not say, and a user would wonder about."""
+    remarks = []
+    if config.get("method") == "bayes" and '"probabilities"' in json.dumps(config, default=str):
+        remarks.append("bayes takes the values of a parameter with probabilities as equally probable")
+    if config.get("method") == "custom" and config.get("scheduler") is None:
+        remarks.append("method custom: this server hands out only runs that are enqueued")
+    return remarks

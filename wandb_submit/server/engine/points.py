@@ -1,0 +1,117 @@
+"""Draws a sweep's next points, reproducibly: each depends on the seed, its number and what was tried before it."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+from wandb_submit.server.engine.answers import Drawn, Point
+from wandb_submit.server.engine.grid import Grid
+from wandb_submit.server.engine.package import load, plain, sentence
+from wandb_submit.server.engine.tried import Tried
+from wandb_submit.server.sweeps.config import Config, metric
+
+# Random points are drawn so many at a time, and always the same ones together.
+_RANDOM_BLOCK = 16
+# In one request; a grid of which others have tried that much goes on with the next.
+_MAX_BLOCKS = 64
+
+
+def draw_grid(config: Config, tried: Iterable[Tried], block: int) -> Drawn:
+    """The points of the grid's next block that has any which were not tried."""
+    parameters = config["parameters"]
+    assert isinstance(parameters, dict)  # noqa: S101 - judged when the sweep was made
+    grid = Grid(parameters)
+    runs = _runs(config, tried)
+    last = min(grid.blocks, block + _MAX_BLOCKS)
+    while block < last:
+        part = {"method": "grid", "parameters": grid.block(block)}
+        block += 1
+        found = [run for run in load().next_runs(part, runs, n=grid.size) if run is not None]
+        if found:
+            return Drawn(points=_plain(found), next_block=block, done=block == grid.blocks)
+    return Drawn(next_block=block, done=block == grid.blocks)
+
+
+def draw_random(config: Config, first: int, seed: str) -> Drawn:
+    """The points from number `first` to the end of its block."""
+    block, skipped = divmod(first - 1, _RANDOM_BLOCK)
+    # The engine draws from Python's own generator.
+    random.seed(f"{seed}/{block}")
+    found = load().next_runs({**config, "method": "random"}, [], n=_RANDOM_BLOCK)
+    return Drawn(points=_plain(found)[skipped:])
+
+
+def draw_bayes(config: Config, tried: Iterable[Tried], number: int, seed: str) -> Drawn:
+    """Point `number`, given the earlier ones and their results."""
+    import numpy as np
+
+    config = {**config, "parameters": _without_probabilities(config["parameters"])}
+    runs = _runs(config, _understood(config, tried))
+    np.random.seed(random.Random(f"{seed}/{number}").getrandbits(32))  # noqa: S311 - a search, not a secret
+    try:
+        with warnings.catch_warnings():
+            # scikit-learn comments on every fit that did not converge.
+            warnings.simplefilter("ignore")
+            return Drawn(points=_plain(load().next_runs(dict(config), runs, n=1)))
+    except Exception as error:  # noqa: BLE001 - the engine raises whatever odd results make it trip over
+        # Agents that wait for an engine that cannot go on would wait for ever.
+        point = draw_random(config, number, seed).points[0]
+        return Drawn(points=(point,), remark=f"bayes cannot suggest a point ({sentence(error)}): random ones instead")
+
+
+def _runs(config: Config, tried: Iterable[Tried]) -> list[object]:
+    """Earlier points as the engine takes them; they hold numbers and texts from JSON, which need no validation."""
+    name, make = str(metric(config).get("name")), load().SweepRun.model_construct
+    return [
+        make(
+            config=earlier.config,
+            state=earlier.state,
+            summary_metrics={} if earlier.metric is None else {name: earlier.metric},
+            history=[] if earlier.metric is None else [{name: earlier.metric}],
+        )
+        for earlier in tried
+    ]
+
+
+def _plain(runs: Iterable[object]) -> tuple[Point, ...]:
+    return tuple(json.loads(json.dumps(getattr(run, "config"), default=plain, allow_nan=False)) for run in runs)  # noqa: B009
+
+
+def _without_probabilities(parameters: object) -> dict[str, object]:
+    """Parameters as bayes can take them: it fails over `probabilities`, which it would not look at."""
+    assert isinstance(parameters, dict)  # noqa: S101 - judged when the sweep was made
+    return {name: _equally_probable(space) for name, space in parameters.items()}
+
+
+def _equally_probable(space: object) -> object:
+    match space:
+        case {"parameters": dict(inner)}:
+            return {"parameters": _without_probabilities(inner)}
+        case {"values": values, "probabilities": _}:
+            return {"values": values}
+    return space
+
+
+def _understood(config: Config, tried: Iterable[Tried]) -> list[Tried]:
+    """The points whose values bayes can place in the space; those of another config or program may not be."""
+    from sweeps.params import HyperParameter, HyperParameterSet
+
+    axes: list[tuple[list[str], Sequence[object] | None]] = []
+    for parameter in HyperParameterSet.from_config(config["parameters"]).searchable_params:
+        categories = parameter.config["values"] if parameter.type == HyperParameter.CATEGORICAL else None
+        axes.append((parameter.name.split(HyperParameterSet.NESTING_DELIMITER), categories))
+    return [earlier for earlier in tried if all(_fits(earlier.config, keys, categories) for keys, categories in axes)]
+
+
+def _fits(config: Mapping[str, object], keys: Sequence[str], categories: Sequence[object] | None) -> bool:
+    value: object = config
+    for key in (keys[0], "value", *keys[1:]):
+        if not isinstance(value, Mapping) or key not in value:
+            return False
+        value = value[key]
+    if categories is not None:
+        return value in categories
+    return isinstance(value, int | float) and not isinstance(value, bool)

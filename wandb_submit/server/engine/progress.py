@@ -1,0 +1,93 @@
+"""Follows the runs of sweeps that stop early or have a target, reading each row of a history once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wandb_submit.server.database import Transaction
+from wandb_submit.server.engine.answers import Ruling
+from wandb_submit.server.engine.hyperband import Progress, bands, runs_to_stop
+from wandb_submit.server.runs.history import json_path, metric_values
+from wandb_submit.server.runs.state import LIVE
+from wandb_submit.server.sweeps.config import Config, metric, stops_early, target
+
+
+@dataclass(kw_only=True, slots=True)
+class Follower:
+    """What is known of the runs of one sweep under one config."""
+
+    config: Config
+    _runs: dict[int, Progress] = field(default_factory=dict)
+    _bands: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if stops_early(self.config):
+            self._bands = bands(self.config)
+
+    def look(self, tx: Transaction, sweep: int, changed: Mapping[int, int | None] | None) -> Ruling:
+        """Reads what is new and says what follows.
+
+        Args:
+            tx: the database.
+            sweep: its number.
+            changed: the runs that sent something, with the row that it began with where that is known; None means
+                that any may have.
+        """
+        rows = tx.rows(
+            "SELECT id, state, stop_requested_at IS NOT NULL AS stopping,"
+            " COALESCE(json_extract(summary, :path), json_extract(summary, :nested)) AS metric FROM runs"
+            " WHERE sweep = :sweep AND (:all OR id IN (SELECT value FROM json_each(:ids)))",
+            {
+                "path": json_path(self._metric),
+                "nested": json_path(*self._metric.split(".")),
+                "sweep": sweep,
+                "all": changed is None,
+                "ids": json.dumps(list(changed or ())),
+            },
+        )
+        crossed = reached = False
+        for row in rows:
+            run = self._runs.setdefault(row["id"], Progress())
+            run.state, run.stopping = row["state"], bool(row["stopping"])
+            began = (changed or {}).get(row["id"])
+            alive = run.state in LIVE
+            if (began is not None and began < run.read) or (alive and run.cut):
+                # It sends rows again that we know (the same ones after a lost answer, or others after a restart), or
+                # it had been given up.
+                self._runs[row["id"]] = run = Progress(state=run.state, stopping=run.stopping)
+            before = self._passed(run)
+            new, run.read = metric_values(tx, row["id"], self._metric, run.read)
+            run.values.extend(new)
+            crossed = crossed or self._passed(run) > before
+            reached = reached or self._reached([*new, row["metric"]])
+            if not alive:
+                # Of a run that is over, only what it had at the bands still counts.
+                del run.values[self._last_band(run) :]
+                run.cut = True
+        stop = runs_to_stop(self.config, self._runs.items()) if crossed else []
+        return Ruling(stop=tuple(stop), reached=reached)
+
+    @property
+    def _metric(self) -> str:
+        return str(metric(self.config)["name"])
+
+    def _passed(self, run: Progress) -> int:
+        """How many bands a run has reached."""
+        return sum(band <= len(run.values) for band in self._bands)
+
+    def _last_band(self, run: Progress) -> int:
+        return max((band for band in self._bands if band <= len(run.values)), default=0)
+
+    def _reached(self, values: Iterable[object]) -> bool:
+        wanted = target(self.config)
+        if wanted is None:
+            return False
+        sign = 1 if metric(self.config).get("goal") == "maximize" else -1
+        return any(
+            sign * value >= sign * wanted
+            for value in values
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )

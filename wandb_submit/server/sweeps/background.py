@@ -1,0 +1,204 @@
+"""What the server does about its sweeps between the requests: points in stock, runs stopped early, targets reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling
+from wandb_submit.server.sweeps import search
+from wandb_submit.server.sweeps.config import parse_config, stops_early, target
+from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess
+from wandb_submit.server.sweeps.stock import Lack, lack
+from wandb_submit.server.sweeps.sweep import ENDED, by_number
+
+_log = logging.getLogger(__name__)
+# What comes in meanwhile is looked at together.
+_PAUSE_S = 0.02
+# After a failure of the search process, for one sweep; doubled up to the second.
+_RETRY_S = (1.0, 60.0)
+
+_Changed = dict[int, "int | None"]
+
+
+class BackgroundSearch:
+    """Keeps every sweep's stock filled and its runs followed, by way of the search process.
+
+    Whoever changes something says so by `wake` or `progressed`, which cost nothing; sweeps are looked at in turn, one
+    step each, so that none waits for all of another's.
+    """
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self._database = database
+        self._process = SearchProcess(database.path)
+        self._seed = seed
+        self._reserved = 0
+        # What to look at: sweeps by number, the first to be told of first.
+        self._woken: dict[int, None] = {}
+        self._changed: dict[int, _Changed | None] = {}
+        self._wanted = asyncio.Event()
+        self._failures: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
+        self._remarks: dict[int, str] = {}
+        self._in_context: Callable[[Transaction], Context] | None = None
+
+    def wake(self, sweep: int) -> None:
+        """Says that points of a sweep were handed out, or that one of its runs has ended; from the event loop."""
+        self._woken[sweep] = None
+        self._wanted.set()
+
+    def progressed(self, sweep: int, run: int, first_row: int | None) -> None:
+        """Says that a run has sent rows of its history, from that number on, or (None) a summary."""
+        changed = self._changed.setdefault(sweep, {})
+        if changed is not None:
+            before = changed.get(run)
+            changed[run] = first_row if before is None else before if first_row is None else min(before, first_row)
+        self.wake(sweep)
+
+    async def propose(self, config: str, *, sweep: int | None, prior: list[int]) -> tuple[int, Proposal]:
+        """Judges a config and draws its first points; returns them with the number of the sweep they are for.
+
+        Args:
+            config: YAML.
+            sweep: the sweep that is to get the config; None for a new one, which gets the number that is returned.
+            prior: the runs that a new one is to count as tried.
+
+        Raises:
+            UnavailableError: if the search process ends over it.
+        """
+        number = await self._next_number() if sweep is None else sweep
+        proposal = await self._process.propose(
+            config, sweep=number, seed=self._seed_of(number), prior=prior if sweep is None else None
+        )
+        return number, proposal
+
+    async def run(self, in_context: Callable[[Transaction], Context]) -> None:
+        """Does what is wanted, until cancelled."""
+        self._in_context = in_context
+        try:
+            await self._look_at_all()
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                woken, self._woken = self._woken, {}
+                for sweep in woken:
+                    await self._look(sweep)
+                await asyncio.sleep(_PAUSE_S)
+        finally:
+            await self._process.end()
+
+    async def _look_at_all(self) -> None:
+        """Goes on with what was under way when the server ended."""
+        rows = await self._database.read(
+            lambda tx: tx.rows("SELECT number, config FROM sweeps WHERE state NOT IN (?, ?)", sorted(ENDED))
+        )
+        for row in rows:
+            if _is_followed(row["config"]):
+                self._changed[row["number"]] = None
+            self.wake(row["number"])
+
+    async def _look(self, sweep: int) -> None:
+        """One step for one sweep: its runs, or its next points."""
+        if time.monotonic() < self._not_before.get(sweep, 0):
+            return
+        try:
+            if sweep in self._changed:
+                await self._follow(sweep, self._changed.pop(sweep))
+            lacking = await self._database.read(lambda tx: lack(tx, sweep, time.time()))
+            if lacking is not None:
+                await self._draw(lacking)
+                self.wake(sweep)
+            self._failures.pop(sweep, None)
+            self._not_before.pop(sweep, None)
+        except (SearchFailedError, sqlite3.Error) as error:
+            failures = self._failures[sweep] = self._failures.get(sweep, 0) + 1
+            wait_s = min(_RETRY_S[1], _RETRY_S[0] * 2 ** (failures - 1))
+            _log.error("sweep number %d: %s; again in %.0f s", sweep, error, wait_s)
+            self._not_before[sweep] = time.monotonic() + wait_s
+            asyncio.get_running_loop().call_later(wait_s, self.wake, sweep)
+        except Exception:  # noqa: BLE001 - one sweep's search must not end the others'
+            _log.exception("the search of sweep number %d failed", sweep)
+
+    async def _draw(self, lacking: Lack) -> None:
+        row, number = lacking.row, int(lacking.row["number"])
+        since = row["config_since"] or lacking.first
+        drawn = await self._process.draw(
+            row["config"],
+            sweep=number,
+            seed=self._seed_of(number),
+            first=lacking.first,
+            block=row["next_block"],
+            since=since,
+        )
+        if drawn.remark and self._remarks.get(number) != drawn.remark:
+            self._remarks[number] = drawn.remark
+            _log.warning("sweep %s: %s", row["id"], drawn.remark)
+        await self._write(lambda context: _keep(context, lacking, drawn, since))
+
+    async def _follow(self, sweep: int, changed: _Changed | None) -> None:
+        row = await self._database.read(lambda tx: by_number(tx, sweep))
+        text = row["config"]
+        if not _is_followed(text):
+            return
+        try:
+            ruling = await self._process.follow(text, sweep=sweep, changed=changed)
+        except SearchFailedError:
+            # Another process knows nothing yet, and reads everything.
+            self._changed[sweep] = None
+            raise
+        if ruling.stop or (ruling.reached and not row["exhausted"]):
+            await self._write(lambda context: _apply(context, sweep, text, ruling))
+
+    async def _write(self, work: Callable[[Context], None]) -> None:
+        in_context = self._in_context
+        assert in_context is not None  # noqa: S101 - set by `run`, which alone comes here
+        await self._database.write(lambda tx: work(in_context(tx)))
+
+    async def _next_number(self) -> int:
+        """The number for a new sweep; it seeds the search, so it is known before there is a sweep."""
+        last = await self._database.read(lambda tx: tx.integer("SELECT seq FROM sqlite_sequence WHERE name = 'sweeps'"))
+        self._reserved = max(self._reserved, last) + 1
+        return self._reserved
+
+    def _seed_of(self, sweep: int) -> str:
+        return f"{self._seed}/{sweep}"
+
+
+def _is_followed(config: str) -> bool:
+    """Whether what the runs of a sweep send has consequences for the sweep."""
+    parsed = parse_config(config)
+    return stops_early(parsed) or target(parsed) is not None
+
+
+def _keep(context: Context, lacking: Lack, drawn: Drawn, since: int) -> None:
+    """Puts what was drawn in stock, unless the sweep got another config meanwhile."""
+    tx, number = context.tx, int(lacking.row["number"])
+    row = by_number(tx, number)
+    if (row["config"], row["updated_at"]) != (lacking.row["config"], lacking.row["updated_at"]):
+        return
+    search.keep(tx, number, lacking.first, drawn.points, lacking.known)
+    tx.execute(
+        "UPDATE sweeps SET next_block = ?, config_since = ?, drawn = ? WHERE number = ?",
+        (drawn.next_block, since, int(drawn.done), number),
+    )
+    waiting = "SELECT 1 FROM points WHERE sweep = ? AND run IS NULL LIMIT 1"
+    if drawn.done and tx.one(waiting, (number,)) is None:
+        search.mark_exhausted(context, number)
+
+
+def _apply(context: Context, sweep: int, config: str, ruling: Ruling) -> None:
+    """Asks runs to stop, and ends a sweep that has reached its target, unless it got another config meanwhile."""
+    if by_number(context.tx, sweep)["config"] != config:
+        return
+    for run in ruling.stop:
+        context.tx.execute(
+            "UPDATE runs SET stop_requested_at = ? WHERE id = ? AND state = 'running' AND stop_requested_at IS NULL",
+            (context.now, run),
+        )
+    if ruling.reached:
+        search.mark_exhausted(context, sweep)
