@@ -29,6 +29,7 @@ format: .venv/dev
 
 # One tier alone, such as `make local`.
 $(TOGETHER): .venv/dev
+	$(if $(filter offline,$@),tests/testbed/browser)
 	python -m pytest $(SIDE_BY_SIDE) tests/$@
 
 $(ALONE): .venv/dev
@@ -41,6 +42,7 @@ oldest: .venv/dev .venv-oldest/made
 
 bed: .venv/dev
 	tests/testbed/slurm start
+	tests/testbed/browser
 
 .venv/offline .venv/dev: pyproject.toml scripts/venv
 	PYTHON=$(PYTHON) scripts/venv $(notdir $@)

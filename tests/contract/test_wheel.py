@@ -14,6 +14,10 @@ def test_the_wheel_holds_the_templates_and_its_licence(installed: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for template in (ROOT / "slurm_templates").glob("*.yaml"):
         assert f"wandb_submit/slurm_templates/{template.name}" in names
+    web = ROOT / "wandb_submit" / "server" / "web"
+    pages = [path for folder in ("templates", "static") for path in (web / folder).iterdir()]
+    assert len(pages) > 5
+    assert {str(path.relative_to(ROOT)) for path in pages} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "wandb_submit/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "examples"))]

@@ -27,6 +27,7 @@ from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.signed_urls import is_signed
 from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.watch import watch
+from wandb_submit.server.web.routes import web_routes
 
 _log = logging.getLogger(__name__)
 _RUN = "/{entity}/{project}/{run}"
@@ -77,6 +78,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
             Route(_MANIFEST, guarded(artifacts.upload_manifest), methods=["PUT"]),
             Route(_MANIFEST, guarded(artifacts.download_manifest, or_signed=True)),
             Route("/artifactsV2/{place:path}", guarded(artifacts.download_by_layout)),
+            *web_routes(database, server),
         ],
     )
 

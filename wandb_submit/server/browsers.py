@@ -10,9 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wandb_submit.server.connections import Connection
 
-# What our own pages may load: what this server gives them, and nothing from elsewhere.
+# What our own pages may load: files of this server, and nothing from elsewhere. A name that somebody gave a run
+# could not run a script even if a page held it unescaped.
 PAGE_POLICY = (
-    "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _NO_PAGE_POLICY = "default-src 'none'; frame-ancestors 'none'"

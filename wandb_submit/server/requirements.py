@@ -10,6 +10,7 @@ from wandb_submit.errors import ConfigError
 # the search engine, whose metadata pins a numpy that does not exist there (it runs with numpy 2).
 _EXTRA = (
     "graphql",
+    "jinja2",
     "starlette",
     "uvicorn",
     "jsonref",

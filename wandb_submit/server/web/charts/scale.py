@@ -1,0 +1,109 @@
+"""Scales: where a value lies along an axis, and which values its ticks name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from wandb_submit.server.web.wording import number_text
+
+# From this ratio of largest to smallest on, a linear axis would squeeze most of the values into its first pixels.
+_LOG_RATIO = 100
+# What a float can hold between, with room to compute; what lies outside is drawn at the edge.
+_LIMIT = 1e300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tick:
+    """A mark of an axis: where, and what is written there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """A numeric axis from `start` (where `low` lies) to `end` (where `high` lies)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies; one beyond the axis lies at its edge."""
+        low, high, value = (self._measure(one) for one in (self.low, self.high, value))
+        share = min(1.0, max(0.0, (value - low) / (high - low)))
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, wanted: int = 5) -> tuple[Tick, ...]:
+        """About so many ticks at round values."""
+        values = self._decades(wanted) if self.log else ()
+        if len(values) < 2:
+            values = _round_values(self.low, self.high, wanted)
+        return tuple(Tick(at=self(value), text=number_text(value)) for value in values)
+
+    def _measure(self, value: float) -> float:
+        return math.log10(max(value, self.low)) if self.log else value
+
+    def _decades(self, wanted: int) -> tuple[float, ...]:
+        first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+        step = max(1, math.ceil((last - first + 1) / wanted))
+        return tuple(10.0**exponent for exponent in range(first, last + 1, step))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Categories:
+    """An axis of names, evenly spread."""
+
+    names: Sequence[str]
+    start: float
+    end: float
+
+    def __call__(self, name: str) -> float:
+        """Where a name lies."""
+        share = (self.names.index(name) + 0.5) / len(self.names)
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def ticks(self, wanted: int = 12) -> tuple[Tick, ...]:
+        """A tick for every name, or for some of many."""
+        every = -(-len(self.names) // wanted)
+        return tuple(Tick(at=self(name), text=name) for name in self.names[::every])
+
+
+def fit(values: Iterable[float], start: float, end: float, *, log: bool | None = None) -> Scale:
+    """The scale that shows all of the values, with a little room around them.
+
+    Args:
+        values: finite numbers.
+        start: where the axis begins, in the drawing's units.
+        end: where it ends.
+        log: whether it is logarithmic; None means if the values are positive and span two decades.
+    """
+    known = [min(_LIMIT, max(-_LIMIT, float(value))) for value in values] or [0.0, 1.0]
+    low, high = min(known), max(known)
+    if log is None:
+        log = low > 0 and high / low >= _LOG_RATIO
+    if low == high:
+        room = abs(low) / 2 or 1.0
+        return Scale(low=low - room, high=high + room, start=start, end=end)
+    if log:
+        room = (high / low) ** 0.03
+        return Scale(low=low / room, high=high * room, start=start, end=end, log=True)
+    room = (high - low) * 0.03
+    return Scale(low=low - room, high=high + room, start=start, end=end)
+
+
+def _round_values(low: float, high: float, wanted: int) -> tuple[float, ...]:
+    """Multiples of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / max(wanted, 1)
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 0.0
+    if not power:
+        return (low,)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if last - first > 4 * wanted:  # the values differ less than a float can tell
+        return (low,)
+    return tuple(float(f"{count * step:.12g}") for count in range(first, last + 1))

@@ -1,0 +1,121 @@
+"""A sweep's runs as its charts and its table need them: all of them, but little of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from wandb_submit.server.database import Transaction
+from wandb_submit.server.runs.state import ENDED
+from wandb_submit.server.web.values import config_values, finite
+
+_T = TypeVar("_T")
+# `json_each` finds names that a path of SQLite's cannot spell: with quotes, or not in ASCII.
+_TOP = "(SELECT value FROM json_each(runs.summary) WHERE key = ? AND type IN ({types}))"
+_NESTED = (
+    "(SELECT inner.value FROM json_each(runs.summary) AS outer,"
+    " json_each(CASE outer.type WHEN 'object' THEN outer.value ELSE '{{}}' END) AS inner"
+    " WHERE outer.key = ? AND inner.key = ? AND inner.type IN ({types}))"
+)
+_COLUMNS = "id, name, display_name, state, created_at, heartbeat_at, agent, COALESCE(point, config) AS config"
+_NUMBERS, _SCALARS = "'integer', 'real'", "'integer', 'real', 'text', 'true', 'false'"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        metric: the value of the metric that the page is about, if the run has one.
+        parameters: what the search chose, or the run's own config where nothing was chosen.
+        sort_value: of the summary value that the table is sorted by, if it is.
+    """
+
+    id: int
+    name: str
+    display_name: str
+    state: str
+    created_at: float
+    heartbeat_at: float
+    runtime_s: float | None
+    agent: int | None
+    metric: float | None
+    parameters: Mapping[str, object]
+    sort_value: object
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.state in ENDED
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it took or has taken; as far as known, without the wait between its order and its begin."""
+        if self.runtime_s is not None:
+            return self.runtime_s
+        return None if self.state == "pending" else self.heartbeat_at - self.created_at
+
+
+def read_trials(tx: Transaction, sweep: int, metric: str | None, sorted_by: str | None = None) -> list[Trial]:
+    """All runs of a sweep, in the order in which they were handed out.
+
+    Args:
+        tx: where to read.
+        sweep: its number.
+        metric: the name of a summary value.
+        sorted_by: the name of another one.
+    """
+    metric_sql, metric_names = summary_value(metric, numbers=True)
+    sort_sql, sort_names = summary_value(sorted_by)
+    runtime_sql, runtime_names = summary_value("_runtime", numbers=True)
+    rows = tx.rows(
+        f"SELECT {_COLUMNS}, {runtime_sql} AS runtime, {metric_sql} AS metric, {sort_sql} AS sort_value"  # noqa: S608
+        " FROM runs WHERE sweep = ? ORDER BY id",
+        (*runtime_names, *metric_names, *sort_names, sweep),
+    )
+    return [
+        Trial(
+            id=row["id"],
+            name=row["name"],
+            display_name=row["display_name"],
+            state=row["state"],
+            created_at=row["created_at"],
+            heartbeat_at=row["heartbeat_at"],
+            runtime_s=finite(row["runtime"]),
+            agent=row["agent"],
+            metric=finite(row["metric"]),
+            parameters=config_values(row["config"]),
+            sort_value=row["sort_value"],
+        )
+        for row in rows
+    ]
+
+
+def summary_value(name: str | None, *, numbers: bool = False) -> tuple[str, list[str]]:
+    """SQL for a value in a run's summary, and its parameters; a dot may part a nested metric, or belong to the name."""
+    if name is None:
+        return "NULL", []
+    types = _NUMBERS if numbers else _SCALARS
+    outer, dot, inner = name.partition(".")
+    if not dot:
+        return _TOP.format(types=types), [name]
+    return f"COALESCE({_TOP}, {_NESTED})".format(types=types), [name, outer, inner]
+
+
+def best_trial(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
+    """The run with the best value of the metric; the earliest of several."""
+    return next(iter(ranked(trials, maximize=maximize)), None)
+
+
+def ranked(trials: Sequence[Trial], *, maximize: bool) -> list[Trial]:
+    """The runs that have a value of the metric, the best first."""
+    sign = -1 if maximize else 1
+    return sorted((trial for trial in trials if trial.metric is not None), key=lambda trial: sign * (trial.metric or 0))
+
+
+def thinned(items: Sequence[_T], most: int) -> list[_T]:
+    """At most so many of a list's items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[number * (len(items) - 1) // (most - 1)] for number in range(most)]
