@@ -44,6 +44,10 @@ class StaleAddressError(RefusedError):
     """The storage refuses an upload's address: it may have expired, and a new one may do."""
 
 
+class DoneAlreadyError(WandbSubmitError):
+    """A request whose answer was lost has had its effect."""
+
+
 class Connection:
     """Requests to one server; any thread may use it.
 
@@ -76,15 +80,23 @@ class Connection:
         self._http.close()
         self._storage.close()
 
-    def graphql(self, query: str, **variables: object) -> Mapping[str, Any]:
+    def graphql(
+        self, query: str, variables: Mapping[str, object], *, done: Callable[[], bool] | None = None
+    ) -> Mapping[str, Any]:
         """Sends one operation and returns its `data`.
 
+        Args:
+            query: the operation.
+            variables: its variables.
+            done: for what must not happen twice: asked before the operation is sent again whether it has happened.
+
         Raises:
+            DoneAlreadyError: if `done` says so.
             GoneError, RefusedError: if the server does not want it.
             UnavailableError: if it did not answer properly for as long as our patience lasts.
         """
         content = {"query": query, "variables": variables}
-        response = self._repeated(lambda: self._http.post("/graphql", json=content))
+        response = self._repeated(lambda: self._http.post("/graphql", json=content), done)
         self._check(response)
         try:
             body = response.json()
@@ -144,7 +156,7 @@ class Connection:
             on_bytes(-sent)
         return response
 
-    def _repeated(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _repeated(self, send: Callable[[], httpx.Response], done: Callable[[], bool] | None = None) -> httpx.Response:
         """Sends until there is an answer that repeating would not change."""
         deadline, delay_s = time.monotonic() + self.patience_s, _FIRST_DELAY_S
         while True:
@@ -175,6 +187,8 @@ class Connection:
                 raise kind(f"{self.base_url} has not answered properly for {self.patience_s:.0f} s: {problem}"[:300])
             self.trouble = problem
             self._sleep(wait_s)
+            if done is not None and done():
+                raise DoneAlreadyError(problem)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 
     def _sleep(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError
-from wandb_submit.onward.connection import Connection, GoneError
+from wandb_submit.onward.connection import Connection, DoneAlreadyError, GoneError
 from wandb_submit.onward.place import Place
 from wandb_submit.onward.source import OfflineFile, OfflineRun, OfflineSweep
 
@@ -103,7 +103,7 @@ class Project:
     def find_sweep(self, name: str) -> SweepThere | None:
         """The sweep of that id."""
         try:
-            data = self._connection.graphql(_SWEEP, name=name, **self._names)
+            data = self._connection.graphql(_SWEEP, {**self._names, "name": name})
         except GoneError:
             return None
         found = (data.get("project") or {}).get("sweep")
@@ -116,12 +116,22 @@ class Project:
         return next((_sweep(node) for node in pages if mark in str(node.get("description") or "")), None)
 
     def create_sweep(self, sweep: OfflineSweep) -> SweepThere:
-        """Creates the sweep.
+        """Creates the sweep, once: if the answer is lost, it is looked for before it is created again.
 
         Raises:
             RefusedError: if the server does not accept its configuration.
         """
-        return self._upsert_sweep(entityName=self.place.entity, projectName=self.place.project, **_of_sweep(sweep))
+        names = {"entityName": self.place.entity, "projectName": self.place.project}
+        found: list[SweepThere] = []
+
+        def done() -> bool:
+            found.extend(filter(None, [self.find_copy(sweep)]))
+            return bool(found)
+
+        try:
+            return self._upsert_sweep(done, **names, **_of_sweep(sweep))
+        except DoneAlreadyError:
+            return found[0]
 
     def update_sweep(self, there: SweepThere, sweep: OfflineSweep) -> None:
         """Gives the sweep the configuration and the names that it has here by now."""
@@ -135,7 +145,7 @@ class Project:
     def sweep_of_run(self, name: str) -> str | None:
         """The sweep of the run of that id: "" if it is of none; `None` if there is no such run."""
         try:
-            data = self._connection.graphql(_RUN, name=name, **self._names)
+            data = self._connection.graphql(_RUN, {**self._names, "name": name})
         except GoneError:
             return None
         found = (data.get("project") or {}).get("run")
@@ -148,24 +158,24 @@ class Project:
 
     def upsert_run(self, run: OfflineRun, sweep: SweepThere) -> None:
         """Creates the run in the sweep or changes it; either way it is running then."""
-        self._connection.graphql(
-            _UPSERT_RUN,
+        variables = {
             **self._names,
-            name=run.name,
-            displayName=run.display_name,
-            description=run.description,
-            notes=run.notes,
-            tags=list(run.tags),
-            groupName=run.group,
-            jobType=run.job_type,
-            commit=run.commit,
-            repo=run.repo,
-            program=run.program,
+            "name": run.name,
+            "displayName": run.display_name,
+            "description": run.description,
+            "notes": run.notes,
+            "tags": list(run.tags),
+            "groupName": run.group,
+            "jobType": run.job_type,
+            "commit": run.commit,
+            "repo": run.repo,
+            "program": run.program,
             # A run that never began has no host; the first request of a run must name one.
-            host=run.host or "offline",
-            config=run.config,
-            sweep=sweep.name,
-        )
+            "host": run.host or "offline",
+            "config": run.config,
+            "sweep": sweep.name,
+        }
+        self._connection.graphql(_UPSERT_RUN, variables)
 
     def stream(self, run: str, body: Mapping[str, object]) -> None:
         """Sends a part of a run's lines, or the word that it has ended."""
@@ -174,7 +184,7 @@ class Project:
 
     def upload_addresses(self, run: str, names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
         """Where a run's files are to be sent (by name), and the headers for it."""
-        data = self._connection.graphql(_CREATE_FILES, run=run, files=list(names), **self._names)
+        data = self._connection.graphql(_CREATE_FILES, {**self._names, "run": run, "files": list(names)})
         answer = data.get("createRunFiles") or {}
         try:
             addresses = {str(file["name"]): str(file["uploadUrl"]) for file in answer["files"]}
@@ -187,8 +197,8 @@ class Project:
         """Sends one file to where `upload_addresses` said."""
         self._connection.put(address, headers, file.path, sent)
 
-    def _upsert_sweep(self, **variables: object) -> SweepThere:
-        data = self._connection.graphql(_UPSERT_SWEEP, **variables)
+    def _upsert_sweep(self, done: Callable[[], bool] | None = None, **variables: object) -> SweepThere:
+        data = self._connection.graphql(_UPSERT_SWEEP, variables, done=done)
         found = (data.get("upsertSweep") or {}).get("sweep")
         if not found:
             raise RefusedError(f"{self.place.base_url} does not make the sweep, and does not say why")
@@ -199,7 +209,7 @@ class Project:
     ) -> Iterator[Mapping[str, Any]]:
         cursor: str | None = None
         while True:
-            data = self._connection.graphql(query, cursor=cursor, **self._names, **variables)
+            data = self._connection.graphql(query, {**self._names, **variables, "cursor": cursor})
             page = select(data.get("project") or {})
             if not page:
                 return
@@ -216,7 +226,7 @@ def own_entity(connection: Connection) -> str | None:
     Raises:
         NotLoggedInError: if it does not.
     """
-    viewer = connection.graphql(_VIEWER).get("viewer")
+    viewer = connection.graphql(_VIEWER, {}).get("viewer")
     if not viewer:
         raise NotLoggedInError(f"{connection.base_url} does not know our API key: run `wandb login --relogin`")
     return str(viewer["entity"]) if viewer.get("entity") else None
