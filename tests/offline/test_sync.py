@@ -39,7 +39,8 @@ for number, (name, exit_code) in enumerate([("good", 0), ("bad", 3), ("stopped",
     for step in range(30):
         print("step", step, "\\u00e9\\x1b[31m")
         run.log({"loss": 1 / (step + 1 + number), "nested": {"x": step}}, step=2 * step)
-    run.log({"page": wandb.Html("<b>hello</b>"), "nan": float("nan")})
+    run.log({"page": wandb.Html("<b>hello</b>"), "nan": float("nan"),
+             "table": wandb.Table(columns=["a", "b"], data=[[1, name]])})
     run.save("input.txt")
     run.summary["best"] = {"at": 3}
     run.finish(exit_code=exit_code)
@@ -179,6 +180,7 @@ def test_a_sweep_of_the_real_client_arrives_whole_and_once(
 
         planned = person.sync(sweep, proxy.url, "--dry-run")
         assert (planned["runs"], planned["unfinished"]) == ({"send": 4, "unchanged": 0, "unfinished": 1}, ["live"])
+        assert planned["artifacts_left"] >= 4
         assert set(proxy.seen) == {"Viewer"}
         assert not (person.source.data_dir / "sync").exists()
 
@@ -216,7 +218,8 @@ def test_a_sweep_of_the_real_client_arrives_whole_and_once(
     assert after["best"] == "live"
     assert len(after["runs"]["good"]["history"]) == 30
     assert after["runs"]["good"]["system"]
-    assert any(name.startswith("media/html/") for name in after["runs"]["good"]["files"])
+    media = {name.split("/")[1] for name in after["runs"]["good"]["files"] if name.startswith("media/")}
+    assert media == {"html", "table"}
     assert content(person.target, copy) == content(person.source, sweep)
 
 

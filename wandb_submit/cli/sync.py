@@ -205,6 +205,8 @@ def _show_rest(plan: Plan) -> None:
         click.echo(f"{plan.unchanged} runs are there already", err=True)
     if plan.unfinished:
         click.echo(f"{len(plan.unfinished)} runs have not ended yet: sync again when they have", err=True)
+    if plan.artifacts:
+        click.echo(f"{plan.artifacts} artifacts of its runs stay here: they are not uploaded yet", err=True)
 
 
 def _show_failures(failures: tuple[Failure, ...]) -> None:
@@ -230,5 +232,6 @@ def _plan_json(plan: Plan, place: Place) -> dict[str, Any]:
         "runs": {"send": len(plan.send), "unchanged": plan.unchanged, "unfinished": len(plan.unfinished)},
         "files": plan.files,
         "bytes": plan.bytes,
+        "artifacts_left": plan.artifacts,
         "unfinished": list(plan.unfinished),
     }

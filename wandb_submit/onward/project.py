@@ -129,18 +129,18 @@ class Project:
             return bool(found)
 
         try:
-            return self._upsert_sweep(done, **names, **_of_sweep(sweep))
+            return self._upsert_sweep({**names, **_of_sweep(sweep)}, done)
         except DoneAlreadyError:
             return found[0]
 
     def update_sweep(self, there: SweepThere, sweep: OfflineSweep) -> None:
         """Gives the sweep the configuration and the names that it has here by now."""
-        self._upsert_sweep(id=there.storage_id, **_of_sweep(sweep))
+        self._upsert_sweep({"id": there.storage_id, **_of_sweep(sweep)})
 
     def set_sweep_state(self, there: SweepThere, state: str) -> None:
         """Sets the sweep's state as `wandb sweep --pause`, `--stop` and `--cancel` do."""
         names = {"entityName": self.place.entity, "projectName": self.place.project}
-        self._upsert_sweep(id=there.storage_id, state=state, **names)
+        self._upsert_sweep({**names, "id": there.storage_id, "state": state})
 
     def sweep_of_run(self, name: str) -> str | None:
         """The sweep of the run of that id: "" if it is of none; `None` if there is no such run."""
@@ -197,7 +197,7 @@ class Project:
         """Sends one file to where `upload_addresses` said."""
         self._connection.put(address, headers, file.path, sent)
 
-    def _upsert_sweep(self, done: Callable[[], bool] | None = None, **variables: object) -> SweepThere:
+    def _upsert_sweep(self, variables: Mapping[str, object], done: Callable[[], bool] | None = None) -> SweepThere:
         data = self._connection.graphql(_UPSERT_SWEEP, variables, done=done)
         found = (data.get("upsertSweep") or {}).get("sweep")
         if not found:

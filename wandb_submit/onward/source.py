@@ -175,6 +175,11 @@ class Source:
         """The numbers of a sweep's runs, oldest first."""
         return [row[0] for row in self._rows("SELECT id FROM runs WHERE sweep = ? ORDER BY id", (sweep.number,))]
 
+    def artifacts_of(self, sweep: OfflineSweep) -> int:
+        """How many artifacts a sweep's runs have logged."""
+        sql = "SELECT COUNT(*) FROM artifacts JOIN runs ON runs.id = artifacts.run WHERE runs.sweep = ?"
+        return int(self._rows(f"{sql} AND artifacts.state = 'COMMITTED'", (sweep.number,))[0][0])
+
     def run(self, number: int) -> OfflineRun:
         """One run as it is now.
 

@@ -34,6 +34,7 @@ class Plan:
         unchanged: how many runs are there already, as they are here.
         unfinished: the names of the runs that have not ended here; a later sync brings them.
         files, bytes: what the runs to send have of files that are not there, and how large they are.
+        artifacts: how many artifacts its runs have logged, which stay here.
         sweep_there: the sweep's id there, if an earlier sync has noted it.
     """
 
@@ -43,6 +44,7 @@ class Plan:
     unfinished: tuple[str, ...]
     files: int
     bytes: int
+    artifacts: int
     sweep_there: str | None
 
     @property
@@ -100,6 +102,7 @@ def make_plan(source: Source, journal: Journal, sweep: OfflineSweep) -> Plan:
         unfinished=tuple(unfinished),
         files=files,
         bytes=size,
+        artifacts=source.artifacts_of(sweep),
         sweep_there=journal.sweep("id"),
     )
 
