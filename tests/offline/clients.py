@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -54,6 +55,8 @@ mutation UpsertBucket($name: String, $project: String, $entity: String, $host: S
 }
 """
 
+_BEATS = itertools.count(1)
+
 
 def client_python() -> Path:
     """The interpreter whose `wandb` is the client under test: ours, or that of WANDB_SUBMIT_CLIENT_PYTHON."""
@@ -104,7 +107,12 @@ class Protocol:
         return data["createAgent"]["agent"]["id"]
 
     def heartbeat(self, agent: str, *alive: str) -> list[dict]:
-        data = self.data(HEARTBEAT, id=agent, metrics="{}", runState=json.dumps(dict.fromkeys(alive, True)))
+        """A heartbeat that cannot be taken for an earlier one that is sent again."""
+        return self.repeated_heartbeat(agent, *alive, metrics=json.dumps({"answered": next(_BEATS)}))
+
+    def repeated_heartbeat(self, agent: str, *alive: str, metrics: str = "{}") -> list[dict]:
+        """A heartbeat as wandb's agents send it: the next one and the same one again look alike."""
+        data = self.data(HEARTBEAT, id=agent, metrics=metrics, runState=json.dumps(dict.fromkeys(alive, True)))
         return json.loads(data["agentHeartbeat"]["commands"])
 
     def take_run(self, agent: str) -> dict:

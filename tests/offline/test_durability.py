@@ -66,18 +66,22 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp
         assert sorted([*known, *left]) == list(range(500))
 
 
-def test_an_order_whose_answer_died_with_the_server_is_given_again_once(serve, tmp_path):
+def test_an_order_whose_answer_died_with_the_server_is_given_again(serve, tmp_path):
     info = serve(tmp_path / "data")
     with Protocol(info) as client:
         sweep = client.create_sweep(**GRID)
-        lost, begun = client.agent(sweep), client.agent(sweep)
-        order, other = client.take_run(lost), client.take_run(begun)
+        lost, counting, begun = client.agent(sweep), client.agent(sweep), client.agent(sweep)
+        order, counted = client.repeated_heartbeat(lost), client.repeated_heartbeat(counting, metrics='{"answered": 0}')
+        other = client.take_run(begun)
         client.heartbeat(begun, other["run_id"])
     os.kill(info.pid, signal.SIGKILL)
     wait_until(lambda: lifecycle.status(tmp_path / "data") is None, timeout_s=5, what="the server is dead")
     with Protocol(serve(tmp_path / "data")) as client:
-        assert client.take_run(lost) == order
-        assert client.take_run(lost)["run_id"] != order["run_id"]
-        assert client.runs(sweep)[order["run_id"]]["state"] == "failed"
+        assert client.repeated_heartbeat(lost) == order
+        # One that counts the answers tells for sure, however often it asks.
+        assert client.repeated_heartbeat(counting, metrics='{"answered": 0}') == counted
+        assert client.repeated_heartbeat(counting, metrics='{"answered": 0}') == counted
+        assert client.repeated_heartbeat(counting, metrics='{"answered": 1}') != counted
+        assert client.runs(sweep)[counted[0]["run_id"]]["state"] == "failed"
         assert client.take_run(begun)["run_id"] != other["run_id"]
         assert client.runs(sweep)[other["run_id"]]["state"] == "failed"

@@ -99,6 +99,7 @@ class SweepClient:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._http: httpx.AsyncClient | None = None
+        self._answered = 0
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -139,17 +140,19 @@ class SweepClient:
     async def heartbeat(self, agent_id: str, running: Iterable[str]) -> list[Command]:
         """Tells which runs are alive, and takes the server's orders.
 
-        With no run alive this asks for one.
+        With no run alive this asks for one. The offline server is told how many answers have arrived, so that it
+        gives an order again if the answer that held it got lost.
 
         Raises:
             SweepGoneError: if the sweep or the agent is not known any more.
             UnavailableError: if the server does not answer properly now.
         """
         state = json.dumps(dict.fromkeys(running, True))
-        data = await self._call(_HEARTBEAT, id=agent_id, metrics="{}", runState=state)
+        metrics = {} if self._endpoint.server_dir is None else {"answered": self._answered}
+        data = await self._call(_HEARTBEAT, id=agent_id, metrics=json.dumps(metrics), runState=state)
         try:
             commands = json.loads(str(_dig(data, "agentHeartbeat", "commands")) or "[]")
-            return [
+            orders = [
                 Command(
                     type=str(entry["type"]),
                     run_id=entry.get("run_id"),
@@ -160,6 +163,8 @@ class SweepClient:
             ]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnavailableError(f"the server's orders cannot be read: {str(data)[:200]}") from error
+        self._answered += 1
+        return orders
 
     async def _call(self, query: str, **variables: object) -> Mapping[str, Any]:
         """Sends one operation and returns its `data`."""

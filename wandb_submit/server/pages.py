@@ -56,9 +56,19 @@ def edges(
     }
 
 
-def connection(kind: str, nodes: Sequence[Mapping[str, object]], arguments: Arguments) -> dict[str, object]:
-    """The asked-for page of a short list that is at hand as a whole and only grows at its end."""
-    start, size = number_after(arguments) or 0, page_size(arguments)
+def connection(
+    kind: str, nodes: Sequence[Mapping[str, object]], arguments: Arguments, *, whole: bool = False
+) -> dict[str, object]:
+    """The asked-for page of a short list that is at hand as a whole and only grows at its end.
+
+    Args:
+        kind: the type of the nodes.
+        nodes: the whole list.
+        arguments: what was asked for.
+        whole: whether a client that names no size gets all, because it would not ask for a second page.
+    """
+    start = number_after(arguments) or 0
+    size = len(nodes) if whole and arguments.integer("first", 0) == 0 else page_size(arguments)
     shown = nodes[start : start + size]
     cursors = [str(start + number) for number in range(1, len(shown) + 1)]
     return {

@@ -9,7 +9,7 @@ import time
 
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.runs.state import end_without_exit
+from wandb_submit.server.runs.state import end_without_exit, give_back, kill_waiting
 from wandb_submit.server.sweeps import sweep
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,11 @@ def _give_up(tx: Transaction, server: ServerFacts) -> None:
     context = Context(tx=tx, server=server, base_url="")
     runs = _silent(tx, server, context.now)
     for run in runs:
-        end_without_exit(context, run)
+        if run["state"] == "pending" and run["sweep"] is not None:
+            give_back(context, run)
+        else:
+            end_without_exit(context, run)
     for number in {run["sweep"] for run in runs if run["sweep"] is not None}:
+        if sweep.by_number(tx, number)["state"] in sweep.ENDED:
+            kill_waiting(context, sweep=number)
         sweep.settle(context, number)

@@ -16,7 +16,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs.state import ENDED, LIVE
+from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
 from wandb_submit.server.sweeps import sweep
 
 # A run with what belongs to it; every run that is shown was read by this.
@@ -144,6 +144,9 @@ def stop_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
         " WHERE id = ? AND state IN ('pending', 'running')",
         (context.now, row["id"]),
     )
+    kill_waiting(context, run=row["id"])
+    if row["sweep"] is not None:
+        sweep.settle(context, row["sweep"])
     return {"success": True, "clientMutationId": None}
 
 

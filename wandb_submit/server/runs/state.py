@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
 from wandb_submit.server.context import Context
+
+_log = logging.getLogger(__name__)
 
 # A run of these may still show something; `preempted` waits to be resumed.
 LIVE = ("pending", "running", "preempted")
@@ -13,6 +16,14 @@ ENDED = ("finished", "failed", "crashed", "killed")
 # What clients are shown: a run that has announced that it will be preempted, and still runs, is `preempting`.
 SHOWN_STATE = "CASE WHEN runs.state = 'running' AND runs.preempting THEN 'preempting' ELSE runs.state END"
 
+# A sweep's run that no agent has: preempted, or given back by an agent that vanished before the run began.
+WAITING = (
+    "runs.sweep IS NOT NULL AND (runs.state = 'preempted'"
+    " OR (runs.state = 'pending' AND runs.agent IS NULL AND runs.given_back > 0))"
+)
+
+# A run that so many agents took and vanished with may be what makes them vanish.
+_MAX_GIVEN_BACK = 3
 # Exit codes that wandb's client sends for an interrupted run (KeyboardInterrupt) and an aborted one.
 _INTERRUPTED = 255
 _ABORTED = 254
@@ -46,3 +57,27 @@ def state_without_exit(run: sqlite3.Row) -> str:
 def end_without_exit(context: Context, run: sqlite3.Row) -> None:
     """Gives up on a run that does not say anything any more."""
     context.tx.execute("UPDATE runs SET state = ?, gone_at = NULL WHERE id = ?", (state_without_exit(run), run["id"]))
+
+
+def give_back(context: Context, run: sqlite3.Row) -> None:
+    """Takes a run that never began from an agent that vanished, for the next agent that asks."""
+    if run["stop_requested_at"] is not None:
+        end_without_exit(context, run)
+    elif run["given_back"] + 1 >= _MAX_GIVEN_BACK:
+        _log.warning(
+            "run %s has failed: %d agents have taken it and vanished before it began", run["name"], _MAX_GIVEN_BACK
+        )
+        end_without_exit(context, run)
+    else:
+        context.tx.execute(
+            "UPDATE runs SET agent = NULL, given_back = given_back + 1, reported = 0, gone_at = NULL WHERE id = ?",
+            (run["id"],),
+        )
+
+
+def kill_waiting(context: Context, *, run: int | None = None, sweep: int | None = None) -> None:
+    """Ends one run, or all runs of a sweep, that wait for an agent: none is to have them any more."""
+    context.tx.execute(
+        f"UPDATE runs SET state = 'killed' WHERE (id = ? OR sweep = ?) AND {WAITING}",  # noqa: S608 - a constant
+        (run, sweep),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ _MAX_STEP = 2**63
 _SUMMARY = "wandb-summary.json"
 _CONSOLE = "output.log"
 # States that a run which speaks again can have been put in without its own word.
-_GIVEN_UP = ("pending", "crashed", "failed")
+_GIVEN_UP = ("pending", "crashed", "failed", "preempted")
 
 
 def take(context: Context, entity: str, project: str, name: str, body: Mapping[str, object]) -> dict[str, object]:
@@ -35,6 +36,10 @@ def take(context: Context, entity: str, project: str, name: str, body: Mapping[s
     run = by_name(context.tx, entity, project, name)
     if run is None:
         raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    if run["preempted_by"] is not None and run["state"] in ("pending", "running") and _is_repeated(run, body):
+        # The answer to its last words was lost, and meanwhile it was handed out again: what they say is known, and
+        # they would take back the rows of its new life.
+        return {}
     files = body.get("files")
     for file, chunk in files.items() if isinstance(files, dict) else ():
         offset, lines = _chunk(file, chunk)
@@ -109,17 +114,23 @@ def _take_state(context: Context, run: sqlite3.Row, body: Mapping[str, object]) 
     if body.get("complete"):
         exit_code = body.get("exitcode")
         code = exit_code if isinstance(exit_code, int) else 0
-        if run["state"] == "pending" and code:
-            # A preempted run told its end twice (the first answer was lost), and has been handed out again.
-            return
         stop_requested = run["stop_requested_at"] is not None
         state = state_after_exit(code, preempting=preempting, stop_requested=stop_requested)
         tx.execute(
-            "UPDATE runs SET state = ?, exit_code = ?, gone_at = NULL WHERE id = ?",
-            (state if run["sweep"] is not None or state != "preempted" else "crashed", code, run["id"]),
+            "UPDATE runs SET state = ?, exit_code = ?, preempted_by = ? WHERE id = ?",
+            (state, code, _fingerprint(body) if state == "preempted" else None, run["id"]),
         )
         if run["sweep"] is not None:
             sweep.settle(context, run["sweep"])
     elif run["exit_code"] is None and run["state"] in _GIVEN_UP:
         # It was given up and lives: the network, or this server, was away for long.
         tx.execute("UPDATE runs SET state = 'running' WHERE id = ?", (run["id"],))
+
+
+def _is_repeated(run: sqlite3.Row, body: Mapping[str, object]) -> bool:
+    """Whether these are the words by which the run told its end by preemption, once more."""
+    return bool(body.get("complete")) and _fingerprint(body) == run["preempted_by"]
+
+
+def _fingerprint(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -7,15 +7,12 @@ import sqlite3
 from collections.abc import Mapping
 
 from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import end_without_exit
 from wandb_submit.server.sweeps import search, sweep
-from wandb_submit.server.sweeps.orders import Order, give_new, give_preempted, order
-
-# Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
-_MAX_REPORTED = 1000
+from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
+from wandb_submit.server.sweeps.orders import Order, give_again, give_new, repeat
 
 
 def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -49,46 +46,54 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
     agent = context.tx.one("SELECT * FROM agents WHERE id = ?", (values.required_text("id"),))
     if agent is None:
         raise Refusal(f"agent {values.text('id')} not found", status=404)
-    reported = _reported(values)
+    beat = read_beat(values)
     tx = context.tx
     tx.execute("UPDATE agents SET heartbeat_at = ?, state = 'RUNNING' WHERE number = ?", (context.now, agent["number"]))
     tx.execute("UPDATE sweeps SET heartbeat_at = ? WHERE number = ?", (context.now, agent["sweep"]))
-    runs = tx.rows("SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running')", (agent["number"],))
-    lost = [run for run in runs if _note(context, run, alive=run["name"] in reported)]
-    answer = _stop_order(context, [run for run in runs if run["name"] in reported])
-    if answer is None and not reported:
+    runs = tx.rows(
+        "SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')", (agent["number"],)
+    )
+    gone = [run for run in runs if run["name"] not in beat.alive]
+    lost = [run for run in gone if _note_gone(context, run, beat)]
+    alive = [run for run in runs if run["name"] in beat.alive]
+    _note_alive(context, alive)
+    answer = _stop_order(context, alive)
+    strange = beat.alive.difference(run["name"] for run in alive)
+    if answer is None and strange:
+        answer = _take_back(context, agent, strange)
+    if answer is None and not beat.alive:
         answer = _repeated_order(context, lost) or _work(context, agent)
         if answer is not None and answer["type"] == "exit":
             tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
-    if any(run["name"] not in reported for run in runs):
+    if answer is not None and beat.number is not None:
+        tx.execute(
+            "UPDATE runs SET handed_out_beat = ? WHERE agent = ? AND name = ?",
+            (beat.number, agent["number"], answer.get("run_id")),
+        )
+    if gone:
         sweep.settle(context, agent["sweep"])
     commands = [] if answer is None else [answer]
     return {"agent": {"__typename": "Agent", "id": agent["id"]}, "commands": json.dumps(commands)}
 
 
-def _reported(values: Arguments) -> frozenset[str]:
-    state = values.json_object("runState") or {}
-    if len(state) > _MAX_REPORTED:
-        raise Refusal(f"an agent cannot have more than {_MAX_REPORTED} runs alive")
-    return frozenset(name for name, alive in state.items() if alive)
+def _note_alive(context: Context, runs: list[sqlite3.Row]) -> None:
+    """Takes down that the agent has these runs: the orders arrived, and nobody else may have them."""
+    for run in runs:
+        if run["gone_at"] is not None or not run["reported"]:
+            context.tx.execute("UPDATE runs SET reported = 1, gone_at = NULL WHERE id = ?", (run["id"],))
 
 
-def _note(context: Context, run: sqlite3.Row, *, alive: bool) -> bool:
-    """Takes down whether an agent still has a run alive; returns whether the order to run it may be lost.
+def _note_gone(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
+    """Takes down that an agent does not have a run (any more); returns whether the order to run it was lost.
 
     A run that is gone before it said anything has failed. One that was running may have its last words under
     way: the clock in `watch` decides, and nobody waits for it.
     """
-    if alive:
-        if run["gone_at"] is not None or not run["reported"]:
-            context.tx.execute("UPDATE runs SET reported = 1, gone_at = NULL WHERE id = ?", (run["id"],))
+    if run["state"] != "pending":
+        if run["gone_at"] is None:
+            context.tx.execute("UPDATE runs SET gone_at = ? WHERE id = ?", (context.now, run["id"]))
         return False
-    if run["state"] == "running":
-        context.tx.execute("UPDATE runs SET gone_at = COALESCE(gone_at, ?) WHERE id = ?", (context.now, run["id"]))
-        return False
-    # The answer that held the order may have died with the server process that gave it. In one and the same
-    # process it arrived: then the run's process is what has died.
-    if not run["reported"] and run["handed_out_by"] != context.server.process:
+    if answer_is_lost(context, run, beat):
         return True
     end_without_exit(context, run)
     return False
@@ -109,8 +114,25 @@ def _stop_order(context: Context, alive: list[sqlite3.Row]) -> Order | None:
     return None
 
 
+def _take_back(context: Context, agent: sqlite3.Row, names: frozenset[str]) -> Order | None:
+    """What an agent is told that has runs which are not its own: it was silent for so long that they were given back.
+
+    If nobody has taken such a run yet, it is its own again. Else there must not be two of it.
+    """
+    marks = ", ".join("?" * len(names))
+    for run in context.tx.rows(
+        f"SELECT * FROM runs WHERE sweep = ? AND name IN ({marks})",  # noqa: S608 - question marks
+        (agent["sweep"], *names),
+    ):
+        if run["state"] == "pending" and run["agent"] is None:
+            context.tx.execute("UPDATE runs SET agent = ?, reported = 1 WHERE id = ?", (agent["number"], run["id"]))
+        elif run["state"] in ("pending", "running") and run["agent"] not in (None, agent["number"]):
+            return {"type": "stop", "run_id": run["name"]}
+    return None
+
+
 def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
-    """Gives a lost order again, once."""
+    """Gives a lost order again."""
     for run in lost:
         if run["stop_requested_at"] is not None:
             end_without_exit(context, run)
@@ -119,7 +141,7 @@ def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
             "UPDATE runs SET handed_out_by = ?, handed_out_at = ? WHERE id = ?",
             (context.server.process, context.now, run["id"]),
         )
-        return order("run", run["name"], sweep.by_number(context.tx, run["sweep"]), run["point"] or "{}")
+        return repeat(context, run["id"])
     return None
 
 
@@ -130,21 +152,29 @@ def _work(context: Context, agent: sqlite3.Row) -> Order | None:
         return {"type": "exit"}
     if row["state"] == "PAUSED":
         return None
-    preempted = give_preempted(context, agent, row)
-    if preempted is not None:
-        return preempted
+    again = give_again(context, agent, row)
+    if again is not None:
+        return again
     match search.choose(context, row, agent["number"]):
         case search.Chosen() as chosen:
             return give_new(context, agent, row, chosen)
         case search.Waiting():
             return None
     search.mark_exhausted(context, row["number"])
-    return None if _may_come_back(context.tx, row["number"]) else {"type": "exit"}
+    return None if _may_come_back(context, row["number"]) else {"type": "exit"}
 
 
-def _may_come_back(tx: Transaction, number: int) -> bool:
-    """Whether a run of the sweep has announced that it will be preempted and so handed out again."""
+def _may_come_back(context: Context, number: int) -> bool:
+    """Whether a run of the sweep may soon want another agent: preempted, about to be, or its agent silent.
+
+    Agents speak every few seconds, but it takes minutes until a silent one is given up.
+    """
     return (
-        tx.one("SELECT 1 FROM runs WHERE sweep = ? AND state = 'running' AND preempting = 1 LIMIT 1", (number,))
+        context.tx.one(
+            "SELECT 1 FROM runs LEFT JOIN agents ON agents.number = runs.agent WHERE runs.sweep = ? AND"
+            " (runs.state = 'preempted' OR (runs.state = 'running' AND runs.preempting)"
+            " OR (runs.state = 'pending' AND MAX(agents.heartbeat_at, ?) < ?)) LIMIT 1",
+            (number, context.server.started_at, context.now - context.server.settings.gone_grace_s),
+        )
         is not None
     )

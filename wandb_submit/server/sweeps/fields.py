@@ -73,7 +73,7 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
 
     def agents(wanted: Arguments) -> Mapping[str, object]:
         rows = context.tx.rows("SELECT * FROM agents WHERE sweep = ? ORDER BY number", (number,))
-        return connection("Agent", [_agent_fields(context, found) for found in rows], wanted)
+        return connection("Agent", [_agent_fields(context, found) for found in rows], wanted, whole=True)
 
     return {
         "__typename": "Sweep",

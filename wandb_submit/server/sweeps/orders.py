@@ -7,8 +7,10 @@ import sqlite3
 from typing import TypeAlias
 
 from wandb_submit.server.context import Context
+from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.config import parse_config
+from wandb_submit.server.sweeps.sweep import by_number
 
 # One entry of a heartbeat's `commands`, as W&B's agents read it.
 Order: TypeAlias = dict[str, object]
@@ -38,19 +40,41 @@ def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: sea
     return order("run", name, row, chosen.config)
 
 
-def give_preempted(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Order | None:
-    """The order to resume the sweep's longest preempted run, if there is one."""
+def give_again(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Order | None:
+    """The order for a run of the sweep that waits for an agent: preempted ones first, the oldest of them first.
+
+    A preempted run may have told its end before its process has ended, and perhaps still writes the checkpoint
+    that it is to be resumed from: as long as its agent reports it, nobody gets it.
+    """
     run = context.tx.one(
-        "SELECT * FROM runs WHERE sweep = ? AND state = 'preempted' ORDER BY id LIMIT 1", (row["number"],)
+        "SELECT runs.* FROM runs LEFT JOIN agents ON agents.number = runs.agent"  # noqa: S608 - a constant
+        f" WHERE runs.sweep = ? AND {WAITING} AND (runs.agent IS NULL OR NOT runs.reported OR runs.gone_at IS NOT NULL"
+        " OR agents.heartbeat_at < ?) ORDER BY runs.state = 'preempted' DESC, runs.id LIMIT 1",
+        (row["number"], context.now - context.server.settings.gone_grace_s),
     )
     if run is None:
         return None
     context.tx.execute(
         "UPDATE runs SET state = 'pending', agent = ?, preempting = 0, exit_code = NULL, gone_at = NULL, reported = 0,"
-        " handed_out_at = ?, handed_out_by = ?, heartbeat_at = ? WHERE id = ?",
-        (agent["number"], context.now, context.server.process, context.now, run["id"]),
+        " resumed = ?, handed_out_at = ?, handed_out_by = ?, heartbeat_at = ? WHERE id = ?",
+        (
+            agent["number"],
+            int(run["resumed"] or run["state"] == "preempted"),
+            context.now,
+            context.server.process,
+            context.now,
+            run["id"],
+        ),
     )
-    return order("resume", run["name"], row, run["point"] or "{}")
+    return repeat(context, run["id"])
+
+
+def repeat(context: Context, run: int) -> Order:
+    """The order that hands out a run which is bound to its agent already."""
+    found = context.tx.one("SELECT * FROM runs WHERE id = ?", (run,))
+    assert found is not None  # noqa: S101 - read or changed in this transaction
+    kind = "resume" if found["resumed"] else "run"
+    return order(kind, found["name"], by_number(context.tx, found["sweep"]), found["point"] or "{}")
 
 
 def order(kind: str, name: str, row: sqlite3.Row, point: str) -> Order:

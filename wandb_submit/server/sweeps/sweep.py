@@ -15,7 +15,7 @@ from wandb_submit.server.engine.answers import Drawn, Proposal
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find_or_create, project_fields
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs.state import LIVE
+from wandb_submit.server.runs.state import LIVE, kill_waiting
 from wandb_submit.server.sweeps.prior_runs import adopt, find_prior_runs
 
 # A sweep is PENDING until its first agent comes. W&B's clients set the others: `--stop` FINISHED, `--cancel`
@@ -154,8 +154,7 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
             (context.now, number),
         )
     if state in ENDED:
-        # Nobody will resume them now.
-        context.tx.execute("UPDATE runs SET state = 'killed' WHERE sweep = ? AND state = 'preempted'", (number,))
+        kill_waiting(context, sweep=number)
     # Its last run may have ended while it was paused, and no agent may be left to ask.
     settle(context, number)
     return sweep_id

@@ -1,0 +1,59 @@
+"""An agent's heartbeat: what it says, and whether the answer to an earlier one got lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from wandb_submit.server.context import Context
+from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.refusals import Refusal
+
+# Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
+_MAX_REPORTED = 1000
+# wandb's agents say something every 5 s. What comes sooner is the same heartbeat once more: their HTTP clients try
+# again 1 to 2 s after a connection broke.
+_SOONEST_S = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """One heartbeat.
+
+    Attributes:
+        alive: the runs that the agent has.
+        number: how many heartbeats the agent has had answered before, by its own count; None if it does not say.
+    """
+
+    alive: frozenset[str]
+    number: int | None
+
+
+def read_beat(values: Arguments) -> Beat:
+    """Reads the input of `agentHeartbeat`.
+
+    Our own agent counts the answers that it got, in `metrics`; wandb's agents leave that empty.
+    """
+    state = values.json_object("runState") or {}
+    if len(state) > _MAX_REPORTED:
+        raise Refusal(f"an agent cannot have more than {_MAX_REPORTED} runs alive")
+    number = (values.json_object("metrics") or {}).get("answered")
+    return Beat(
+        alive=frozenset(name for name, alive in state.items() if alive),
+        number=number if isinstance(number, int) and 0 <= number < 2**53 else None,
+    )
+
+
+def answer_is_lost(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
+    """Whether an agent that does not name a pending run of its own never got the order to run it.
+
+    If the order arrived, the run's process has died before it could say anything, and the order must not be given
+    again. An agent that counts tells for sure. Of another it can only be guessed: the order may have died with the
+    server process that gave it; or this is the same heartbeat again, for the next one cannot come so soon.
+    """
+    if run["reported"]:
+        return False
+    if beat.number is not None and run["handed_out_beat"] is not None:
+        return bool(run["handed_out_beat"] == beat.number)
+    same_process = bool(run["handed_out_by"] == context.server.process)
+    return not same_process or bool(context.now - run["handed_out_at"] < _SOONEST_S)
