@@ -9,8 +9,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,13 @@ from offline.conftest import Serve
 from offline.proxy import Proxy, before
 from support import Shell, wait_until
 
+from wandb_submit.credentials import Login
+from wandb_submit.onward.connection import Connection
+from wandb_submit.onward.journal import look_at_journal
+from wandb_submit.onward.place import Place
+from wandb_submit.onward.progress import Progress
+from wandb_submit.onward.project import Project
+from wandb_submit.onward.run_upload import RunUpload
 from wandb_submit.onward.source import Source
 from wandb_submit.server.lifecycle import ServerInfo
 
@@ -347,6 +356,33 @@ def test_a_large_file_is_never_in_memory(person: Person, here: Protocol):
     assert json.loads(result)["bytes"] > size
     assert usage.ru_maxrss < 160 * 1024
     assert content(person.target, json.loads(result)["sweep"]["id"]) == content(person.source, sweep)
+
+
+def test_a_run_is_said_to_be_alive_while_its_files_are_sent(
+    person: Person, here: Protocol, there: Protocol, proxy: Proxy
+):
+    sweep = make_sweep(here, "slow", 1)
+    source = Source(person.source.data_dir)
+    (number,) = source.runs_of(source.sweep(sweep))
+    release = threading.Event()
+
+    def fault(_number: int, word: str):
+        if word == "file_stream" and proxy.seen.count(word) == 3:
+            release.set()
+        if word == "PUT":
+            assert release.wait(60)
+
+    proxy.fault = fault
+    place = Place(base_url=proxy.url, entity="local", project="tests")
+    connection = Connection(Login(proxy.url, person.target.api_key), patience_s=60, stop=threading.Event())
+    project = Project(connection, place)
+    with ThreadPoolExecutor(2) as uploads, look_at_journal(person.source.data_dir, sweep, place) as journal:
+        copy = project.create_sweep(source.sweep(sweep))
+        parts = {"source": source, "journal": journal, "project": project, "sweep": copy, "progress": Progress()}
+        RunUpload(**parts, uploads=uploads, heartbeat_s=0.02).send(number)
+    connection.close()
+    assert proxy.seen.count("file_stream") >= 4
+    assert content(person.target, copy.name) == content(person.source, sweep)
 
 
 def test_what_keeps_it_from_beginning(person: Person, here: Protocol, proxy: Proxy):

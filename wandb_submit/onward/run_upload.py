@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from itertools import islice
 
@@ -28,6 +28,8 @@ class RunUpload:
 
     Attributes:
         uploads: sends files, several of them at a time.
+        heartbeat_s: how often a run is said to be alive while large files are sent; a server gives up one that says
+            nothing for minutes.
     """
 
     source: Source
@@ -36,6 +38,7 @@ class RunUpload:
     sweep: SweepThere
     progress: Progress
     uploads: Executor
+    heartbeat_s: float = 30.0
 
     def send(self, number: int) -> None:
         """Sends what the server lacks of a run.
@@ -106,6 +109,8 @@ class RunUpload:
 
         pending = [(file, self.uploads.submit(send, file)) for file in files]
         for file, future in pending:
+            while not wait([future], timeout=self.heartbeat_s).done:
+                self.project.stream(run.name, {})
             error = future.exception()
             if isinstance(error, StaleAddressError) and not last:
                 stale.append(file)
