@@ -23,6 +23,7 @@ from offline.proxy import Proxy, before
 from support import Shell, wait_until
 
 from wandb_submit.credentials import Login
+from wandb_submit.errors import RefusedError
 from wandb_submit.onward.connection import Connection
 from wandb_submit.onward.journal import look_at_journal
 from wandb_submit.onward.place import Place
@@ -282,6 +283,12 @@ def test_without_its_record_it_finds_what_is_there_and_sends_no_file_again(
     assert second["sweep"] == {**first["sweep"], "created": False}
     assert (first["files"], second["files"]) == (4, 0)
     assert content(person.target, first["sweep"]["id"]) == content(person.source, sweep)
+    (record,) = (person.source.data_dir / "sync").glob(f"{sweep}-*.sqlite3")
+    with sqlite3.connect(record) as tables:
+        tables.execute("UPDATE sweep SET value = 'deleted' WHERE name = 'id'")
+    tables.close()
+    done = person.try_sync(sweep, proxy.url)
+    assert (done.returncode, "is not there any more" in done.stderr, str(record) in done.stderr) == (6, True, True)
 
 
 def test_a_run_that_changed_since_is_sent_as_it_is_now(person: Person, proxy: Proxy, here: Protocol):
@@ -334,6 +341,12 @@ def test_the_data_folder_is_enough(person: Person, proxy: Proxy, serve: Serve, t
     source = Source(copy)
     assert len(source.runs_of(source.sweep(sweep))) == 3
     assert not (copy / "server.sqlite3-shm").exists()
+    for version, words in ((1, "by an older wandb-submit: bring it up to date"), (99, "by a newer wandb-submit")):
+        with sqlite3.connect(copy / "server.sqlite3") as tables:
+            tables.execute(f"PRAGMA user_version = {version}")
+        tables.close()
+        with pytest.raises(RefusedError, match=words):
+            Source(copy)
 
 
 def test_a_large_file_is_never_in_memory(person: Person, here: Protocol):

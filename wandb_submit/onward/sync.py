@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from wandb_submit.errors import NotLoggedInError, RefusedError, WandbSubmitError
@@ -152,17 +152,14 @@ def carry_out(
 
 def _collect(futures: dict[Future[None], int], source: Source, progress: Progress) -> list[Failure]:
     failures = []
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            error = future.exception()
-            progress.add(runs=1)
-            if error is None:
-                continue
-            if isinstance(error, _FATAL) or not isinstance(error, WandbSubmitError | OSError):
-                raise error
-            failures.append(Failure(run=_name(source, futures[future]), reason=str(error)))
+    for future in as_completed(futures):
+        error = future.exception()
+        progress.add(runs=1)
+        if error is None:
+            continue
+        if isinstance(error, _FATAL) or not isinstance(error, WandbSubmitError | OSError):
+            raise error
+        failures.append(Failure(run=_name(source, futures[future]), reason=str(error)))
     return failures
 
 
