@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from offline.clients import Wandb
+
+pytestmark = pytest.mark.client
 
 LOG = """
 import datetime, json, os, pathlib, sys, wandb

@@ -103,19 +103,26 @@ class Endpoints:
         row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
         if row is None:
             raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
-        try:
-            async with received(request, data_dir) as file:
-                await file.move_to(target)
-        except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-            raise Refusal(f"{name!r} is in the way of another file of the run") from error
-        await self.database.write(
-            lambda tx: tx.execute(
-                # Unless the run was deleted meanwhile.
-                "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at)"
-                " SELECT id, ?, ?, ?, ? FROM runs WHERE id = ?",
-                (name, file.size, file.md5, time.time(), row["id"]),
-            )
-        )
+        async with received(request, data_dir) as file:
+
+            def keep(tx: Transaction) -> bool:
+                """Within the transaction, so that nobody deletes the one of file and row without the other."""
+                stored = tx.execute(
+                    # Unless the run was deleted meanwhile.
+                    "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at)"
+                    " SELECT id, ?, ?, ?, ? FROM runs WHERE id = ?",
+                    (name, file.size, file.md5, time.time(), row["id"]),
+                )
+                if stored:
+                    file.move_to(target)
+                return stored > 0
+
+            try:
+                kept = await self.database.write(keep)
+            except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+                raise Refusal(f"{name!r} is in the way of another file of the run") from error
+        if not kept:
+            raise Refusal(f"run {entity}/{project}/{run} was deleted meanwhile", status=404)
         return Response()
 
     async def download(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ from wandb_submit.server import projects, viewer
 from wandb_submit.server.artifacts import aliases, artifact, collection, contents, lineage, manifest, queries, versions
 from wandb_submit.server.context import Preparation, Resolver
 from wandb_submit.server.runs import fields as run_fields
-from wandb_submit.server.runs import files_listing, run
+from wandb_submit.server.runs import files_deletion, files_listing, run
 from wandb_submit.server.sweeps import agents, sweep
 from wandb_submit.server.sweeps import fields as sweep_fields
 
@@ -42,6 +42,7 @@ MUTATIONS: Mapping[str, Resolver] = {
     "deleteArtifactCollectionTagAssignments": collection.delete_tags,
     "deleteArtifactPortfolio": artifact.delete_collection,
     "deleteArtifactSequence": artifact.delete_collection,
+    "deleteFiles": files_deletion.delete_files,
     "deleteRun": lineage.delete_run,
     "linkArtifact": queries.link_artifact,
     "moveArtifactSequence": queries.move_sequence,

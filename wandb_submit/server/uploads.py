@@ -37,14 +37,18 @@ class Upload:
     size: int
     md5: str
 
-    async def move_to(self, target: Path, *, durable: bool = False) -> None:
-        """Puts the file in its place, at once, also if another is there.
+    def move_to(self, target: Path, *, durable: bool = False) -> None:
+        """Puts the file in its place, at once, also if another is there. It waits for the disk: call it in a thread.
 
         Args:
             target: its place.
             durable: whether it must be on the disk then, so that not even the machine's death leaves half a file.
         """
-        await asyncio.to_thread(_put_in_place, self.path, target, durable)
+        if durable:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path.replace(target)
 
 
 @asynccontextmanager
@@ -90,11 +94,3 @@ async def _write(request: Request, file: BinaryIO, max_bytes: int | None) -> tup
             await asyncio.to_thread(flush)
     flush()
     return size, base64.b64encode(digest.digest()).decode()
-
-
-def _put_in_place(temporary: Path, target: Path, durable: bool) -> None:
-    if durable:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(target)

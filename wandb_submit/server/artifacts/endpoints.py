@@ -51,7 +51,7 @@ class ArtifactEndpoints:
     async def _keep(self, upload: Upload, content: str) -> None:
         file = contents.new_file(content)
         target = contents.folder(self.server.settings.data_dir) / file
-        await upload.move_to(target, durable=True)
+        await asyncio.to_thread(upload.move_to, target, durable=True)
         if not await self.database.write(lambda tx: contents.add(tx, content, upload.size, file, time.time())):
             await asyncio.to_thread(target.unlink)
 

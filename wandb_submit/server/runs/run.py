@@ -6,6 +6,7 @@ import asyncio
 import base64
 import functools
 import json
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
 from wandb_submit.server.sweeps import sweep
+from wandb_submit.server.uploads import UPLOADS
 
 # A run with what belongs to it; every run that is shown was read by this.
 SELECT = (
@@ -161,11 +163,20 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
     if row["sweep"] is not None:
         sweep.settle(context, row["sweep"])
     folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
-    context.tx.after_commit.append(lambda: _remove_in_background(folder))
+    trash = context.server.settings.data_dir / UPLOADS / secrets.token_hex(8)
+    context.tx.after_commit.append(lambda: _remove_in_background(folder, trash))
     return {"clientMutationId": None}
 
 
-def _remove_in_background(folder: Path) -> None:
-    """Removes a folder without keeping the event loop, which calls this, from its other work."""
-    remove = functools.partial(shutil.rmtree, folder, ignore_errors=True)
+def _remove_in_background(folder: Path, trash: Path) -> None:
+    """Removes a folder without keeping the event loop, which calls this, from its other work.
+
+    It is moved away first: the next request may make a run of the same name.
+    """
+    try:
+        trash.parent.mkdir(exist_ok=True)
+        folder.rename(trash)
+    except FileNotFoundError:
+        return
+    remove = functools.partial(shutil.rmtree, trash, ignore_errors=True)
     asyncio.get_running_loop().run_in_executor(None, remove)
