@@ -38,8 +38,30 @@ def train():
         run.log({"loss": len(run.config["how"])})
         if run.config["how"] == "raises":
             raise RuntimeError("as told")
+        if run.config["how"] == "preempted":
+            if run.id not in lives:
+                lives.append(run.id)
+                run.mark_preempting()
+                raise RuntimeError("its first life")
+            run.log({"life": 2})
+lives = []
 wandb.agent(sys.argv[1], function=train, entity="local", project="agents")
 """
+# Every run is preempted in its first life, and is resumed in the way that its parameter names.
+PREEMPTED = """
+import os, sys, wandb
+how = sys.argv[1].removeprefix("--how=")
+second = os.path.exists(f"{how}.checkpoint")
+with wandb.init(resume=how if how == "allow" or (how == "must" and second) else None) as run:
+    for _ in range(3):
+        run.log({"life": 1 + second})
+    if not second:
+        run.mark_preempting()
+        open(f"{how}.checkpoint", "w").close()
+        sys.exit(1)
+"""
+# What an answer holds that gives a run to an agent.
+ORDER = rb"\"run_id\""
 
 
 @dataclass
@@ -56,14 +78,14 @@ def at_work(server: ServerInfo, folder: Path, env: Mapping[str, str]) -> Iterato
     """The sweeps by name; their agents are killed in the end."""
     (folder / "train.py").write_text(TRAIN)
     (folder / "function.py").write_text(FUNCTION)
+    (folder / "preempted.py").write_text(PREEMPTED)
     wandb = Wandb.at(server, folder, env)
     with Protocol(server, project="agents") as client, ThreadPoolExecutor(1) as pool:
 
         def sweep(name: str, hows: list[str], **more: object) -> Sweep:
             return Sweep(
                 client.create_sweep(
-                    program="train.py",
-                    **{"method": "grid", **more},
+                    **{"method": "grid", "program": "train.py", **more},
                     name=name,
                     metric={"name": "loss", "goal": "minimize"},
                     parameters={"how": {"values": hows}},
@@ -73,24 +95,31 @@ def at_work(server: ServerInfo, folder: Path, env: Mapping[str, str]) -> Iterato
         made = {
             "cancelled": sweep("cancelled", ["hangs", "a"]),
             "states": sweep("states", ["raises", "dies"]),
-            "function": sweep("function", ["fine", "raises"]),
+            "function": sweep("function", ["fine", "raises", "preempted"]),
             "shared": sweep("shared", ["a", "b", "c"]),
             "capped": sweep("capped", ["a", "b"], method="random", run_cap=1),
+            "preempted": sweep("preempted", ["allow", "must", "anew"], program="preempted.py"),
         }
+
+        def agent(name: str, *options: str) -> None:
+            log = f"{name}-{len(made[name].agents)}.log"
+            # Its preempted runs would count as failed ones.
+            more = {"WANDB_AGENT_DISABLE_FLAPPING": "true"} if name == "preempted" else {}
+            path = f"local/agents/{made[name].id}"
+            made[name].agents.append(wandb.start("wandb", "agent", *options, path, log=log, **more))
+
         made["function"].agents.append(wandb.start("python", "function.py", made["function"].id))
-        for name, count in (("cancelled", 1), ("states", 1), ("shared", 2), ("capped", 1)):
-            for number in range(count):
-                made[name].agents.append(
-                    wandb.start("wandb", "agent", f"local/agents/{made[name].id}", log=f"{name}-{number}.log")
-                )
+        for name in ("cancelled", "states", "shared", "capped", "preempted", "preempted"):
+            agent(name)
+        agent("shared", "--count", "1")
         made["cancelled"].done_to_it = pool.submit(_cancel, server, made["cancelled"].id)
         try:
             yield made
         finally:
             for one in made.values():
-                for agent in one.agents:
-                    agent.kill()
-                    agent.wait()
+                for process in one.agents:
+                    process.kill()
+                    process.wait()
 
 
 def _cancel(server: ServerInfo, sweep: str) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from offline.clients import Protocol
+from offline.lossy_proxy import lossy_proxy
 from support import wait_until
 
+from wandb_submit.agent.protocol import SweepClient
+from wandb_submit.errors import UnavailableError
 from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.specs import Endpoint
 
 ONE = {"method": "grid", "parameters": {"x": {"values": [1]}}}
 TWO = {"method": "grid", "parameters": {"x": {"values": [1, 2]}}}
@@ -143,6 +149,32 @@ def test_a_heartbeat_that_is_sent_again_gets_the_same_order(protocol: Protocol):
     assert protocol.repeated_heartbeat(stock) == EXIT
     assert protocol.repeated_heartbeat(counting, metrics='{"answered": 8}') == EXIT
     assert protocol.states(sweep) == ["failed", "failed"]
+
+
+def test_our_agent_gets_an_order_again_whose_answer_was_lost(protocol: Protocol, server, tmp_path: Path):
+    sweep = protocol.create_sweep(**TWO)
+    agent = protocol.agent(sweep)
+
+    async def ask(url: str) -> list[str]:
+        client = SweepClient(Endpoint(base_url=url, server_dir=tmp_path))
+        try:
+            for _ in range(2):
+                with pytest.raises(UnavailableError):
+                    await client.heartbeat(agent, ())
+            runs = []
+            for _ in range(2):
+                (order,) = await client.heartbeat(agent, ())
+                runs.append(str(order.run_id))
+            return runs
+        finally:
+            await client.close()
+
+    with lossy_proxy(server.url, text=rb"\"run_id\"", to_lose=2) as proxy:
+        known = {"url": proxy.url, "api_key": server.api_key, "pid": server.pid}
+        (tmp_path / "server.json").write_text(json.dumps(known))
+        runs = asyncio.run(ask(proxy.url))
+    assert list(protocol.runs(sweep)) == runs
+    assert protocol.states(sweep) == ["failed", "pending"]
 
 
 @pytest.mark.parametrize("metrics", ["{}", '{"answered": null}', '{"answered": "x"}', '{"answered": -1}', "null"])

@@ -66,7 +66,26 @@ def test_runs_end_as_their_processes_do(client: Protocol, stock_sweeps: dict[str
 
 def test_a_function_is_called_once_for_every_point(client: Protocol, stock_sweeps: dict[str, Sweep]):
     wait_for_end(client, stock_sweeps["function"])
-    assert how_they_ended(client, stock_sweeps["function"].id) == {"fine": ["finished"], "raises": ["failed"]}
+    assert how_they_ended(client, stock_sweeps["function"].id) == {
+        "fine": ["finished"],
+        "raises": ["failed"],
+        "preempted": ["finished"],
+    }
+
+
+def test_preempted_runs_come_back_as_themselves_and_go_on_with_their_history(
+    client: Protocol, stock_sweeps: dict[str, Sweep]
+):
+    sweep = stock_sweeps["preempted"].id
+    wait_for_end(client, stock_sweeps["preempted"])
+    assert how_they_ended(client, sweep) == {"allow": ["finished"], "must": ["finished"], "anew": ["finished"]}
+    query = 'query($n: String!) { project(name: "agents", entityName: "local") { run(name: $n) { history } } }'
+    rows = {}
+    for name, run in client.runs(sweep).items():
+        history = [json.loads(row) for row in client.data(query, n=name)["project"]["run"]["history"]]
+        rows[json.loads(run["config"])["how"]["value"]] = [(row["_step"], row["life"]) for row in history]
+    gone_on = [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
+    assert rows == {"allow": gone_on, "must": gone_on, "anew": [(0, 2), (1, 2), (2, 2)]}
 
 
 def test_the_public_api_reads_it_all_back(
@@ -82,7 +101,8 @@ best = sweep.best_run()
 print("RESULT", json.dumps({
     "state": sweep.state, "name": sweep.name, "runs": sorted(run.config["how"] for run in sweep.runs),
     "best": [best.config["how"], best.summary["loss"], best.state], "agents": len(sweep.agents()),
-    "of_agent": len(list(sweep.agents()[0].runs())), "history": [len(list(run.scan_history())) for run in sweep.runs],
+    "of_agent": len(list(sweep.agents()[0].runs())),
+    "history": {run.config["how"]: len(list(run.scan_history())) for run in sweep.runs},
 }))
 """,
         sweep.id,
@@ -90,9 +110,9 @@ print("RESULT", json.dumps({
     assert seen == {
         "state": "FINISHED",
         "name": "function",
-        "runs": ["fine", "raises"],
+        "runs": ["fine", "preempted", "raises"],
         "best": ["fine", 4, "finished"],
         "agents": 1,
-        "of_agent": 2,
-        "history": [1, 1],
+        "of_agent": 3,
+        "history": {"fine": 1, "raises": 1, "preempted": 2},
     }

@@ -11,8 +11,8 @@ from wandb_submit.server.refusals import Refusal
 
 # Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
 _MAX_REPORTED = 1000
-# wandb's agents say something every 5 s. What comes sooner is the same heartbeat once more: their HTTP clients try
-# again 1 to 2 s after a connection broke.
+# wandb's agents say something every 5 s. What comes sooner is the same heartbeat once more: wandb 0.26 repeats it a
+# second after a connection broke. (wandb 0.31 does not; its next heartbeat tells nothing of an answer that got lost.)
 _SOONEST_S = 4.0
 
 
