@@ -35,6 +35,8 @@ class _Steps(Sequence[float]):
     def __getitem__(self, index: int | slice) -> float | list[float]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(self.length))]
+        if index >= self.length:
+            raise IndexError(index)
         step = (self.start + self.step) - self.start
         return self.start + index * step
 

@@ -11,6 +11,9 @@ from wandb_submit.server.engine.hyperband import bands
 from wandb_submit.server.engine.package import load, plain, sentence
 from wandb_submit.server.sweeps.config import METHODS, Config, searched_here
 
+# What the database can hold; nobody will see the end of such a grid.
+_MAX_SIZE = 2**62
+
 
 def judge(config: Config) -> Verdict:
     """Tells what W&B's schema says of a sweep, and whether the engine can search it at all.
@@ -29,7 +32,9 @@ def judge(config: Config) -> Verdict:
     if errors:
         # What the schema says may explain the errors, or be one more problem of the config.
         return Verdict(errors=tuple(dict.fromkeys((*violations, *errors))))
-    size = Grid(_parameters(config)).size if config.get("method") == "grid" and searched_here(config) else None
+    size = None
+    if config.get("method") == "grid" and searched_here(config):
+        size = min(_MAX_SIZE, Grid(_parameters(config)).size)
     return Verdict(warnings=tuple(dict.fromkeys((*violations, *_remarks(config)))), grid_size=size)
 
 
