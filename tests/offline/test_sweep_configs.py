@@ -27,7 +27,23 @@ NUMBERS = {
     "beta": {"a": 2, "b": 5},
     "q_beta": {"a": 2.0, "b": 2.0, "q": 0.1},
 }
-ODD_VALUES = [None, True, False, 1, 2.5, "007", "08", "a b", "", "ünï☂", "yes", "null", "1e3", [1, [2]], {"deep": {"x": 1}}]
+ODD_VALUES = [
+    None,
+    True,
+    False,
+    1,
+    2.5,
+    "007",
+    "08",
+    "a b",
+    "",
+    "ünï☂",
+    "yes",
+    "null",
+    "1e3",
+    [1, [2]],
+    {"deep": {"x": 1}},
+]
 NESTED = {
     "plain": {"value": 1},
     "outer": {
@@ -153,11 +169,21 @@ def test_the_expected_number_of_runs(protocol: Protocol, more: dict, expected: i
         ({"method": "bayes", "metric": METRIC, "parameters": {"x": {"value": 1}}}, ["not constant"]),
         ({"method": "random", "parameters": {"x": {"value": float("inf")}}}, ["x"]),
         (
-            {"method": "grid", "metric": METRIC, "early_terminate": {"type": "bands"}, "parameters": {"x": {"value": 1}}},
+            {
+                "method": "grid",
+                "metric": METRIC,
+                "early_terminate": {"type": "bands"},
+                "parameters": {"x": {"value": 1}},
+            },
             ["early_terminate", "bands"],
         ),
         (
-            {"method": "grid", "metric": METRIC, "early_terminate": {"type": "hyperband"}, "parameters": {"x": {"value": 1}}},
+            {
+                "method": "grid",
+                "metric": METRIC,
+                "early_terminate": {"type": "hyperband"},
+                "parameters": {"x": {"value": 1}},
+            },
             ["early_terminate"],
         ),
         (

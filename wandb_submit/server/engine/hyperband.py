@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -78,4 +79,7 @@ def _run_class() -> _RunClass:
     def metric_history(run: _Run, _metric: str, filter_invalid: bool = False) -> list[float]:
         return run.history
 
-    return cast("_RunClass", type("Run", (load().SweepRun,), {"metric_history": metric_history}))
+    with warnings.catch_warnings():
+        # As in `load`.
+        warnings.simplefilter("ignore")
+        return cast("_RunClass", type("Run", (load().SweepRun,), {"metric_history": metric_history}))

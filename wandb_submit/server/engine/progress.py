@@ -48,7 +48,9 @@ class Follower:
                 "ids": json.dumps(list(changed or ())),
             },
         )
-        crossed = reached = False
+        reached = False
+        # From which band to which each run has come.
+        crossed: dict[int, tuple[int, int]] = {}
         for row in rows:
             run = self._runs.setdefault(row["id"], Progress())
             run.state, run.stopping = row["state"], bool(row["stopping"])
@@ -61,14 +63,39 @@ class Follower:
             before = self._passed(run)
             new, run.read = metric_values(tx, row["id"], self._metric, run.read)
             run.values.extend(new)
-            crossed = crossed or self._passed(run) > before
+            if run.state == "running" and self._passed(run) > before:
+                crossed[row["id"]] = (before, self._passed(run))
             reached = reached or self._reached([*new, row["metric"]])
             if not alive:
                 # Of a run that is over, only what it had at the bands still counts.
                 del run.values[self._last_band(run) :]
                 run.cut = True
-        stop = runs_to_stop(self.config, self._runs.items()) if crossed else []
-        return Ruling(stop=tuple(stop), reached=reached)
+        return Ruling(stop=tuple(sorted(self._stopped(crossed))), reached=reached)
+
+    def _stopped(self, crossed: Mapping[int, tuple[int, int]]) -> set[int]:
+        """The runs to stop, now that some have crossed bands.
+
+        The engine judges a run at the last band that it has reached. A client sends what it has logged every 15 s,
+        and a fast run may cross several bands in between: it is judged at each of them, as if it had been asked in
+        time. Otherwise it would be compared only where nobody else has come yet.
+        """
+        if not crossed:
+            return set()
+        stop = set(runs_to_stop(self.config, self._runs.items()))
+        for passed in range(min(before for before, _ in crossed.values()), max(now for _, now in crossed.values())):
+            band = self._bands[passed]
+            judged = {run for run, (before, now) in crossed.items() if before <= passed < now - 1}
+            if judged:
+                then = ((number, self._at(run, band, number in judged)) for number, run in self._runs.items())
+                stop.update(runs_to_stop(self.config, then))
+        return stop
+
+    @staticmethod
+    def _at(run: Progress, band: int, judged: bool) -> Progress:
+        """A run as it was at a band if it is judged there, else one that is only compared with."""
+        if judged:
+            return Progress(state=run.state, values=run.values[:band], stopping=run.stopping)
+        return Progress(state="finished", values=run.values)
 
     @property
     def _metric(self) -> str:

@@ -26,6 +26,10 @@ class SearchFailedError(UnavailableError):
     """The search process ended or answered with an error."""
 
 
+class _EndedError(SearchFailedError):
+    """The search process ended before it had answered."""
+
+
 class SearchProcess:
     """W&B's engine in a process of its own, started at the first request and again whenever it has ended."""
 
@@ -37,6 +41,7 @@ class SearchProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._leaving: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Future[None] | None = None
 
     async def propose(self, config: str, *, sweep: int, seed: str, prior: list[int] | None) -> Proposal:
         """Judges a sweep's new config and draws its first points; `prior` is None for a sweep that exists."""
@@ -80,6 +85,9 @@ class SearchProcess:
                 self._leaving.cancel()
             try:
                 return await self._answered(request)
+            except _EndedError:
+                # Somebody may have killed it; if it was this request, it ends the next one as well.
+                return await self._answered(request)
             finally:
                 self._leaving = asyncio.get_running_loop().call_later(_IDLE_S, self._leave)
 
@@ -93,8 +101,8 @@ class SearchProcess:
             await process.stdin.drain()
             line = await asyncio.wait_for(process.stdout.readline(), _TIMEOUT_S)
             complete = line.endswith(b"\n")
-        except (ConnectionError, ValueError) as error:
-            raise SearchFailedError("the search process has ended") from error
+        except ConnectionError as error:
+            raise _EndedError("the search process has ended") from error
         except asyncio.TimeoutError as error:
             raise SearchFailedError(f"the search has found no answer in {_TIMEOUT_S} s") from error
         finally:
@@ -102,7 +110,7 @@ class SearchProcess:
                 # Also when nobody waits for the answer any more: the next one would be taken for it.
                 await self.end()
         if not complete:
-            raise SearchFailedError(f"the search process has ended with status {process.returncode}")
+            raise _EndedError(f"the search process has ended with status {process.returncode}")
         answer = json.loads(line)
         if "answer" not in answer:
             raise SearchFailedError(f"the search failed: {answer.get('error')}")
@@ -120,7 +128,7 @@ class SearchProcess:
         """Lets the idle process go: it ends when its input does."""
         if self._process is not None and self._process.stdin is not None:
             process, self._process = self._process, None
-            self._process_leaving = asyncio.ensure_future(_close(process))
+            self._closing = asyncio.ensure_future(_close(process))
 
 
 async def _close(process: asyncio.subprocess.Process) -> None:
