@@ -54,6 +54,7 @@ def submit(
     cpus_per_task: int | None = None,
     mem: str | None = None,
     time: str | None = None,
+    agents_per_task: int | None = None,
     count: int | None = None,
     grace: float | None = None,
     max_requeues: int | None = None,
@@ -72,6 +73,7 @@ def submit(
         cpus_per_task: cores of each task.
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.
+        agents_per_task: how many agents share each task's GPUs and cores.
         count: runs per agent.
         grace: seconds that a run gets to end when it is told to.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
@@ -91,6 +93,7 @@ def submit(
         cpus_per_task=cpus_per_task,
         mem=mem,
         time=time,
+        agents_per_task=agents_per_task,
         count=count,
         grace=grace,
         max_requeues=max_requeues,
@@ -120,14 +123,14 @@ def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: boo
     else:
         left = sources.grid_size(source.config)
 
-    def default_array(executor_name: str, gpus: int | None, cpus: int | None) -> ArraySpec:
-        array = _default_array(executor_name, gpus, cpus, left)
-        notes.append(f"--array was not given: {array} agents")
+    def default_array(executor_name: str, gpus: int | None, cpus: int | None, agents: int) -> ArraySpec:
+        array = _default_array(executor_name, gpus, cpus, None if left is None else -(-left // agents))
+        notes.append(f"--array was not given: {array} array tasks")
         return array
 
     spec = config.build_spec(options, workdir=current_folder(), pick_executor=catalog.pick, default_array=default_array)
-    if left is not None and spec.array.count > left:
-        notes.append(f"the sweep has {left} runs left, so that {spec.array.count - left} of the agents will find none")
+    if left is not None and spec.agents > left:
+        notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")
     paths = SubmissionPaths(home() / records.new_id())
     if odd := set("%\\\n") & set(str(paths.folder)):
         raise ConfigError(
@@ -221,7 +224,7 @@ def endpoint(*, offline: bool, start: bool = True) -> Endpoint:
 
 
 def _default_array(executor: str, gpus: int | None, cpus: int | None, left: int | None) -> ArraySpec:
-    """As many agents as there are devices here, or a few on a cluster; never more than there are runs."""
+    """As many tasks as there are devices here, or a few on a cluster; never more than can have a run."""
     if executor == "local":
         count = len(visible_gpus()) // gpus if gpus else len(usable_cores()) // (cpus or 1)
     else:

@@ -23,7 +23,7 @@ from wandb_submit.specs import (
 )
 
 _T = TypeVar("_T")
-DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None"], ArraySpec]
+DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None", int], ArraySpec]
 
 # sbatch options that have a flag of their own here; the rest goes through `--sbatch KEY=VALUE`.
 SBATCH_FLAGS = (
@@ -67,6 +67,7 @@ _KEYS = (
     "cpus-per-task",
     "mem",
     "time",
+    "agents-per-task",
     "count",
     "grace",
     "max-requeues",
@@ -92,6 +93,7 @@ class Options:
     cpus_per_task: int | None = None
     mem: str | None = None
     time: str | None = None
+    agents_per_task: int | None = None
     count: int | None = None
     grace: float | None = None
     max_requeues: int | None = None
@@ -109,6 +111,7 @@ class Options:
             "cpus-per-task": self.cpus_per_task,
             "mem": self.mem,
             "time": self.time,
+            "agents-per-task": self.agents_per_task,
             "count": self.count,
             "grace": self.grace,
             "max-requeues": self.max_requeues,
@@ -152,7 +155,7 @@ def build_spec(
         options: what was asked for.
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
-        default_array: the array for an executor, GPUs and cores per task when none was asked for.
+        default_array: the array for an executor, GPUs, cores and agents per task when none was asked for.
 
     Raises:
         ConfigError: naming every problem, one per line.
@@ -165,6 +168,7 @@ def build_spec(
     array = problems.check(lambda: ArraySpec.parse(str(array_text))) if array_text is not None else None
     gpus = problems.check(lambda: _number(values, "gpus-per-task", minimum=0))
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
+    agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
     count = problems.check(lambda: _number(values, "count", minimum=1))
     grace_s = problems.check(lambda: _seconds(values, "grace"))
     max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
@@ -177,13 +181,14 @@ def build_spec(
     assert executor is not None  # noqa: S101 a problem would have been raised
     spec = SubmissionSpec(
         executor=executor,
-        array=array or default_array(executor, gpus, cpus),
+        array=array or default_array(executor, gpus, cpus, agents_per_task),
         workdir=workdir,
         gpus_per_task=gpus,
         cpus_per_task=cpus,
         mem=mem,
         time_min=time_min,
         sbatch=sbatch,
+        agents_per_task=agents_per_task,
         count=count,
         grace_s=DEFAULT_GRACE_S if grace_s is None else grace_s,
         # Slurm would refuse, after the runs have been ended for it.

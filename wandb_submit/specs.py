@@ -92,6 +92,7 @@ class SubmissionSpec:
         mem: memory of each array task in Slurm's format (`16G`); the local executor does not enforce it.
         time_min: the time limit in minutes; `None` is the partition's own.
         sbatch: further sbatch options by their long names; `None` stands for an option without a value.
+        agents_per_task: how many agents share a task's devices.
         count: runs per agent; `None` is as many as the sweep has.
         grace_s: seconds that a trial has between its signal and SIGKILL.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
@@ -106,10 +107,16 @@ class SubmissionSpec:
     mem: str | None = None
     time_min: int | None = None
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
+    agents_per_task: int = 1
     count: int | None = None
     grace_s: float = DEFAULT_GRACE_S
     max_requeues: int | None = None
     min_run_s: float = 0.0
+
+    @property
+    def agents(self) -> int:
+        """How many agents there are in all."""
+        return self.array.count * self.agents_per_task
 
     @property
     def signal_delay_s(self) -> int:

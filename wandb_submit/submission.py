@@ -56,7 +56,14 @@ class TaskView:
     @property
     def gpus(self) -> str | None:
         """`CUDA_VISIBLE_DEVICES` of its agents; `None` where that is not set, or not known yet."""
-        return self.agents[0].gpus if self.agents else None
+        known = [agent.gpus for agent in self.agents if agent.gpus is not None]
+        tokens = dict.fromkeys(token for gpus in known for token in gpus.split(","))
+        return ",".join(tokens) if known else None
+
+    @property
+    def cpus(self) -> list[int] | None:
+        """The cores of its agents; `None` where they are not known yet."""
+        return sorted({core for agent in self.agents for core in agent.cpus}) if self.agents else None
 
     @property
     def detail(self) -> str:
@@ -180,8 +187,8 @@ class Submission:
 
     def lost_runs(self) -> set[str]:
         """The runs whose agents have gone without a word on how they ended, by the last `status`."""
-        over = {str(index) for index, status in enumerate(self._statuses) if status.state.is_terminal}
-        present = {run for agent in self._journal.agents.values() if agent.name not in over for run in agent.running}
+        over = {index for index, status in enumerate(self._statuses) if status.state.is_terminal}
+        present = {run for agent in self._journal.agents.values() if agent.task not in over for run in agent.running}
         return {run.id for run in self._journal.runs.values() if run.ended is None} - present
 
     def runs(self) -> list[RunView]:

@@ -443,3 +443,39 @@ def test_a_preemptible_example_that_is_cancelled_goes_on_with_the_next_submissio
     assert all(event["resumed"] for event in shell.events(answer["id"], "run_started"))
     histories = sorted(shell.histories(answer["sweep"], "_step", "loss").values(), key=lambda rows: rows[0][1])
     assert histories == [undisturbed(0.3, 40), undisturbed(0.1, 40)]
+
+
+def test_agents_that_share_a_task_split_its_gpus_and_do_not_touch_each_other(
+    offline_shell: Shell, tmp_path: Path
+) -> None:
+    """One process, two agents with two GPUs each; the run that kills itself is a failure of its own."""
+    script = RECORD_QUICKLY + "if sys.argv[1] == '--x=3': os.kill(os.getpid(), 9)\n"
+    sweep = offline_shell.sweep(script, name="shared", parameters={"x": {"values": list(range(8))}})
+    done = offline_shell.run(
+        *(sweep, "--offline", "--executor", "local", "--array", "1", "--wait", "--json"),
+        *("--gpus-per-task", "4", "--agents-per-task", "2"),
+        CUDA_VISIBLE_DEVICES="0,1,2,3",
+        PLACES=str(tmp_path),
+    )
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    (task,) = answer["tasks"]
+    assert (task["state"], task["gpus"], task["done"], task["failed"]) == ("completed", "0,1,2,3", 8, 1)
+    seen = places(tmp_path)
+    assert len(seen) == 8
+    assert {place["cuda"] for place in seen} == {"0,1", "2,3"}
+    for gpus in ("0,1", "2,3"):
+        assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cuda"] == gpus])
+    agents = offline_shell.events(answer["id"], "agent_started")
+    assert {(agent["agent"], agent["gpus"]) for agent in agents} == {("0", "0,1"), ("0.1", "2,3")}
+    assert len({agent["pid"] for agent in agents}) == 1
+
+
+def test_count_holds_for_each_agent_of_a_task(offline_shell: Shell, tmp_path: Path) -> None:
+    sweep = offline_shell.sweep(RECORD_QUICKLY, name="counted", parameters={"x": {"values": list(range(20))}})
+    answer = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "1", "--agents-per-task", "3", "--count", "2"),
+        PLACES=str(tmp_path),
+    )
+    assert answer["runs_done"] == 6
+    assert [stop["runs"] for stop in offline_shell.events(answer["id"], "agent_stopped")] == [2, 2, 2]

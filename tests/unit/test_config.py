@@ -19,7 +19,7 @@ def build(**options: Any) -> SubmissionSpec:
         Options(**{"executor": "slurm", **options}),
         workdir=WORKDIR,
         pick_executor=pick,
-        default_array=lambda executor, gpus, cpus: ArraySpec(count=5),
+        default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=5),
     )
 
 
@@ -49,13 +49,13 @@ def test_what_is_not_asked_for_is_left_to_the_site() -> None:
 def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
     asked = []
 
-    def default(executor: str, gpus: int | None, cpus: int | None) -> ArraySpec:
-        asked.append((executor, gpus, cpus))
+    def default(executor: str, gpus: int | None, cpus: int | None, agents: int) -> ArraySpec:
+        asked.append((executor, gpus, cpus, agents))
         return ArraySpec(count=1)
 
-    options = Options(executor="local", gpus_per_task=2)
+    options = Options(executor="local", gpus_per_task=2, agents_per_task=3)
     config.build_spec(options, workdir=WORKDIR, pick_executor=pick, default_array=default)
-    assert asked == [("local", 2, None)]
+    assert asked == [("local", 2, None, 3)]
 
 
 def test_no_gpus_is_not_the_same_as_no_word_about_gpus() -> None:

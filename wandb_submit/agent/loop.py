@@ -15,6 +15,7 @@ from typing import TypeVar
 from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
+from wandb_submit.agent.shares import Share
 from wandb_submit.agent.task_clock import TaskClock
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
@@ -74,7 +75,9 @@ class SweepAgent:
         events: EventWriter,
         host: str,
         spec: SubmissionSpec,
-        ends_at: float | None = None,
+        share: Share,
+        count: int | None,
+        ends_at: float | None,
     ) -> None:
         self._sweep = sweep
         self._endpoint = endpoint
@@ -82,6 +85,8 @@ class SweepAgent:
         self._events = events
         self._host = host
         self._spec = spec
+        self._share = share
+        self._count = count
         self._clock = TaskClock.of(spec, ends_at, paths)
         self._client = SweepClient(endpoint)
         self._guard = FailureGuard()
@@ -236,7 +241,8 @@ class SweepAgent:
                 self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
                 return
             argv, environment = prepared
-            trial = await Trial.start(run_id, argv, env=environment, cwd=self._spec.workdir, log=log)
+            cores = self._share.cores if self._share.bind else ()
+            trial = await Trial.start(run_id, argv, env=environment, cwd=self._spec.workdir, log=log, cores=cores)
         except (OSError, WandbSubmitError) as error:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
@@ -267,7 +273,7 @@ class SweepAgent:
         argv = commands.build_argv(self._command, order.program, params, files)
         commands.write_files(files, order.args, params, self._command)
         environment = commands.build_environment(
-            os.environ,
+            {**os.environ, **self._share.environment()},
             sweep=self._sweep,
             run_id=run_id,
             files=files,
@@ -297,12 +303,12 @@ class SweepAgent:
     def _judge(self, *, failed: bool) -> None:
         verdict = self._guard.record(failed=failed)
         if failed and not self._guard.has_succeeded:
-            common = submission_verdict(self._paths.agents, count=self._spec.array.count)
+            common = submission_verdict(self._paths.agents, count=self._spec.agents)
             if common:
                 self._leave_for_all(common, ok=False)
         if verdict:
             self._leave(verdict, ok=False)
-        elif self._spec.count is not None and self._guard.finished >= self._spec.count:
+        elif self._count is not None and self._guard.finished >= self._count:
             self._leave(f"--count {self._spec.count} reached", ok=True)
 
     def _leave(self, reason: str, *, ok: bool, requeue: bool = False) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit.process import die_with_parent
@@ -27,8 +27,17 @@ class Trial:
         self._told_to_stop_at: float | None = None
 
     @classmethod
-    async def start(cls, run_id: str, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path) -> Trial:
-        """Starts the program; what it prints is appended to `log`.
+    async def start(
+        cls,
+        run_id: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        cores: Collection[int] = (),
+    ) -> Trial:
+        """Starts the program; what it prints is appended to `log`. It runs on `cores`, or as its parent does.
 
         Raises:
             OSError: if it cannot be started, or the log not written.
@@ -40,6 +49,8 @@ class Trial:
         def prepare() -> None:
             os.setpgid(0, 0)
             die_with_parent(parent, signal.SIGKILL)
+            if cores:
+                os.sched_setaffinity(0, cores)
 
         try:
             process = await asyncio.create_subprocess_exec(

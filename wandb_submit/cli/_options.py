@@ -26,11 +26,12 @@ def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 resource_options = together(
     click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
-    click.option("--array", metavar="N[%K]", help="N agents, at most K at a time."),
-    click.option("--gpus-per-task", type=int, metavar="G", help="GPUs of each agent; 0 hides them."),
-    click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each agent."),
-    click.option("--mem", metavar="SIZE", help="Memory of each agent, as sbatch reads it: 16G."),
-    click.option("--time", metavar="LIMIT", help="Time limit of each agent, as sbatch reads it: 4:00:00."),
+    click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time."),
+    click.option("--gpus-per-task", type=int, metavar="G", help="GPUs of each task; 0 hides them."),
+    click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each task."),
+    click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
+    click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),
+    click.option("--agents-per-task", type=int, metavar="K", help="K agents share each task's GPUs and cores."),
     click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
     click.option(
         "--grace", type=float, metavar="S", help="Seconds that a run gets to end when it is told to. Default: 60."

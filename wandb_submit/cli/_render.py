@@ -164,7 +164,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "state": task.status.state.value,
                 "node": task.agents[0].host if task.agents else task.status.node,
                 "gpus": task.gpus,
-                "cpus": task.agents[0].cpus if task.agents else None,
+                "cpus": task.cpus,
                 "running": [run.id for run in task.runs],
                 "done": task.done,
                 "failed": task.failed,

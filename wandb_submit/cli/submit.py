@@ -32,6 +32,7 @@ def command(
     cpus_per_task: int | None,
     mem: str | None,
     time: str | None,
+    agents_per_task: int | None,
     count: int | None,
     grace: float | None,
     max_requeues: int | None,
@@ -58,6 +59,7 @@ def command(
         cpus_per_task=cpus_per_task,
         mem=mem,
         time=time,
+        agents_per_task=agents_per_task,
         count=count,
         grace=grace,
         max_requeues=max_requeues,
@@ -94,4 +96,4 @@ def _announce(prepared: Prepared, submission: Submission) -> None:
     record = submission.record
     first, last = record.jobs[0], record.jobs[-1].rpartition("_")[2]
     jobs = f"{first.rpartition('_')[0]}_[0-{last}]" if len(record.jobs) > 1 else first
-    click.echo(f"submission {record.id}: {prepared.plan.count} agents, {record.executor} jobs {jobs}", err=True)
+    click.echo(f"submission {record.id}: {prepared.spec.agents} agents, {record.executor} jobs {jobs}", err=True)

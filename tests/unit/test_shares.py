@@ -1,0 +1,39 @@
+"""How the agents of one array task share its devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from wandb_submit.agent.shares import shares
+
+
+@pytest.mark.parametrize(
+    ("agents", "gpus", "split"),
+    [
+        (1, "0,1", ["0,1"]),
+        (2, "0,1", ["0", "1"]),
+        (2, "0,1,2,3", ["0,1", "2,3"]),
+        (2, "GPU-a", ["GPU-a", "GPU-a"]),
+        (2, "0,1,2", ["0,1,2", "0,1,2"]),
+        (2, "", ["", ""]),
+        (2, None, [None, None]),
+    ],
+)
+def test_gpus_are_split_where_they_divide_and_shared_otherwise(
+    agents: int, gpus: str | None, split: list[str | None]
+) -> None:
+    assert [share.gpus for share in shares(agents, gpus=gpus, cores=[0])] == split
+
+
+def test_cores_are_split_where_they_divide_and_runs_bound_to_them() -> None:
+    assert [share.cores for share in shares(2, gpus=None, cores=[0, 1, 8, 9])] == [(0, 1), (8, 9)]
+    assert [share.cores for share in shares(2, gpus=None, cores=[0, 1, 2])] == [(0, 1, 2)] * 2
+    assert all(share.bind for share in shares(2, gpus=None, cores=[0, 1]))
+
+
+def test_the_runs_of_a_tasks_only_agent_are_as_the_scheduler_made_them() -> None:
+    (share,) = shares(1, gpus=None, cores=[3])
+    assert not share.bind
+    assert share.environment() == {}
+    (share,) = shares(1, gpus="", cores=[3])
+    assert share.environment() == {"CUDA_VISIBLE_DEVICES": ""}

@@ -1,0 +1,184 @@
+"""The process of one array task: its agents' event loop, its signals, and its way back into the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from wandb_submit.agent import slurm_job
+from wandb_submit.agent.loop import Outcome, SweepAgent
+from wandb_submit.agent.shares import Share, shares
+from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
+from wandb_submit.paths import SubmissionPaths
+
+if TYPE_CHECKING:
+    from wandb_submit.agent.task import AgentTask
+
+# What submitit checkpoints and requeues a task on, by the variable that it reads.
+REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOG = logging.getLogger("wandb_submit.agent")
+
+
+class TaskRunner:
+    """Runs the agents of a task on one event loop, in a second thread.
+
+    submitit calls `checkpoint` inside a signal handler, which Python runs in the main thread: the loop has to
+    live elsewhere to be able to end its trials meanwhile. The main thread waits in `select` on the pipe that
+    signals write to: where two signals come at once, as Slurm sends SIGCONT with each, the kernel gives the second
+    one to another thread, and `Thread.join` would not run its handler before the thread has ended.
+    """
+
+    def __init__(self, task: AgentTask) -> None:
+        self._task = task
+        self._loop = asyncio.new_event_loop()
+        self._agents: list[SweepAgent] = []
+        self._stop_before_start: str | None = None
+        self._outcomes: list[Outcome] | None = None
+        self._error: BaseException | None = None
+        self._draining = False
+        self._ended, self._on_end = os.pipe()  # closed by the thread at its end
+        self._woken, self._on_signal = os.pipe()  # written to by every signal
+        os.set_blocking(self._on_signal, False)
+        os.set_blocking(self._woken, False)
+        self._thread = threading.Thread(target=self._main, name="agent-loop")
+
+    def run(self) -> list[Outcome]:
+        """Starts the agents and waits for their end; signals ask them to stop."""
+        with self._signals():
+            self._thread.start()
+            self._wait()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._outcomes is not None  # noqa: S101 the thread sets one or the other
+        return self._outcomes
+
+    def drain(self, reason: str) -> list[Outcome] | None:
+        """Asks the agents to stop and waits until they have; called in a signal handler of the main thread.
+
+        Returns:
+            How they ended; `None` if they had not begun.
+        """
+        if self._thread.ident is None:
+            return None
+        self._draining = True
+        if self._outcomes is None:
+            self.stop(reason)
+            self._wait()
+        return self._outcomes
+
+    def _wait(self) -> None:
+        """Waits for the thread's end, and lets signal handlers run meanwhile; handlers may call it, too."""
+        while True:
+            ready, _, _ = select.select([self._ended, self._woken], [], [])
+            if self._ended in ready:  # at its end the pipe stays readable, for whoever else waits
+                return
+            with contextlib.suppress(BlockingIOError):  # a handler that waited meanwhile has read it
+                os.read(self._woken, 4096)
+
+    def stop(self, reason: str) -> None:
+        """Asks the agents to stop, from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the agents with it
+            self._loop.call_soon_threadsafe(self._stop, reason)
+
+    def _stop(self, reason: str) -> None:
+        self._stop_before_start = reason
+        for agent in self._agents:
+            agent.stop(reason)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        # Handlers also give trials the default actions back: what a batch script starts in the background
+        # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self.stop(f"received {signal.Signals(number).name}")
+            if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
+                self._draining = True
+                signal.raise_signal(REQUEUE_SIGNAL)  # submitit's: it calls `checkpoint`, and requeues the task
+
+        wakeup = signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
+        before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+
+    def _main(self) -> None:
+        try:
+            self._outcomes = self._loop.run_until_complete(self._run_agents())
+        except BaseException as error:  # noqa: BLE001 carried to the main thread, which raises it
+            self._error = error
+        finally:
+            self._loop.close()
+            os.close(self._on_end)
+
+    async def _run_agents(self) -> list[Outcome]:
+        task = self._task
+        own = shares(
+            task.spec.agents_per_task,
+            gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            cores=sorted(os.sched_getaffinity(0)),
+        )
+        ends_at = slurm_job.ends_at(ask=task.spec.time_min is None)
+        running = [
+            asyncio.create_task(self._run_agent(place, share, count, ends_at))
+            for place, (share, count) in enumerate(zip(own, task.counts(), strict=True))
+        ]
+        # What happens to one of them, a mistake of ours included, is not to touch the others' runs.
+        await asyncio.wait(running)
+        return [agent.result() for agent in running]
+
+    async def _run_agent(self, place: int, share: Share, count: int | None, ends_at: float | None) -> Outcome:
+        task, paths = self._task, SubmissionPaths(self._task.folder)
+        events = EventWriter(paths.events(agent_name(task.index, place)))
+        events.write(
+            AgentStarted(
+                task=task.index,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                job_id=_job_id(),
+                gpus=share.gpus,
+                cpus=list(share.cores),
+                restarts=task.all_restarts(),
+            )
+        )
+        if count == 0:
+            outcome = Outcome(reason="--count was reached before the task was requeued", ok=True, runs=0)
+        else:
+            agent = SweepAgent(
+                sweep=task.sweep,
+                endpoint=task.endpoint,
+                paths=paths,
+                events=events,
+                host=socket.gethostname(),
+                spec=task.spec,
+                share=share,
+                count=count,
+                ends_at=ends_at,
+            )
+            self._agents.append(agent)
+            if self._stop_before_start is not None:
+                agent.stop(self._stop_before_start)
+            outcome = await agent.run()
+        events.write(AgentStopped(reason=outcome.reason, ok=outcome.ok, runs=outcome.runs))
+        _LOG.info("agent %s ends: %s", agent_name(task.index, place), outcome.reason)
+        events.close()
+        return outcome
+
+
+def _job_id() -> str:
+    """The scheduler's id of this array task, in the form that `squeue` and `scancel` use."""
+    return slurm_job.task_id() or os.environ.get("WANDB_SUBMIT_JOB_ID") or os.environ.get("SLURM_JOB_ID") or ""

@@ -1,0 +1,52 @@
+"""How several agents of one array task share its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What one agent's runs get of their task's devices.
+
+    Attributes:
+        gpus: the runs' `CUDA_VISIBLE_DEVICES`; `None` where the task has none set.
+        cores: the cores that they run on.
+        bind: whether they are bound to these cores; a task of one agent is bound by its scheduler.
+    """
+
+    gpus: str | None
+    cores: tuple[int, ...]
+    bind: bool = field(default=False)
+
+    def environment(self) -> Mapping[str, str]:
+        """The variables that tell a run its GPUs."""
+        return {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
+
+
+def shares(agents: int, *, gpus: str | None, cores: Sequence[int]) -> list[Share]:
+    """Splits a task's GPUs and cores among its agents.
+
+    Each kind is split evenly where it divides by the number of agents; else all agents share all of it.
+
+    Args:
+        agents: how many there are.
+        gpus: the task's `CUDA_VISIBLE_DEVICES`, if it is set.
+        cores: the cores that the task may run on.
+    """
+    tokens = [token for token in (gpus or "").split(",") if token]
+    return [
+        Share(gpus=None if gpus is None else ",".join(own_tokens), cores=tuple(own_cores), bind=agents > 1)
+        for own_tokens, own_cores in zip(_split(tokens, agents), _split(cores, agents), strict=True)
+    ]
+
+
+def _split(items: Sequence[_T], parts: int) -> list[Sequence[_T]]:
+    size, rest = divmod(len(items), parts)
+    if size == 0 or rest:
+        return [items] * parts
+    return [items[part * size : (part + 1) * size] for part in range(parts)]
