@@ -60,6 +60,23 @@ def test_a_field_asked_for_twice_is_one():
     }
 
 
+def test_what_two_fragments_ask_for_is_answered_together_in_lists_too():
+    text = """
+    { person { ...A ...B ...A } person { kind { a } } }
+    fragment A on Person { children { name } kind { b: a } }
+    fragment B on Person { children { age } ...A }
+    """
+    assert run(text)["person"] == {
+        "children": [{"name": "Byron", "age": 1}, None],
+        "kind": {"b": 1, "a": 1},
+    }
+
+
+def test_fragments_that_double_again_and_again_are_read_once():
+    text = "{ person { ...F0 } }" + "".join(f" fragment F{n} on P {{ ...F{n + 1} ...F{n + 1} }}" for n in range(100))
+    assert run(text + " fragment F100 on P { name }") == {"person": {"name": "Ada"}}
+
+
 def test_include_and_skip():
     text = "query Q($yes: Boolean!) { person { name @include(if: $yes) age @skip(if: $yes) } }"
     assert run(text, yes=True) == {"person": {"name": "Ada"}}
@@ -98,13 +115,30 @@ def test_hostile_nesting_is_refused(protocol: Protocol):
         assert protocol.post(text).status_code == 400
     endless = "{ viewer { ...A } } fragment A on User { name ...A }"
     assert protocol.post(endless).status_code == 400
+    deep = "".join(f" fragment F{n} on P {{ ...F{n + 1} }}" for n in range(1500))
+    assert protocol.post("{ viewer { ...F0 } }" + deep + " fragment F1500 on P { name }").status_code == 400
+
+
+def test_clients_may_look_for_root_fields(protocol: Protocol):
+    text = """
+    { __typename __schema { queryType { name fields { name } } mutationType { name } }
+      mutation: __type(name: "Mutation") { fields { name } } none: __type(name: "Run") { name } viewer { __typename } }
+    """
+    data = protocol.data(text)
+    assert data["__typename"] == "Query"
+    assert {"name": "project"} in data["__schema"]["queryType"]["fields"]
+    assert {"name": "upsertBucket"} in data["mutation"]["fields"]
+    assert data["none"] is None
+    assert data["viewer"] == {"__typename": "User"}
 
 
 def test_an_unknown_field_is_named_in_an_answer_and_once_in_the_log(protocol: Protocol, server):
     for _ in range(3):
         answer = protocol.post("query Reports { reportsOfTomorrow(x: 1) { id } }")
         assert answer.status_code == 200
-        assert "reportsOfTomorrow" in answer.json()["errors"][0]["message"]
+        message = answer.json()["errors"][0]["message"]
+        assert "'reportsOfTomorrow'" in message
+        assert "query Reports" in message
     assert (server.data_dir / "server.log").read_text().count("reportsOfTomorrow") == 1
 
 

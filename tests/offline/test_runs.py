@@ -272,15 +272,17 @@ def test_samples_are_evenly_spread_and_hold_the_first_and_the_last_row(protocol:
         run, [{"_step": step, "odd é": step, **({"a": {"b": step}} if step % 3 else {})} for step in range(100)]
     )
     specs = [{"keys": ["_step"], "samples": 3}, {"keys": ["a.b"], "samples": 2}, {"keys": ["odd é", "a.b"]}]
-    specs += [{"keys": ["odd é"], "minStep": 10, "maxStep": 12}, {"keys": ["nosuch"]}]
+    specs += [{"keys": ["odd é"], "minStep": 10, "maxStep": 13}, {"keys": ["nosuch"]}]
+    specs += [{"keys": ["odd é"], "minStep": 10, "maxStep": end, "samples": 3} for end in (12, 13)]
     shown = read(protocol, run, samples=5, min=90, max=10**6, specs=[json.dumps(spec) for spec in specs])
     assert [json.loads(row)["_step"] for row in shown["history"]] == [0, 25, 50, 74, 99]
     assert [json.loads(row)["_step"] for row in shown["range"]] == list(range(90, 100))
-    steps, nested, both, ranged, none = shown["sampledHistory"]
+    steps, nested, both, ranged, none, newer, older = shown["sampledHistory"]
     assert [row["_step"] for row in steps] == [0, 50, 99]
     assert nested == [{"a.b": 1}, {"a.b": 98}]
     assert len(both) == 66
-    assert [row["odd é"] for row in ranged] == [10, 11, 12]
+    for found in (ranged, newer, older):
+        assert [row["odd é"] for row in found] == [10, 11, 12]
     assert none == []
     for samples, found in ((0, []), (1, [99]), (10**9, list(range(100)))):
         assert [json.loads(row)["_step"] for row in read(protocol, run, samples=samples)["history"]] == found

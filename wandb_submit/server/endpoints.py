@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from graphql.language import OperationType
+from graphql.language import OperationDefinitionNode, OperationType
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -14,13 +14,14 @@ from wandb_submit.server import schema
 from wandb_submit.server.bodies import MAX_FILE_STREAM, MAX_GRAPHQL, json_object
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
 from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.downloads import attachment
+from wandb_submit.server.downloads import attached_text, attachment
 from wandb_submit.server.file_paths import checked_file_name, run_folder
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
 from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import stream
+from wandb_submit.server.runs.console import CONSOLE_FILE, streamed_text
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.uploads import received
 
@@ -59,7 +60,7 @@ class Endpoints:
         mutates = operation.operation is OperationType.MUTATION
         base_url = str(request.base_url).rstrip("/")
         try:
-            resolvers = [await self._resolver(name, arguments, mutates) for name, arguments in execution.roots()]
+            resolvers = [await self._resolver(name, arguments, operation) for name, arguments in execution.roots()]
 
             def work(tx: Transaction) -> dict[str, object]:
                 context = Context(tx=tx, server=self.server, base_url=base_url)
@@ -74,13 +75,17 @@ class Endpoints:
             raise
         return JSONResponse({"data": data})
 
-    async def _resolver(self, field_name: str, arguments: Arguments, mutates: bool) -> Resolver:
+    async def _resolver(self, field_name: str, arguments: Arguments, operation: OperationDefinitionNode) -> Resolver:
         """What answers a root field; what takes long of it has been done when this returns."""
+        mutates = operation.operation is OperationType.MUTATION
+        if schema.INTROSPECTION.answers(field_name):
+            return lambda _, wanted: schema.INTROSPECTION.resolve(field_name, wanted, mutates=mutates)
         if mutates and field_name in schema.PREPARED:
             return await schema.PREPARED[field_name](Preparing(database=self.database, server=self.server), arguments)
         resolver = (schema.MUTATIONS if mutates else schema.QUERIES).get(field_name)
         if resolver is None:
-            raise UnknownFieldError(field_name)
+            name = "with no name" if operation.name is None else operation.name.value
+            raise UnknownFieldError(field_name, f"the {operation.operation.value} {name}")
         return resolver
 
     async def file_stream(self, request: Request) -> Response:
@@ -126,11 +131,16 @@ class Endpoints:
         return Response()
 
     async def download(self, request: Request) -> Response:
-        """`GET /storage/ENTITY/PROJECT/RUN/FILE`."""
+        """`GET /storage/ENTITY/PROJECT/RUN/FILE`; a console that is not uploaded yet is what the run has streamed."""
         entity, project, run = _run_path(request)
         name = checked_file_name(request.path_params["file"])
         path = run_folder(self.server.settings.data_dir, entity, project, run) / name
         if not path.is_file():
+            text = None
+            if name == CONSOLE_FILE:
+                text = await self.database.read(lambda tx: streamed_text(tx, entity, project, run))
+            if text is not None:
+                return attached_text(name, text)
             raise Refusal(f"{name!r} is not a file of run {entity}/{project}/{run}", status=404)
         return attachment(path)
 

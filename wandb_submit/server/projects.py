@@ -72,7 +72,12 @@ def project_fields(row: sqlite3.Row) -> dict[str, object]:
         "readOnly": False,
         "description": None,
         "access": "PRIVATE",
+        "views": "{}",
+        "repo": None,
+        "dockerImage": None,
         "user": user(),
+        # Reports, which this server has none of.
+        "allViews": lambda wanted: connection("View", [], wanted),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from wandb_submit.server import projects, viewer
 from wandb_submit.server.artifacts import aliases, artifact, collection, contents, lineage, manifest, queries, versions
 from wandb_submit.server.context import Preparation, Resolver
+from wandb_submit.server.graphql.introspection import Introspection
 from wandb_submit.server.runs import fields as run_fields
 from wandb_submit.server.runs import files_deletion, files_listing, run
 from wandb_submit.server.sweeps import agents, sweep
@@ -21,6 +22,7 @@ QUERIES: Mapping[str, Resolver] = {
     "models": projects.models,
     "project": sweep_fields.project,
     "serverInfo": viewer.server_info,
+    "users": viewer.users,
     "viewer": viewer.viewer,
 }
 
@@ -46,13 +48,17 @@ MUTATIONS: Mapping[str, Resolver] = {
     "deleteRun": lineage.delete_run,
     "linkArtifact": queries.link_artifact,
     "moveArtifactSequence": queries.move_sequence,
+    "markRunFilesUploaded": files_listing.mark_run_files_uploaded,
     "stopRun": run.stop_run,
     "unlinkArtifact": versions.unlink_artifact,
     "updateArtifact": queries.update_artifact,
     "updateArtifactManifest": manifest.update_artifact_manifest,
     "updateArtifactPortfolio": queries.update_collection,
     "updateArtifactSequence": queries.update_collection,
+    "updateRunState": run.update_run_state,
     "upsertBucket": run_fields.upsert_bucket,
     "upsertModel": projects.upsert_model,
     "useArtifact": lineage.use_artifact,
 }
+
+INTROSPECTION = Introspection(QUERIES, [*MUTATIONS, *PREPARED])

@@ -8,7 +8,7 @@ types that fragments name are not looked at: no field of ours means two things.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from graphql.language import (
     ArgumentNode,
@@ -37,8 +37,8 @@ _PATIENCE_S = 60.0
 class UnknownFieldError(Refusal):
     """A root field that this server does not know; W&B's clients can go on without most of them."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the offline sweep server has no field {name!r}", status=200)
+    def __init__(self, name: str, operation: str) -> None:
+        super().__init__(f"the offline sweep server has no field {name!r}, which {operation} asks for", status=200)
         self.field = name
 
 
@@ -47,7 +47,7 @@ class Execution:
 
     def __init__(self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, object]) -> None:
         self._fragments = document.fragments
-        self._selections = operation.selection_set
+        self._operation = operation
         self._variables: dict[str, object] = {
             declared.variable.name.value: None
             if declared.default_value is None
@@ -60,7 +60,7 @@ class Execution:
 
     def roots(self) -> list[tuple[str, Arguments]]:
         """The names and arguments of the operation's root fields, in the order in which they are resolved."""
-        return [(field.name.value, self._arguments(field)) for field in self._fields(self._selections)]
+        return [(fields[0].name.value, self._arguments(fields[0])) for fields in self._roots().values()]
 
     def run(self, root: Callable[[str, Arguments], object]) -> dict[str, object]:
         """Resolves the operation's root fields, in order, with `root(name, arguments)`.
@@ -68,41 +68,62 @@ class Execution:
         Raises:
             Refusal: if one of them refuses, or all of it is too much work.
         """
-        answer: dict[str, object] = {}
-        for number, field in enumerate(self._fields(self._selections), 1):
-            if number > _MAX_ROOT_FIELDS:
-                raise Refusal(f"a request asks for at most {_MAX_ROOT_FIELDS} things")
-            answer[_key(field)] = self._complete(root(field.name.value, self._arguments(field)), field)
-        return answer
+        return {
+            key: self._complete(root(fields[0].name.value, self._arguments(fields[0])), fields)
+            for key, fields in self._roots().items()
+        }
 
-    def _node(self, node: Mapping[str, object], selections: SelectionSetNode) -> dict[str, object]:
-        answer: dict[str, object] = {}
-        for field in self._fields(selections):
-            key, value = _key(field), self._complete(node.get(field.name.value), field)
-            before = answer.get(key)
-            # The same field asked for twice (by two fragments) is one field with both selections.
-            answer[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
-        return answer
+    def _roots(self) -> dict[str, list[FieldNode]]:
+        wanted = self._collected([self._operation.selection_set])
+        if len(wanted) > _MAX_ROOT_FIELDS:
+            raise Refusal(f"a request asks for at most {_MAX_ROOT_FIELDS} things")
+        return wanted
 
-    def _complete(self, value: object, field: FieldNode) -> object:
+    def _complete(self, value: object, fields: Sequence[FieldNode]) -> object:
+        """The answer for one field, which the request may name several times with different fields below."""
+        name = fields[0].name.value
         if callable(value):
             if time.monotonic() > self._deadline:
                 raise Refusal(f"the request takes longer than {_PATIENCE_S:.0f} s: ask for less at a time")
-            value = value(self._arguments(field))
-        selections = field.selection_set
+            value = value(self._arguments(fields[0]))
         if value is None:
             return None
-        if selections is None:
-            if isinstance(value, Mapping) and any(name == "__typename" or callable(value[name]) for name in value):
-                raise Refusal(f"the field {field.name.value!r} has fields of its own: name those that are wanted")
+        selections = [field.selection_set for field in fields if field.selection_set is not None]
+        if not selections:
+            if isinstance(value, Mapping) and any(key == "__typename" or callable(value[key]) for key in value):
+                raise Refusal(f"the field {name!r} has fields of its own: name those that are wanted")
             return value
         if isinstance(value, Mapping):
             return self._node(value, selections)
         if isinstance(value, list | tuple):
             return [None if item is None else self._node(item, selections) for item in value]
-        raise Refusal(f"the field {field.name.value!r} has no fields of its own")
+        raise Refusal(f"the field {name!r} has no fields of its own")
 
-    def _fields(self, selections: SelectionSetNode) -> Iterator[FieldNode]:
+    def _node(self, node: Mapping[str, object], selections: Sequence[SelectionSetNode]) -> dict[str, object]:
+        if not isinstance(node, Mapping):
+            raise Refusal("a list of values has no fields of its own")
+        return {
+            key: self._complete(node.get(fields[0].name.value), fields)
+            for key, fields in self._collected(selections).items()
+        }
+
+    def _collected(self, selections: Sequence[SelectionSetNode]) -> dict[str, list[FieldNode]]:
+        """The fields that are asked for, by the names that the answer gives them."""
+        fields: dict[str, list[FieldNode]] = {}
+        seen: set[str] = set()
+        for selection in selections:
+            for field in self._fields(selection, seen, ()):
+                fields.setdefault((field.alias or field.name).value, []).append(field)
+        return fields
+
+    def _fields(self, selections: SelectionSetNode, seen: set[str], inside: tuple[str, ...]) -> Iterator[FieldNode]:
+        """The fields of a selection and its fragments; one that is named twice adds nothing new.
+
+        Args:
+            selections: what is looked at.
+            seen: the fragments that were looked at so far.
+            inside: those that the selection is part of.
+        """
         for selection in selections.selections:
             self._selections_left -= 1
             if self._selections_left < 0:
@@ -113,12 +134,17 @@ class Execution:
                 case FieldNode():
                     yield selection
                 case InlineFragmentNode():
-                    yield from self._fields(selection.selection_set)
+                    yield from self._fields(selection.selection_set, seen, inside)
                 case FragmentSpreadNode():
-                    fragment = self._fragments.get(selection.name.value)
+                    name = selection.name.value
+                    fragment = self._fragments.get(name)
                     if fragment is None:
-                        raise Refusal(f"the request has no fragment {selection.name.value!r}")
-                    yield from self._fields(fragment)
+                        raise Refusal(f"the request has no fragment {name!r}")
+                    if name in inside:
+                        raise Refusal(f"the fragment {name!r} contains itself")
+                    if name not in seen:
+                        seen.add(name)
+                        yield from self._fields(fragment, seen, (*inside, name))
 
     def _wanted(self, selection: SelectionNode) -> bool:
         """Whether the selection's `@include(if: …)` and `@skip(if: …)` let it through."""
@@ -135,8 +161,3 @@ class Execution:
 
     def _values(self, arguments: tuple[ArgumentNode, ...]) -> dict[str, object]:
         return {argument.name.value: value_from_ast_untyped(argument.value, self._variables) for argument in arguments}
-
-
-def _key(field: FieldNode) -> str:
-    """The name that the answer gives a field: the alias, if there is one."""
-    return (field.alias or field.name).value

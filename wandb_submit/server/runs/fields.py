@@ -9,8 +9,8 @@ from wandb_submit.server.artifacts.lineage import run_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.runs import history, sampling
-from wandb_submit.server.runs.files_listing import run_files
+from wandb_submit.server.runs import console, history, sampling
+from wandb_submit.server.runs.files_listing import file_count, run_files
 from wandb_submit.server.runs.run import SELECT, storage_id, upsert
 from wandb_submit.server.runs.state import shown_state
 from wandb_submit.server.timestamps import iso
@@ -53,18 +53,19 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "historyKeys": lambda _: history.keys(tx, run),
         "historyLineCount": lambda _: history.length(tx, run, "history"),
         "eventsLineCount": lambda _: history.length(tx, run, "events"),
-        "logLineCount": lambda _: tx.integer("SELECT MAX(number) + 1 FROM console WHERE run = ?", (run,)),
+        "logLineCount": lambda _: console.count(tx, run),
+        "logLines": lambda arguments: console.log_lines(tx, run, arguments),
         "historyTail": lambda _: history.tail(tx, run, "history"),
         "eventsTail": lambda _: history.tail(tx, run, "events"),
         "history": lambda arguments: sampling.sampled(tx, run, "history", arguments),
         "events": lambda arguments: sampling.sampled(tx, run, "events", arguments),
         "sampledHistory": lambda arguments: sampling.series(tx, run, arguments),
-        "parquetHistory": {"parquetUrls": [], "liveData": []},
+        "parquetHistory": lambda arguments: sampling.exported(tx, run, arguments),
         "wandbConfig": lambda _: _wandb_config(row),
         "inputArtifacts": lambda wanted: run_artifacts(context, run, wanted, used=True),
         "outputArtifacts": lambda wanted: run_artifacts(context, run, wanted, used=False),
         "files": lambda arguments: run_files(context, row, arguments),
-        "fileCount": lambda _: tx.integer("SELECT COUNT(*) FROM files WHERE run = ?", (run,)),
+        "fileCount": lambda _: file_count(context, row),
     }
 
 

@@ -38,6 +38,11 @@ _COLUMNS = {
     "jobProgram": "program",
     "host": "host",
 }
+# What `updateRunState` may change, by the new state (wandb/apis/public/runs.py, Run.update_state).
+_TRANSITIONS = {
+    "pending": ("running", "failed", "crashed", "preempted"),
+    "failed": ("pending", "running"),
+}
 
 
 def storage_id(row: sqlite3.Row) -> str:
@@ -47,11 +52,16 @@ def storage_id(row: sqlite3.Row) -> str:
 
 def by_storage_id(tx: Transaction, text: str) -> sqlite3.Row | None:
     """The run of that API id."""
+    number = _number(text)
+    return None if number is None else tx.one(f"{SELECT} WHERE runs.id = ?", (number,))
+
+
+def _number(storage_id: str) -> int | None:
     try:
-        kind, _, number = base64.b64decode(text, validate=True).decode().rpartition(":")
+        kind, _, number = base64.b64decode(storage_id, validate=True).decode().rpartition(":")
     except ValueError:
         return None
-    return tx.one(f"{SELECT} WHERE runs.id = ?", (number,)) if kind == "Run:v1" else None
+    return int(number) if kind == "Run:v1" and number.isdecimal() else None
 
 
 def by_name(tx: Transaction, entity: str, project: str, name: str) -> sqlite3.Row | None:
@@ -152,11 +162,30 @@ def stop_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
     return {"success": True, "clientMutationId": None}
 
 
-def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
-    """Mutation `deleteRun`: forgets a run and its files."""
-    row = by_storage_id(context.tx, arguments.nested("input").required_text("id"))
+def update_run_state(context: Context, arguments: Arguments) -> Mapping[str, object]:
+    """Mutation `updateRunState`: queues a run anew or gives up on it, where the states allow that."""
+    values = arguments.nested("input")
+    row = by_storage_id(context.tx, values.required_text("id"))
     if row is None:
         raise Refusal("run not found", status=404)
+    wanted, state = values.required_text("state"), str(row["state"])
+    if row["sweep"] is not None:
+        raise Refusal("invalid state transition: the state of a sweep's run is the sweep's")
+    if state not in _TRANSITIONS.get(wanted, ()):
+        raise Refusal(f"invalid state transition: a run that is {state} cannot become {wanted[:40]}")
+    context.tx.execute("UPDATE runs SET state = ?, preempting = 0 WHERE id = ?", (wanted, row["id"]))
+    return {"success": True, "clientMutationId": None}
+
+
+def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
+    """Mutation `deleteRun`: forgets a run and its files. One that was there and is gone is deleted, as at W&B."""
+    given = arguments.nested("input").required_text("id")
+    row = by_storage_id(context.tx, given)
+    if row is None:
+        newest = context.tx.integer("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
+        if (_number(given) or newest + 1) > newest:
+            raise Refusal("run not found", status=404)
+        return {"clientMutationId": None}
     for table in ("history", "console", "files", "artifact_runs"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))

@@ -49,6 +49,19 @@ def series(tx: Transaction, run: int, arguments: Arguments) -> list[list[dict[st
     return [_series(tx, run, text) for text in arguments.texts("specs") or []]
 
 
+def exported(tx: Transaction, run: int, arguments: Arguments) -> Mapping[str, object]:
+    """A history as files of the kind Parquet and what came after them: none of ours is in such files.
+
+    Clients look here for where the rows begin that they have to ask for otherwise.
+    """
+    keys = arguments.texts("liveKeys") or ["_step"]
+    numbers = _rows_with(tx, run, keys[:_MAX_KEYS], 0, _LAST_STEP)
+    return {
+        "parquetUrls": [],
+        "liveData": _picked(tx, run, [numbers[place] for place in spread(len(numbers), 2)], keys),
+    }
+
+
 def spread(total: int, samples: int) -> list[int]:
     """Positions of at most so many samples among so many rows: evenly spread, the first and last included."""
     if samples >= total:
@@ -66,19 +79,29 @@ def _series(tx: Transaction, run: int, text: str) -> list[dict[str, object]]:
         return []
     if len(wanted) > _MAX_KEYS:
         raise Refusal(f"a spec has at most {_MAX_KEYS} keys")
-    first, last = spec.integer("minStep", 0), spec.integer("maxStep", _LAST_STEP)
-    numbers = _rows_with(tx, run, wanted, first, last)
-    chosen = [numbers[place] for place in spread(len(numbers), spec.integer("samples", _DEFAULT_SAMPLES))]
+    first, end = spec.integer("minStep", 0), spec.integer("maxStep", _LAST_STEP)
+    samples = spec.integer("samples", _DEFAULT_SAMPLES)
+    if end - first == samples - 1:
+        # wandb 0.31 means the last step to be among them, and wants as many rows as there are steps: 0 to 999, 1000
+        # to 1999. wandb 0.26 asks for 0 to 1000, then 1000 to 2000, with 1000 samples each, and does not mean it.
+        end += 1
+    numbers = _rows_with(tx, run, wanted, first, end)
+    chosen = [numbers[place] for place in spread(len(numbers), samples)]
+    return _picked(tx, run, chosen, wanted)
+
+
+def _picked(tx: Transaction, run: int, numbers: Sequence[int], keys: Sequence[str]) -> list[dict[str, object]]:
+    """Some keys of the rows of these numbers, all of which hold them."""
     rows = tx.each(
         "SELECT content FROM history WHERE run = ? AND stream = 'history'"
         " AND number IN (SELECT value FROM json_each(?)) ORDER BY step, number",
-        (run, json.dumps(chosen)),
+        (run, json.dumps(numbers)),
     )
-    picked = ({key: _value(json.loads(row["content"]), key) for key in wanted} for row in rows)
+    picked = ({key: _value(json.loads(row["content"]), key) for key in keys} for row in rows)
     return [json.loads(kept) for kept in _bounded(json.dumps(row) for row in picked)]
 
 
-def _rows_with(tx: Transaction, run: int, keys: Sequence[str], first: int, last: int) -> array[int]:
+def _rows_with(tx: Transaction, run: int, keys: Sequence[str], first: int, end: int) -> array[int]:
     """The numbers of the rows of some steps that hold all keys; SQLite looks into them."""
     plain = [key for key in keys if _PLAIN_NAME.fullmatch(key)]
     odd = [key for key in keys if key not in plain]
@@ -87,9 +110,8 @@ def _rows_with(tx: Transaction, run: int, keys: Sequence[str], first: int, last:
     paths = [path for key in plain for path in (f'$."{key}"', "$" + "".join(f'."{part}"' for part in key.split(".")))]
     found = tx.each(
         f"SELECT number{', content' if odd else ''} FROM history"  # noqa: S608 - no client's text in it
-        # Unlike in `sampled`, the last step is meant to be among them.
-        f" WHERE run = ? AND stream = 'history' AND step >= ? AND step <= ? AND {has or 1} ORDER BY step, number",
-        (run, first, last, *paths),
+        f" WHERE run = ? AND stream = 'history' AND step >= ? AND step < ? AND {has or 1} ORDER BY step, number",
+        (run, first, end, *paths),
     )
     return array(
         "q",
