@@ -19,6 +19,7 @@ from offline.clients import CREATE_SWEEP, Protocol, Wandb
 from support import alive, wait_until
 
 from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.tables import STEPS
 
 METRIC = {"name": "loss", "goal": "minimize"}
 BAYES = {"method": "bayes", "metric": METRIC, "parameters": {"x": {"min": 0.0, "max": 1.0}, "k": {"values": [1, 2, 3]}}}
@@ -116,7 +117,7 @@ def test_no_point_comes_twice_and_none_is_lost_whatever_agents_do(server: Server
 
 
 def test_a_grid_of_several_blocks_is_handed_out_once_through_kills_of_server_and_search(serve, tmp_path: Path):
-    wanted = 1500
+    wanted = 1100
     config = {"method": "grid", "parameters": {"a": {"min": 0, "max": wanted - 1}}}
     seen: list[int] = []
     chance = random.Random(5)
@@ -124,10 +125,10 @@ def test_a_grid_of_several_blocks_is_handed_out_once_through_kills_of_server_and
     with Protocol(first) as protocol:
         sweep = protocol.create_sweep(**config)
     info = first
-    for _ in range(4):
+    for _ in range(3):
         with Protocol(info) as protocol:
             agents = [protocol.agent(sweep) for _ in range(20)]
-            for _ in range(wanted // 5):
+            for _ in range(wanted // 4):
                 order = take(protocol, chance.choice(agents))
                 if order["type"] == "run":
                     seen.append(point(order)["a"])
@@ -141,6 +142,32 @@ def test_a_grid_of_several_blocks_is_handed_out_once_through_kills_of_server_and
         while (order := take(protocol, agent))["type"] == "run":
             seen.append(point(order)["a"])
     assert sorted(seen) == list(range(wanted))
+
+
+def test_a_grid_that_an_older_server_began_goes_on(serve, tmp_path: Path):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    config = {"method": "grid", "parameters": {"x": {"values": [1, 2, 3, 4]}}}
+    with sqlite3.connect(data_dir / "server.sqlite3") as database:
+        database.executescript(f"{STEPS[0]} PRAGMA user_version=1;")
+        database.execute("INSERT INTO projects VALUES (1, 'local', 'tests', 1)")
+        database.execute(
+            "INSERT INTO sweeps (number, id, project, config, state, created_at, updated_at)"
+            " VALUES (1, 'older', 1, ?, 'RUNNING', 1, 1)",
+            (json.dumps(config),),
+        )
+        database.execute(
+            "INSERT INTO runs (id, project, name, sweep, state, display_name, created_at, heartbeat_at)"
+            " VALUES (1, 1, 'first', 1, 'finished', 'first', 1, 1)"
+        )
+        for number, run in ((1, 1), (2, None)):
+            database.execute("INSERT INTO points VALUES (1, ?, ?, ?)", (number, f'{{"x": {{"value": {number}}}}}', run))
+    database.close()
+    with Protocol(serve(data_dir)) as protocol:
+        agent = protocol.agent("older")
+        orders = [take(protocol, agent) for _ in range(4)]
+    assert [point(order) for order in orders[:3]] == [{"x": 2}, {"x": 3}, {"x": 4}]
+    assert orders[3] == {"type": "exit"}
 
 
 def test_the_server_never_loads_the_engine_and_its_search_ends_with_it(serve, tmp_path: Path):
@@ -163,7 +190,7 @@ def test_a_search_that_is_killed_is_started_again(serve, tmp_path: Path, method:
     with Protocol(info) as protocol:
         sweep = protocol.create_sweep(**{**BAYES, "method": method})
         agent = protocol.agent(sweep)
-        for _ in range(3):
+        for _ in range(2):
             for pid in search_processes(info.pid):
                 os.kill(pid, signal.SIGKILL)
             for _ in range(40 if method == "random" else 3):
