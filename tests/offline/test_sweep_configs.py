@@ -44,6 +44,14 @@ ODD_VALUES = [
     [1, [2]],
     {"deep": {"x": 1}},
 ]
+BOMB = "\n".join(
+    [
+        "a0: &a0 [x, x, x, x, x, x, x, x]",
+        *(f"a{level}: &a{level} [{', '.join(8 * [f'*a{level - 1}'])}]" for level in range(1, 9)),
+        "method: grid",
+        "parameters: {x: {values: [*a8]}}",
+    ]
+)
 NESTED = {
     "plain": {"value": 1},
     "outer": {
@@ -154,6 +162,8 @@ def test_the_expected_number_of_runs(protocol: Protocol, more: dict, expected: i
     [
         ("method: [", ["YAML"]),
         ("just text", ["mapping"]),
+        (BOMB, ["more than 500000 values"]),
+        ("method: grid\nparameters: {x: {values: &a [1, *a]}}", ["more than 500000 values"]),
         ("- a\n- b", ["mapping"]),
         ({"method": "grid"}, ["parameters"]),
         ({"method": "grid", "parameters": {}}, ["parameters"]),

@@ -12,6 +12,7 @@ Config = Mapping[str, object]
 METHODS = ("grid", "random", "bayes")
 # The longest that somebody may want, a list of ten thousand values, is a tenth of this.
 _MAX_LETTERS = 2_000_000
+_MAX_VALUES = 500_000
 # libyaml where PyYAML was built with it: ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -31,7 +32,20 @@ def parse_config(text: str) -> Config:
         raise ValueError(f"the sweep's config is not YAML: {error}") from error
     if not isinstance(config, dict):
         raise ValueError("the sweep's config is not a mapping")  # noqa: TRY004 - a value that a client sent
+    if _is_larger(config, _MAX_VALUES):
+        raise ValueError(f"the sweep's config holds more than {_MAX_VALUES} values, repeated ones (*name) included")
     return config
+
+
+def _is_larger(value: object, limit: int) -> bool:
+    """Whether a value holds more than `limit` others; YAML can repeat one a billion times, or let it hold itself."""
+    left, seen = [value], 0
+    while left and seen <= limit:
+        one = left.pop()
+        seen += 1
+        if isinstance(one, dict | list):
+            left.extend(one.values() if isinstance(one, dict) else one)
+    return seen > limit
 
 
 def metric(config: Config) -> Mapping[str, object]:
