@@ -283,8 +283,8 @@ def test_an_offline_run_is_synced_whole_and_once(wandb: Wandb, protocol: Protoco
 def test_the_command_line_fetches_a_runs_files_and_config(wandb: Wandb, protocol: Protocol):
     protocol.project = "fetched"
     protocol.start_run("files", config=json.dumps({"lr": {"value": 0.5}}))
-    for name in ("note.txt", "deep/note.txt"):
-        assert protocol.http.put(f"/storage/local/fetched/files/{name}", content=b"a note").status_code == 200
+    for name, text in (("note.txt", b"a note"), ("deep/note.txt", b"a note"), ("wandb-metadata.json", b"{}")):
+        assert protocol.http.put(f"/storage/local/fetched/files/{name}", content=text).status_code == 200
     protocol.finish("files")
     pulled = wandb.run("wandb", "pull", "-p", "fetched", "-e", "local", "files")
     assert pulled.returncode == 0, pulled.stdout

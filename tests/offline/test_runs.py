@@ -17,7 +17,7 @@ query Run($project: String!, $entity: String!, $name: String!, $samples: Int, $s
       history(samples: $samples)
       range: history(minStep: $min, maxStep: $max, samples: 1000)
       sampledHistory(specs: $specs)
-      files { edges { node { name sizeBytes md5 url } } }
+      files { edges { node { name sizeBytes md5 url directUrl updatedAt } } }
     }
   }
 }
@@ -158,6 +158,77 @@ def test_files_come_back_as_they_went(protocol: Protocol):
     assert [(file["name"], file["sizeBytes"]) for file in shown] == [(name, len(content)) for name in files]
     for file in shown:
         assert protocol.http.get(file["url"]).content == content
+        direct = file["directUrl"]
+        assert httpx.get(direct, trust_env=False).content == content
+        assert httpx.get(direct.replace("files/", "other/"), trust_env=False).status_code == 401
+
+
+CONSOLE = """
+query Run($name: String!, $first: Int, $after: String, $last: Int, $names: [String], $pattern: String) {
+  project(name: "tests", entityName: "local") { run(name: $name) {
+    logLineCount fileCount
+    logLines(first: $first, after: $after, last: $last) {
+      edges { node { number timestamp level line } } pageInfo { endCursor hasNextPage }
+    }
+    files(names: $names, pattern: $pattern) { edges { node { name sizeBytes md5 url updatedAt } } }
+  } }
+}
+"""
+
+
+def test_a_console_can_be_read_while_the_run_goes_on(protocol: Protocol):
+    run = protocol.start_run("printing")["bucket"]["name"]
+
+    def shown(**wanted: object):
+        return protocol.data(CONSOLE, name=run, **wanted)["project"]["run"]
+
+    assert (shown()["fileCount"], shown()["logLines"]["edges"], shown(names=["output.log"])["logLineCount"]) == (
+        0,
+        [],
+        0,
+    )
+    lines = ["2026-01-31T12:00:00.000001 é one", "ERROR 2026-01-31T12:00:01.5 two", "2026-01-31T12:00:02 ", "bare"]
+    protocol.stream(run, files={"output.log": {"offset": 0, "content": lines}})
+    page = shown(first=3)["logLines"]
+    assert [edge["node"] for edge in page["edges"]] == [
+        {"number": 0, "timestamp": "2026-01-31T12:00:00.000001", "level": "", "line": "é one"},
+        {"number": 1, "timestamp": "2026-01-31T12:00:01.5", "level": "error", "line": "two"},
+        {"number": 2, "timestamp": "2026-01-31T12:00:02", "level": "", "line": ""},
+    ]
+    assert page["pageInfo"]["hasNextPage"]
+    rest = shown(first=3, after=page["pageInfo"]["endCursor"])["logLines"]
+    assert ([edge["node"]["line"] for edge in rest["edges"]], rest["pageInfo"]["hasNextPage"]) == (["bare"], False)
+    assert [edge["node"]["number"] for edge in shown(last=2)["logLines"]["edges"]] == [2, 3]
+    for wanted in ({}, {"names": ["output.log"]}):
+        (file,) = (edge["node"] for edge in shown(**wanted)["files"]["edges"])
+        text = protocol.http.get(file["url"]).content
+        assert text.decode() == "é one\ntwo\n\nbare\n"
+        assert (file["name"], file["sizeBytes"], bool(file["md5"])) == ("output.log", len(text), True)
+    protocol.http.put(f"/storage/local/tests/{run}/output.log", content=b"uploaded")
+    assert protocol.http.get(file["url"]).content == b"uploaded"
+    assert (shown()["fileCount"], shown()["logLineCount"]) == (1, 4)
+
+
+def test_files_are_found_by_name_and_by_pattern(protocol: Protocol):
+    run = protocol.start_run("patterns")["bucket"]["name"]
+    for name in ("a.txt", "a_b.txt", "axb.txt", "media/a.png", "[1].txt"):
+        assert protocol.http.put(f"/storage/local/tests/{run}/{name}", content=b"x").status_code == 200
+
+    def found(**wanted: object) -> list[str]:
+        files = protocol.data(CONSOLE, name=run, **wanted)["project"]["run"]["files"]["edges"]
+        return [edge["node"]["name"] for edge in files if edge["node"]["updatedAt"]]
+
+    assert found(pattern="%.png") == ["media/a.png"]
+    assert found(pattern="a_b.txt") == ["a_b.txt", "axb.txt"]
+    assert found(pattern=r"a\_b.txt") == ["a_b.txt"]
+    assert found(pattern="[1]%") == ["[1].txt"]
+    assert found(names=["a.txt", "nosuch"]) == ["a.txt"]
+    missing = protocol.data(CONSOLE, name=run, names=["nosuch"])["project"]["run"]["files"]["edges"]
+    assert [(edge["node"]["name"], edge["node"]["sizeBytes"]) for edge in missing] == [("nosuch", 0)]
+    marked = 'mutation M($f: [String!]!) { markRunFilesUploaded(input: {entityName: "local", projectName: "tests",'
+    marked += ' runName: "patterns", files: $f}) { success } }'
+    assert protocol.data(marked, f=["a.txt"])["markRunFilesUploaded"]["success"] is True
+    assert protocol.data(marked, f=["nosuch"])["markRunFilesUploaded"]["success"] is False
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", "", ".", "a\\b", "a\nb", "x" * 300])

@@ -72,7 +72,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
             Route("/graphql", guarded(endpoints.graphql, after_mistake=400), methods=["POST"]),
             Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),
-            Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download), methods=["GET"]),
+            Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.download, or_signed=True), methods=["GET"]),
             Route(f"{_CONTENTS}/{{artifact:int}}/{{content}}", guarded(artifacts.upload_content), methods=["PUT"]),
             Route(f"{_CONTENTS}/{{content}}/{{name:path}}", guarded(artifacts.download_content, or_signed=True)),
             Route(_MANIFEST, guarded(artifacts.upload_manifest), methods=["PUT"]),

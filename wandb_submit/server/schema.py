@@ -10,7 +10,7 @@ from wandb_submit.server.context import Preparation, Resolver
 from wandb_submit.server.graphql.introspection import Introspection
 from wandb_submit.server.runs import fields as run_fields
 from wandb_submit.server.runs import files_deletion, files_listing, run
-from wandb_submit.server.sweeps import agents, sweep
+from wandb_submit.server.sweeps import agents, queue, sweep
 from wandb_submit.server.sweeps import fields as sweep_fields
 
 QUERIES: Mapping[str, Resolver] = {
@@ -46,6 +46,7 @@ MUTATIONS: Mapping[str, Resolver] = {
     "deleteArtifactSequence": artifact.delete_collection,
     "deleteFiles": files_deletion.delete_files,
     "deleteRun": lineage.delete_run,
+    "enqueueSweepRun": queue.enqueue_sweep_run,
     "linkArtifact": queries.link_artifact,
     "moveArtifactSequence": queries.move_sequence,
     "markRunFilesUploaded": files_listing.mark_run_files_uploaded,

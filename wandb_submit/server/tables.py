@@ -129,6 +129,7 @@ ALTER TABLE runs ADD COLUMN handed_out_beat INTEGER;             -- the agent's 
 ALTER TABLE runs ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;  -- the order is to resume it
 ALTER TABLE runs ADD COLUMN given_back INTEGER NOT NULL DEFAULT 0;  -- how often it got lost before it began
 ALTER TABLE runs ADD COLUMN preempted_by TEXT;  -- fingerprint of the request that told its end by preemption
+ALTER TABLE runs ADD COLUMN queued INTEGER NOT NULL DEFAULT 0;  -- somebody put it into its sweep
 CREATE INDEX runs_of_project_by_age ON runs (project, created_at);
 -- The search: how many points a grid has, whether all were chosen, which block of it comes next, and the first point
 -- that was chosen under the present config.

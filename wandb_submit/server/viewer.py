@@ -11,6 +11,7 @@ from wandb_submit.server.settings import DEFAULT_ENTITY
 # What clients ask about before they use it, by W&B's names (wandb/proto/wandb_internal.proto, ServerFeature).
 FEATURES = (
     "MARK_RUN_FILES_UPLOADED",
+    "SWEEPS_LOCAL_SCHEDULER",
     "SWEEPS_QUERY_FILTERING",
 )
 # The clients that this server was tested with; `wandb verify` compares.

@@ -17,6 +17,7 @@ from wandb_submit.server.pages import connection
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import console
 from wandb_submit.server.runs.run import by_name, storage_id
+from wandb_submit.server.signed_urls import signed_url
 from wandb_submit.server.timestamps import iso
 
 
@@ -74,13 +75,14 @@ def _file(context: Context, run: sqlite3.Row, row: sqlite3.Row) -> dict[str, obj
 
 
 def _no_file(context: Context, run: sqlite3.Row, name: str) -> dict[str, object]:
-    url = file_url(context, run["entity_name"], run["project_name"], run["name"], name)
+    place = run["entity_name"], run["project_name"], run["name"]
     return {
         "__typename": "File",
         "id": f"file-{run['id']}-{name}",
         "name": name,
-        "url": url,
-        "directUrl": url,
+        "url": file_url(context, *place, name),
+        # At W&B one of a cloud's storage: wandb 0.26 sends no key there.
+        "directUrl": signed_url(context.base_url, f"/storage/{'/'.join(place)}/{name}", context.server.key),
         "sizeBytes": 0,
         "mimetype": mimetypes.guess_type(name)[0] or "application/octet-stream",
         "md5": None,

@@ -16,10 +16,11 @@ ENDED = ("finished", "failed", "crashed", "killed")
 # What clients are shown: a run that has announced that it will be preempted, and still runs, is `preempting`.
 SHOWN_STATE = "CASE WHEN runs.state = 'running' AND runs.preempting THEN 'preempting' ELSE runs.state END"
 
-# A sweep's run that no agent has: preempted, or given back by an agent that vanished before the run began.
+# A sweep's run that no agent has: preempted, given back by an agent that vanished before the run began, or put into
+# the sweep by somebody.
 WAITING = (
     "runs.sweep IS NOT NULL AND (runs.state = 'preempted'"
-    " OR (runs.state = 'pending' AND runs.agent IS NULL AND runs.given_back > 0))"
+    " OR (runs.state = 'pending' AND runs.agent IS NULL AND (runs.given_back > 0 OR runs.queued)))"
 )
 
 # A run that so many agents took and vanished with may be what makes them vanish.

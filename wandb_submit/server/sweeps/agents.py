@@ -12,7 +12,8 @@ from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import end_without_exit
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
-from wandb_submit.server.sweeps.orders import Order, give_again, give_new, repeat
+from wandb_submit.server.sweeps.controller import next_scheduled
+from wandb_submit.server.sweeps.orders import Order, give_again, give_new, give_scheduled, repeat
 
 
 def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -155,7 +156,10 @@ def _work(context: Context, agent: sqlite3.Row) -> Order | None:
     again = give_again(context, agent, row)
     if again is not None:
         return again
-    match search.choose(context, row, agent["number"]):
+    scheduled = next_scheduled(row)
+    if scheduled is not None and scheduled.point is not None:
+        return give_scheduled(context, agent, row, scheduled)
+    match search.Exhausted() if scheduled is not None else search.choose(context, row, agent["number"]):
         case search.Chosen() as chosen:
             return give_new(context, agent, row, chosen)
         case search.Waiting():

@@ -17,6 +17,7 @@ from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.sweeps import sweep
 from wandb_submit.server.sweeps.config import Config, parse_config, run_cap
+from wandb_submit.server.sweeps.listing import sweeps_page
 from wandb_submit.server.timestamps import iso
 
 # An agent that has said nothing for so long is shown as gone; W&B's own say something every 5 s.
@@ -38,10 +39,6 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
         found = sweep.find(context.tx, wanted.required_text("sweepName"))
         return sweep_fields(context, found) if found is not None and found["project"] == number else None
 
-    def sweeps(wanted: Arguments) -> Mapping[str, object]:
-        rows = context.tx.rows("SELECT * FROM sweeps WHERE project = ? ORDER BY number DESC", (number,))
-        return connection("Sweep", [sweep_fields(context, found) for found in rows], wanted)
-
     return {
         **project_fields(row),
         **project_artifacts(context, row),
@@ -49,7 +46,7 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
         "runs": lambda wanted: runs_page(context, wanted, project=number),
         "runCount": lambda wanted: run_count(context, wanted, project=number),
         "sweep": one_sweep,
-        "sweeps": sweeps,
+        "sweeps": lambda wanted: sweeps_page(context, wanted, number, lambda found: sweep_fields(context, found)),
         "totalSweeps": lambda _: context.tx.integer("SELECT COUNT(*) FROM sweeps WHERE project = ?", (number,)),
     }
 
@@ -86,6 +83,8 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "config": row["config"],
         "controller": row["controller"],
         "scheduler": row["scheduler"],
+        # The run that `wandb sweep-scheduler` writes its log to.
+        "controllerRunName": f"{row['id']}-scheduler",
         "createdAt": iso(row["created_at"]),
         "updatedAt": iso(row["updated_at"]),
         "heartbeatAt": iso(row["heartbeat_at"]),

@@ -10,6 +10,7 @@ from wandb_submit.server.context import Context
 from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.config import parse_config
+from wandb_submit.server.sweeps.controller import Scheduled, note_scheduled
 from wandb_submit.server.sweeps.sweep import by_number
 
 # One entry of a heartbeat's `commands`, as W&B's agents read it.
@@ -19,7 +20,21 @@ Order: TypeAlias = dict[str, object]
 def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: search.Chosen) -> Order:
     """Makes the pending run of a chosen point and the order to run it, in one transaction."""
     name = sweep.new_id()
-    run = context.tx.insert(
+    run = _insert(context, agent, row, name, chosen.config, f"{row['id']}-{chosen.number}")
+    search.hand_out(context, row, chosen, run)
+    return order("run", name, row, chosen.config)
+
+
+def give_scheduled(context: Context, agent: sqlite3.Row, row: sqlite3.Row, scheduled: Scheduled) -> Order:
+    """Makes the pending run that the sweep's own controller wants, and the order to run it."""
+    name, point = sweep.new_id(), scheduled.point or "{}"
+    _insert(context, agent, row, name, point, f"{row['id']}-{name}")
+    note_scheduled(context, row, scheduled, name)
+    return order("run", name, row, point)
+
+
+def _insert(context: Context, agent: sqlite3.Row, row: sqlite3.Row, name: str, point: str, display_name: str) -> int:
+    return context.tx.insert(
         "INSERT INTO runs (project, name, sweep, agent, state, display_name, point, config, handed_out_at,"
         " handed_out_by, created_at, heartbeat_at) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -27,17 +42,15 @@ def give_new(context: Context, agent: sqlite3.Row, row: sqlite3.Row, chosen: sea
             name,
             row["number"],
             agent["number"],
-            f"{row['id']}-{chosen.number}",
-            chosen.config,
-            chosen.config,
+            display_name,
+            point,
+            point,
             context.now,
             context.server.process,
             context.now,
             context.now,
         ),
     )
-    search.hand_out(context, row, chosen, run)
-    return order("run", name, row, chosen.config)
 
 
 def give_again(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Order | None:

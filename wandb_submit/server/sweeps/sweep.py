@@ -16,6 +16,7 @@ from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find_or_create, project_fields
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import LIVE, kill_waiting
+from wandb_submit.server.sweeps.controller import checked_controller, stop_early
 from wandb_submit.server.sweeps.prior_runs import adopt, find_prior_runs
 
 # A sweep is PENDING until its first agent comes. W&B's clients set the others: `--stop` FINISHED, `--cancel`
@@ -113,7 +114,7 @@ def _create(context: Context, values: Arguments, number: int, proposal: Proposal
             values.required_text("config"),
             values.text("displayName"),
             values.text("description"),
-            values.text("controller"),
+            checked_controller(values.text("controller")),
             values.text("scheduler"),
             _state(values) or "PENDING",
             context.now,
@@ -131,6 +132,7 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
     if row is None:
         raise Refusal(f"sweep {sweep_id} not found", status=404)
     number, state = int(row["number"]), _state(values)
+    checked_controller(values.text("controller"))
     if proposal is not None:
         context.tx.execute(
             "UPDATE sweeps SET config = ?, exhausted = 0 WHERE number = ?", (values.required_text("config"), number)
@@ -147,6 +149,7 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
             number,
         ),
     )
+    stop_early(context, number, values.text("controller"))
     if state == "CANCELED":
         context.tx.execute(
             "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?)"
