@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from wandb_submit import config, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
@@ -32,6 +33,7 @@ class Prepared:
 
     Attributes:
         sweep: the sweep; `None` if it is to be created from `source`.
+        node: the address of a machine that must reach the offline server; `None` if all of it is on this one.
         notes: defaults that were filled in, and what else the person should know.
     """
 
@@ -42,6 +44,7 @@ class Prepared:
     plan: Plan
     paths: SubmissionPaths
     offline: bool
+    node: str | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -115,8 +118,10 @@ def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: boo
     source = sources.parse(sweep)
     notes: list[str] = []
     found: sweeps.Sweep | None = None
+    node: str | None = None
     if isinstance(source, sources.SweepName):
-        found = sweeps.find(source, endpoint(offline=offline, start=not dry_run))
+        node = _a_node(options) if offline and not dry_run else None
+        found = sweeps.find(source, endpoint(offline=offline, start=not dry_run, node=node))
         if sweeps.is_over(found):
             raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
         left = found.runs_left
@@ -139,6 +144,9 @@ def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: boo
         )
     executor = catalog.load_executor(spec.executor)
     plan = executor.plan(spec, paths)
+    if offline and not dry_run:
+        node = executor.a_node()
+        notes += _words_on_server(node)
     return Prepared(
         source=source,
         sweep=found,
@@ -147,6 +155,7 @@ def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: boo
         plan=plan,
         paths=paths,
         offline=offline,
+        node=node,
         notes=(*notes, *plan.notes),
     )
 
@@ -165,7 +174,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
     spec = prepared.spec
     with _folder(prepared.paths) as paths:
         prepared.executor.check(prepared.plan)
-        server = endpoint(offline=prepared.offline)
+        server = endpoint(offline=prepared.offline, node=prepared.node)
         sweep = prepared.sweep
         if sweep is None:
             assert isinstance(prepared.source, sources.SweepFile)  # noqa: S101 a name has been looked up
@@ -205,8 +214,13 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
     return Submission(paths)
 
 
-def endpoint(*, offline: bool, start: bool = True) -> Endpoint:
+def endpoint(*, offline: bool, start: bool = True, node: str | None = None) -> Endpoint:
     """The W&B server to use: the user's own, or the offline server of this folder, started if need be.
+
+    Args:
+        offline: whether to use the offline server.
+        start: whether it may be started.
+        node: the address of a machine that must reach it then; `None` stands for this machine.
 
     Raises:
         NotFoundError: if the offline server does not run and is not to be started.
@@ -215,12 +229,31 @@ def endpoint(*, offline: bool, start: bool = True) -> Endpoint:
     if not offline:
         check_mode(os.environ)
         return sweeps.default_endpoint()
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server import lifecycle, reach
 
-    running = lifecycle.start(server_dir()) if start else lifecycle.status(server_dir())
+    running = reach.start(server_dir(), node) if start else lifecycle.status(server_dir())
     if running is None:
         raise NotFoundError(f"no offline server runs on {server_dir()}: `wandb-submit server start` starts it")
     return Endpoint(base_url=running.url, server_dir=running.data_dir)
+
+
+def _a_node(options: Options) -> str | None:
+    return catalog.load_executor(catalog.pick(str(options.merged().get("executor", "auto")))).a_node()
+
+
+def _words_on_server(node: str | None) -> list[str]:
+    """What a person should know of an offline server that other machines use."""
+    from wandb_submit.server import lifecycle, reach
+
+    address = reach.address_for(node)
+    if address is None:
+        return []
+    if running := lifecycle.status(server_dir()):
+        address = urlsplit(running.url).hostname
+    return [
+        f"the cluster's nodes reach the offline server on {address}: it lets in who has its key, which only you can "
+        "read; what travels is not encrypted"
+    ]
 
 
 def _default_array(executor: str, gpus: int | None, cpus: int | None, left: int | None) -> ArraySpec:

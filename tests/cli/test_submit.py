@@ -212,6 +212,31 @@ def test_the_server_commands(shell: Shell) -> None:
     exported = shell.ok("server", "env")
     assert f"export WANDB_BASE_URL={first['url']}\n" in exported
     assert re.search(r"^export WANDB_API_KEY=\w{40,}$", exported, re.M)
+    assert first["runs"] == {}
+    assert first["uptime_s"] >= 0
+    assert re.search(r"^version .*, up .*; 0 sweeps, 0 runs, 0 agents at work$", shell.ok("server", "status"), re.M)
+    assert re.search(r"serving .* at http://127\.0\.0\.1:\d+\n$", shell.ok("server", "log", "-n", "1"))
+    shell.ok("server", "backup", "copy")
+    assert "exists already" in shell.run("server", "backup", "copy").stderr
     assert "is stopped" in shell.ok("server", "stop")
     assert shell.run("server", "status", "--json").returncode == 3
     wait_until(lambda: not alive(first["pid"]), timeout_s=10, what="its process has ended")
+
+
+def test_the_key_is_shown_once_where_others_reach_the_server(shell: Shell) -> None:
+    started = shell.run("server", "start", "--host", "0.0.0.0", "--crash-after", "100")
+    (key,) = re.findall(r"^export WANDB_API_KEY=(\w{40,})$", started.stdout, re.M)
+    assert "The key is shown this once" in started.stderr
+    url = shell.json("server", "status")["url"]
+    assert f"export WANDB_BASE_URL={url}\n" in started.stdout
+    for _ in range(2):
+        again = shell.run("server", "start")
+        assert key not in again.stdout + again.stderr
+        assert url in again.stdout
+        shell.ok("server", "stop")
+    assert key not in shell.ok("server", "log")
+    shell.ok("server", "start")
+    assert f"export WANDB_API_KEY={key}\n" in shell.ok("server", "env")
+    refused = shell.run("server", "start", "--host", "127.0.0.1")
+    assert refused.returncode == 6
+    assert "with --host 0.0.0.0 and not 127.0.0.1: stop it first" in refused.stderr

@@ -20,12 +20,12 @@ from offline.clients import Protocol
 from support import wait_until
 
 from wandb_submit.errors import ConfigError, RefusedError
-from wandb_submit.server import lifecycle
+from wandb_submit.server import addresses, lifecycle, reach
 
 START = """
 import sys
 from pathlib import Path
-from wandb_submit.server import lifecycle
+from wandb_submit.server import addresses, lifecycle, reach
 info = lifecycle.start(Path(sys.argv[1]))
 print(info.pid, info.url)
 """
@@ -203,3 +203,95 @@ def test_the_command_line_need_not_load_the_server():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     heavy = {"graphql", "starlette", "uvicorn", "sweeps", "numpy", "wandb", "submitit"}
     assert not heavy & set(json.loads(done.stdout))
+
+
+def test_what_is_asked_for_is_remembered(data_dir: Path):
+    first = lifecycle.start(data_dir, seed=5, crash_after_s=77, gone_grace_s=3)
+    assert first.choices["crash_after_s"] == "77"
+    with pytest.raises(RefusedError, match=r"runs already, with --crash-after 77 and not 78: stop it first"):
+        lifecycle.start(data_dir, crash_after_s=78)
+    assert lifecycle.start(data_dir, seed=5).pid == first.pid
+    lifecycle.stop(data_dir)
+    again = lifecycle.start(data_dir, gone_grace_s=4)
+    assert dict(again.choices) == {**first.choices, "gone_grace_s": "4"}
+    assert lifecycle.facts(again)["runs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"port": 70000}, "--port 70000 is not a port"),
+        ({"host": " "}, "--host is empty"),
+        ({"crash_after_s": float("nan")}, "--crash-after nan is not a number of seconds"),
+        ({"stop_grace_s": -1}, "--stop-grace -1 is not a number of seconds"),
+    ],
+)
+def test_choices_that_make_no_sense(data_dir: Path, choice: dict[str, object], words: str):
+    with pytest.raises(ConfigError, match=words):
+        lifecycle.start(data_dir, **choice)
+    assert not data_dir.exists()
+
+
+def test_an_address_that_is_not_ours(data_dir: Path):
+    with pytest.raises(RefusedError, match=r"cannot listen on 198.51.100.7:"):
+        lifecycle.start(data_dir, host="198.51.100.7")
+    with pytest.raises(RefusedError, match=r"cannot listen on no.such.host.invalid:"):
+        lifecycle.start(data_dir, host="no.such.host.invalid")
+
+
+def pretend_to_run_on(machine: str, data_dir: Path) -> None:
+    known = json.loads((data_dir / "server.json").read_text())
+    (data_dir / "server.json").write_text(json.dumps({**known, "hostname": machine}))
+
+
+def test_a_server_that_listens_on_another_machine_alone(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    pretend_to_run_on("login2", data_dir)
+    with pytest.raises(RefusedError, match=r"runs on login2, and only programs there reach it"):
+        lifecycle.start(data_dir)
+    with pytest.raises(RefusedError, match=r"runs on login2: stop it there"):
+        lifecycle.stop(data_dir)
+    pretend_to_run_on(info.machine, data_dir)
+
+
+def test_a_server_on_another_machine_whose_lock_is_not_seen_here(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    os.kill(info.pid, signal.SIGKILL)
+    wait_until(lambda: lifecycle.status(data_dir) is None, timeout_s=5, what="the lock is free")
+    pretend_to_run_on("login2", data_dir)
+    os.utime(data_dir / "server.lock")
+    with pytest.raises(RefusedError, match=r"was alive on login2 less than a minute ago"):
+        lifecycle.start(data_dir)
+    long_ago = time.time() - 100
+    os.utime(data_dir / "server.lock", (long_ago, long_ago))
+    assert lifecycle.start(data_dir).machine == info.machine
+
+
+def test_a_server_for_other_machines_is_where_they_reach_it(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    ours = addresses.way_out()
+    assert ours is not None, "this machine has no address but loopback"
+    assert reach.address_for(None) is None
+    assert reach.address_for("127.0.0.1") is None
+    assert reach.address_for(ours) == reach.address_for("no.such.host.invalid") == ours
+
+    info = reach.start(data_dir, ours)
+    assert info.url.startswith(f"http://{ours}:")
+    lifecycle.stop(data_dir)
+    # Its agents know that address: it is kept, whoever starts the server next.
+    assert lifecycle.start(data_dir).url == info.url
+    lifecycle.stop(data_dir)
+    lifecycle.start(data_dir, host="127.0.0.1")
+    with pytest.raises(RefusedError, match=rf"do not reach.*server start --host {ours}"):
+        reach.start(data_dir, ours)
+
+
+def test_a_server_on_all_addresses_announces_one_that_others_reach(data_dir: Path):
+    info = lifecycle.start(data_dir, host="0.0.0.0")
+    name = info.url.removeprefix("http://").rpartition(":")[0]
+    assert not addresses.is_loopback(name)
+    with Protocol(info) as client:
+        assert client.post("{ viewer { id } }").status_code == 200
+    assert addresses.announced("login1") == "login1"
+    assert addresses.announced("fd00::2") == "[fd00::2]"
+    assert addresses.is_loopback("::1")
+    assert not addresses.is_loopback("no.such.host.invalid")

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wandb_submit.cli._options import json_option
 from wandb_submit.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from wandb_submit.server.lifecycle import ServerInfo
+
 _data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="The server's data folder. Default: .wandb-submit/server."
 )
 
 
-@click.group("server", short_help="The offline sweep server: start, stop, status, env.")
+_seconds = functools.partial(click.option, type=click.FloatRange(min=0), metavar="S")
+
+
+@click.group("server", short_help="The offline sweep server: start, stop, status, env, log, backup.")
 def command() -> None:
     """Run sweeps where there is no W&B: a small server that the unmodified `wandb` client talks to.
 
@@ -26,15 +36,56 @@ def command() -> None:
 
 @command.command()
 @_data_option
-@click.option("--port", type=int, default=0, help="The port to listen on. Default: last time's, or a free one.")
-def start(data: Path | None, port: int) -> None:
-    """Start the server, unless it runs already."""
+@click.option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 is everywhere. Default: 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: last time's, or a free one.")
+@click.option("--seed", type=int, help="What searches start from. Default: the folder's own.")
+@_seconds("--crash-after", help="A run that is silent for so long has crashed. Default: 300.")
+@_seconds("--gone-grace", help="The same for a run that its agent no longer has. Default: 15.")
+@_seconds("--stop-grace", help="How long a run may take to stop before its agent ends it. Default: 32.")
+def start(
+    data: Path | None,
+    host: str | None,
+    port: int,
+    seed: int | None,
+    crash_after: float | None,
+    gone_grace: float | None,
+    stop_grace: float | None,
+) -> None:
+    """Start the server, unless it runs already.
+
+    Its folder remembers all of these options: one that is not given stays as it was last time.
+    """
     from wandb_submit.paths import server_dir
     from wandb_submit.server import lifecycle
 
-    running = lifecycle.start(data or server_dir(), port=port)
-    click.echo(f"{running.url} (process {running.pid}, data in {running.data_dir})")
-    click.echo('point a shell at it with: eval "$(wandb-submit server env)"', err=True)
+    running = lifecycle.start(
+        data or server_dir(),
+        host=host,
+        port=port,
+        seed=seed,
+        crash_after_s=crash_after,
+        gone_grace_s=gone_grace,
+        stop_grace_s=stop_grace,
+    )
+    click.echo(_where(running))
+    _introduce(running)
+
+
+def _introduce(running: ServerInfo) -> None:
+    """Tells how to use the server; with its key, if others can reach it and nobody has seen the key yet."""
+    from wandb_submit.server.addresses import is_loopback
+    from wandb_submit.server.auth import is_first_showing
+
+    if is_loopback(running.host) or not is_first_showing(running.data_dir):
+        click.echo('point a shell at it with: eval "$(wandb-submit server env)"', err=True)
+        return
+    _print_environment(running)
+    click.echo(
+        f"other machines reach this server, on {running.host}: it lets in who has the key above, and nobody else. "
+        "The key is shown this once; `wandb-submit server env` prints it again for you alone. What travels is not "
+        "encrypted: use it in networks that you trust.",
+        err=True,
+    )
 
 
 @command.command()
@@ -53,17 +104,20 @@ def stop(data: Path | None) -> None:
 @_data_option
 @json_option
 def status(data: Path | None, as_json: bool) -> None:
-    """Tell whether the server runs, and where. The exit status is 0 if it does, 3 if not."""
+    """Tell whether the server runs, where, and what it holds. The exit status is 0 if it does, 3 if not."""
     from wandb_submit.paths import server_dir
     from wandb_submit.server import lifecycle
 
     folder = data or server_dir()
     running = lifecycle.status(folder)
+    known = lifecycle.facts(running) if running else {}
     if as_json:
-        url, pid = (running.url, running.pid) if running else (None, None)
-        click.echo(json.dumps({"running": running is not None, "url": url, "pid": pid, "data": str(folder)}))
+        url, pid, machine = (running.url, running.pid, running.machine) if running else (None, None, None)
+        place = {"running": running is not None, "url": url, "pid": pid, "machine": machine, "data": str(folder)}
+        click.echo(json.dumps({**place, **known}))
     elif running:
-        click.echo(f"{running.url} (process {running.pid}, data in {running.data_dir})")
+        click.echo(_where(running))
+        click.echo(_in_words(known))
     if running is None:
         raise _not_running(folder)
 
@@ -72,7 +126,6 @@ def status(data: Path | None, as_json: bool) -> None:
 @_data_option
 def env(data: Path | None) -> None:
     """Print shell code that points `wandb` at the server: eval "$(wandb-submit server env)"."""
-    from wandb_submit.credentials import Login, trial_environment
     from wandb_submit.paths import server_dir
     from wandb_submit.server import lifecycle
 
@@ -80,6 +133,60 @@ def env(data: Path | None) -> None:
     running = lifecycle.status(folder)
     if running is None:
         raise _not_running(folder)
+    _print_environment(running)
+
+
+@command.command("log")
+@_data_option
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, help="How many of its last lines. Default: 20.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+def show_log(data: Path | None, lines: int, follow: bool) -> None:
+    """Print the end of the server's log."""
+    from wandb_submit.paths import server_dir
+    from wandb_submit.server import log
+
+    folder = data or server_dir()
+    path = folder / log.FILE
+    if not path.exists():
+        raise NotFoundError(f"no server of {folder} has written a log yet: {path} is not there")
+    for piece in log.tail(path, lines, follow=follow):
+        click.echo(piece, nl=False)
+
+
+@command.command()
+@_data_option
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
+def backup(data: Path | None, destination: Path) -> None:
+    """Copy everything that the server keeps into the new folder DEST, also while it runs.
+
+    The copy is as private as the original: it holds the key, too. `wandb-submit server start --data DEST` goes on
+    from it.
+    """
+    from wandb_submit.paths import server_dir
+    from wandb_submit.server.backup import back_up
+
+    size = back_up(data or server_dir(), destination)
+    click.echo(f"{destination} ({size / 1e6:.1f} MB)")
+
+
+def _where(running: ServerInfo) -> str:
+    return f"{running.url} (process {running.pid}, data in {running.data_dir})"
+
+
+def _in_words(known: Mapping[str, Any]) -> str:
+    """What a server tells about itself, for people."""
+    runs: Mapping[str, int] = known.get("runs", {})
+    states = f" ({', '.join(f'{number} {state}' for state, number in sorted(runs.items()))})" if runs else ""
+    up = dt.timedelta(seconds=int(known.get("uptime_s", 0)))
+    return (
+        f"version {known.get('version')}, up {up}; {known.get('sweeps')} sweeps, {sum(runs.values())} runs{states}, "
+        f"{known.get('agents')} agents at work"
+    )
+
+
+def _print_environment(running: ServerInfo) -> None:
+    from wandb_submit.credentials import Login, trial_environment
+
     for name, value in trial_environment(Login(running.url, running.api_key), offline=True).items():
         click.echo(f"export {name}={shlex.quote(value)}")
 

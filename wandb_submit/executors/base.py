@@ -65,6 +65,14 @@ class Executor(Protocol):
 
     name: ClassVar[str]
 
+    def a_node(self) -> str | None:
+        """The address of one of the machines that tasks run on; `None` if that is this machine.
+
+        Raises:
+            UnavailableError: if the scheduler does not answer.
+        """
+        ...
+
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> Plan:
         """Works out what would be submitted, without doing anything.
 

@@ -117,6 +117,13 @@ class SlurmExecutor:
                 "or use --executor local to run on this machine"
             )
 
+    def a_node(self) -> str | None:
+        """The address by which Slurm reaches its first node."""
+        answer = process.run(slurm_cli.NODES_ARGV, timeout_s=_TIMEOUT_S)
+        if answer.returncode != 0 or not answer.stdout.strip():
+            raise UnavailableError(f"sinfo failed: {answer.stderr.strip() or 'it names no node'}")
+        return answer.stdout.split()[0]
+
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
         """Renders the sbatch script."""
         return SlurmPlan(spec=spec, script=_submitit(spec, paths).script(spec.array.count))

@@ -61,6 +61,10 @@ _UNREACHABLE = re.compile(
 )
 
 
+# The nodes' addresses, one a line.
+NODES_ARGV = ("sinfo", "--Node", "--noheader", "--format=%o")
+
+
 def squeue_argv(jobs: Iterable[str]) -> list[str]:
     """One question about all of a submission's tasks that are in the queue or left it just now."""
     return ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", f"--jobs={_arrays(jobs)}"]

@@ -4,50 +4,41 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
+import functools
 import os
 import sys
 from pathlib import Path
 
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.server import log
 from wandb_submit.server.requirements import check_installed
-from wandb_submit.server.settings import Settings
+from wandb_submit.server.settings import Choices, Settings
 
 
-def _settings(arguments: list[str]) -> Settings:
+def _parse(arguments: list[str]) -> tuple[Path, Choices]:
     defaults = Settings(data_dir=Path())
     parser = argparse.ArgumentParser(
-        prog="python -m wandb_submit.server", description="Serve W&B's API for sweeps without W&B."
+        prog="python -m wandb_submit.server",
+        description="Serve W&B's API for sweeps without W&B. The folder remembers what is asked for: "
+        "an option that is not given stays as it was last time.",
     )
+    seconds = functools.partial(parser.add_argument, type=float, metavar="S")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder that holds everything")
-    parser.add_argument("--host", default=defaults.host, help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="the port (default: that of last time, else any)")
+    parser.add_argument("--host", help=f"the address to listen on (default: {defaults.host})")
+    parser.add_argument("--host-if-new", help="the same, for a folder that remembers none")
+    parser.add_argument("--port", type=int, help="the port (default: that of last time, else any)")
     parser.add_argument("--seed", type=int, help="what searches start from (default: the folder's own)")
-    parser.add_argument(
-        "--crash-after",
-        type=float,
-        default=defaults.crash_after_s,
-        metavar="S",
-        help="a run that is silent for so many seconds has crashed (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--gone-grace",
-        type=float,
-        default=defaults.gone_grace_s,
-        metavar="S",
-        help="the same for a run that its agent no longer has (default: %(default)s)",
-    )
-    parser.add_argument(
+    seconds("--crash-after", help=f"a run that is silent for so long has crashed (default: {defaults.crash_after_s})")
+    seconds("--gone-grace", help=f"the same for a run that its agent no longer has (default: {defaults.gone_grace_s})")
+    seconds(
         "--stop-grace",
-        type=float,
-        default=defaults.stop_grace_s,
-        metavar="S",
-        help="how long a run may take to obey a request to stop before its agent ends it (default: %(default)s)",
+        help=f"how long a run may take to obey a request to stop before its agent ends it "
+        f"(default: {defaults.stop_grace_s})",
     )
     given = parser.parse_args(arguments)
-    return Settings(
-        data_dir=given.data.absolute(),
+    return given.data.absolute(), Choices(
         host=given.host,
+        host_if_new=given.host_if_new,
         port=given.port,
         seed=given.seed,
         crash_after_s=given.crash_after,
@@ -58,14 +49,13 @@ def _settings(arguments: list[str]) -> Settings:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serves until told to stop; returns the exit status."""
-    settings = _settings(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # anybody can have it warn of what is not HTTP
     try:
+        data_dir, choices = _parse(sys.argv[1:] if arguments is None else arguments)
+        formatter = log.set_up(data_dir)
         check_installed()
         from wandb_submit.server.serve import serve
 
-        serve(settings)
+        serve(data_dir, choices, formatter.hide)
     except WandbSubmitError as error:
         # The last line of the log: `lifecycle.start` shows it to whoever wanted a server.
         with contextlib.suppress(OSError):  # The log may be on the very disk that is full.

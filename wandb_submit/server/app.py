@@ -69,6 +69,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
         middleware=[Middleware(OwnPagesOnly)],
         routes=[
             Route("/healthz", endpoints.health),
+            Route("/healthz/facts", guarded(endpoints.facts)),
             Route("/graphql", guarded(endpoints.graphql, after_mistake=400), methods=["POST"]),
             Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from wandb_submit.files import write_private
 
 _FILE = "api_key"
+_SHOWN_FILE = "api_key_shown"
 # wandb's clients want at least 40 letters, digits or underscores.
 _BYTES = 20
 
@@ -27,6 +28,15 @@ def api_key(data_dir: Path) -> str:
     key = secrets.token_hex(_BYTES)
     write_private(path, key + "\n")
     return key
+
+
+def is_first_showing(data_dir: Path) -> bool:
+    """Whether nobody has been shown the folder's key yet; from now on, somebody has."""
+    try:
+        (data_dir / _SHOWN_FILE).touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def authorization(key: str) -> str:

@@ -10,6 +10,7 @@ from graphql.language import OperationDefinitionNode, OperationType
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wandb_submit import __version__
 from wandb_submit.server import schema
 from wandb_submit.server.bodies import MAX_FILE_STREAM, MAX_GRAPHQL, json_object
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
@@ -28,6 +29,8 @@ from wandb_submit.server.uploads import received
 _log = logging.getLogger(__name__)
 # How many unknown fields are worth a line in the log.
 _MAX_UNKNOWN = 1000
+# An agent that is at work says so every few seconds.
+_AGENT_SILENCE_S = 120.0
 _JSON = "application/json"
 
 
@@ -42,6 +45,22 @@ class Endpoints:
     async def health(self, _request: Request) -> Response:
         """Says that the server is up; the only thing that it says without a key."""
         return JSONResponse({"ok": True})
+
+    async def facts(self, _request: Request) -> Response:
+        """Says what it is and how much it holds, for `wandb-submit server status`."""
+        now = time.time()
+
+        def count(tx: Transaction) -> dict[str, object]:
+            states = tx.rows("SELECT state, COUNT(*) AS number FROM runs GROUP BY state")
+            alive = "SELECT COUNT(*) FROM agents WHERE heartbeat_at > ?"
+            return {
+                "sweeps": tx.integer("SELECT COUNT(*) FROM sweeps"),
+                "runs": {row["state"]: row["number"] for row in states},
+                "agents": tx.integer(alive, (now - _AGENT_SILENCE_S,)),
+            }
+
+        counts = await self.database.read(count)
+        return JSONResponse({"version": __version__, "uptime_s": round(now - self.server.started_at), **counts})
 
     async def graphql(self, request: Request) -> Response:
         """`POST /graphql`: one query or mutation, in one transaction."""

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,8 +20,11 @@ from urllib.parse import urlsplit
 from wandb_submit import errors
 from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.process import python_argv, spawn_detached
-from wandb_submit.server.lock import alone, is_held, make_data_dir
+from wandb_submit.server.addresses import is_loopback
+from wandb_submit.server.auth import authorization
+from wandb_submit.server.lock import alone, is_held, make_data_dir, seems_alive
 from wandb_submit.server.requirements import check_installed
+from wandb_submit.server.settings import Choices
 
 _POLL_S = 0.02
 # The servers that this process has started. They outlive it; while it lives, it must collect their exit status.
@@ -39,36 +43,70 @@ class ServerInfo:
         url: where it answers.
         pid: its process, on the machine that it runs on.
         data_dir: the folder that it keeps everything in.
+        host: the address that it listens on.
+        machine: the name of the machine that it runs on.
+        choices: what it was asked for at its start, or remembered, as `Choices` writes it.
         api_key: the key that it demands; kept out of `repr`, and so out of logs.
     """
 
     url: str
     pid: int
     data_dir: Path
+    host: str
+    machine: str
+    choices: Mapping[str, str]
     api_key: str = field(repr=False)
 
 
-def start(data_dir: Path, *, host: str = "127.0.0.1", port: int = 0, timeout_s: float = 30) -> ServerInfo:
+def start(
+    data_dir: Path,
+    *,
+    host: str | None = None,
+    host_if_new: str | None = None,
+    port: int = 0,
+    seed: int | None = None,
+    crash_after_s: float | None = None,
+    gone_grace_s: float | None = None,
+    stop_grace_s: float | None = None,
+    timeout_s: float = 30,
+) -> ServerInfo:
     """Starts the folder's server, unless it runs already, and waits until it answers.
 
-    The server outlives the caller and its terminal; its log is `server.log` in the folder.
+    The server outlives the caller and its terminal; its log is `server.log` in the folder. The folder remembers
+    what is asked for: what is not given stays as it was last time.
 
     Args:
         data_dir: the folder that the server keeps everything in; made if need be.
-        host: the address to listen on.
+        host: the address to listen on; at first 127.0.0.1.
+        host_if_new: the same, for a folder that remembers none.
         port: the port to listen on; 0 means that of last time, or any.
+        seed: what searches start from.
+        crash_after_s: see `Settings`.
+        gone_grace_s: see `Settings`.
+        stop_grace_s: see `Settings`.
         timeout_s: how long to wait for it.
 
     Raises:
-        ConfigError: if the server's optional packages are missing.
-        RefusedError: if the folder or the port cannot be used.
+        ConfigError: if a value makes no sense, or the server's optional packages are missing.
+        RefusedError: if the folder or the port cannot be used, or the server runs already in another way.
         UnavailableError: if it does not answer in time.
     """
+    choices = Choices(
+        host=host,
+        host_if_new=host_if_new,
+        port=port or None,
+        seed=seed,
+        crash_after_s=crash_after_s,
+        gone_grace_s=gone_grace_s,
+        stop_grace_s=stop_grace_s,
+    )
     data_dir = data_dir.absolute()
     deadline = time.monotonic() + timeout_s
     running = status(data_dir)
-    if running is not None and _answers(running.url):
-        return running
+    if running is not None:
+        _check_usable(running, choices)
+        if _answers(running):
+            return running
     check_installed()
     make_data_dir(data_dir)
     with alone(data_dir, timeout_s=timeout_s):
@@ -76,13 +114,16 @@ def start(data_dir: Path, *, host: str = "127.0.0.1", port: int = 0, timeout_s: 
         log = data_dir / "server.log"
         beginning = log.stat().st_size if log.exists() else 0
         if not is_held(data_dir):
-            child = _spawn(data_dir, host, port, log)
+            _check_elsewhere(data_dir)
+            child = _spawn(data_dir, choices, log)
         while time.monotonic() < deadline:
             ended = None if child is None else child.poll()
             if ended is not None:
                 raise _failure(ended, log, beginning)
             running = status(data_dir)
-            if running is not None and (child is None or running.pid == child.pid) and _answers(running.url):
+            if running is not None and (child is None or running.pid == child.pid) and _answers(running):
+                if child is None:
+                    _check_usable(running, choices)
                 return running
             time.sleep(_POLL_S)
         if child is not None:
@@ -101,10 +142,29 @@ def status(data_dir: Path) -> ServerInfo | None:
         return None
     try:
         return ServerInfo(
-            url=str(known["url"]), pid=int(str(known["pid"])), data_dir=data_dir, api_key=str(known["api_key"])
+            url=str(known["url"]),
+            pid=int(str(known["pid"])),
+            data_dir=data_dir,
+            host=str(known["host"]),
+            machine=str(known["hostname"]),
+            choices={str(name): str(value) for name, value in dict(known.get("choices") or {}).items()},  # type: ignore[call-overload]
+            api_key=str(known["api_key"]),
         )
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         return None
+
+
+def facts(running: ServerInfo) -> dict[str, object]:
+    """What a server tells about itself: its version, for how long it has been up, and what it holds.
+
+    Raises:
+        UnavailableError: if it does not answer.
+    """
+    try:
+        known = json.loads(_get(running, "/healthz/facts", {"Authorization": authorization(running.api_key)}))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UnavailableError(f"the offline sweep server at {running.url} does not answer: {error}") from error
+    return known if isinstance(known, dict) else {}
 
 
 def stop(data_dir: Path, timeout_s: float = 10) -> bool:
@@ -118,9 +178,8 @@ def stop(data_dir: Path, timeout_s: float = 10) -> bool:
     running = status(data_dir)
     if running is None:
         return False
-    machine = str((_known(data_dir) or {}).get("hostname", socket.gethostname()))
-    if machine != socket.gethostname():
-        raise RefusedError(f"the offline sweep server of {data_dir} runs on {machine}: stop it there")
+    if running.machine != socket.gethostname():
+        raise RefusedError(f"the offline sweep server of {data_dir} runs on {running.machine}: stop it there")
     try:
         os.kill(running.pid, signal.SIGTERM)
     except ProcessLookupError:
@@ -141,8 +200,32 @@ def stop(data_dir: Path, timeout_s: float = 10) -> bool:
     return True
 
 
-def _spawn(data_dir: Path, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
-    argv = python_argv("wandb_submit.server", "--data", str(data_dir), "--host", host, "--port", str(port))
+def _check_usable(running: ServerInfo, choices: Choices) -> None:
+    """Refuses a server that runs already, but not as it is asked for or not where we could reach it."""
+    if running.machine != socket.gethostname() and is_loopback(running.host):
+        raise RefusedError(
+            f"the offline sweep server of {running.data_dir} runs on {running.machine}, and only programs there reach "
+            f"it: stop it there, and start it with --host {running.machine}"
+        )
+    if different := choices.disagreements(running.choices):
+        raise RefusedError(
+            f"the offline sweep server of {running.data_dir} runs already, with {', '.join(different)}: "
+            "stop it first (`wandb-submit server stop`); the next start goes on with its data"
+        )
+
+
+def _check_elsewhere(data_dir: Path) -> None:
+    """Refuses to start beside a server on another machine whose lock this machine's file system does not show."""
+    machine = str((_known(data_dir) or {}).get("hostname", ""))
+    if machine and machine != socket.gethostname() and seems_alive(data_dir):
+        raise RefusedError(
+            f"the offline sweep server of {data_dir} was alive on {machine} less than a minute ago, and this file "
+            f"system does not show its lock here: stop it there. If it is dead, try again in a minute"
+        )
+
+
+def _spawn(data_dir: Path, choices: Choices, log: Path) -> subprocess.Popen[bytes]:
+    argv = python_argv("wandb_submit.server", "--data", str(data_dir), *choices.arguments())
     try:
         child = spawn_detached(argv, log=log)
     except OSError as error:
@@ -161,17 +244,26 @@ def _known(data_dir: Path) -> dict[str, object] | None:
     return known if isinstance(known, dict) else None
 
 
-def _answers(url: str) -> bool:
-    """Whether the server answers; asked for directly, never through a proxy."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+def _answers(running: ServerInfo) -> bool:
     try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == http.client.OK
+        return bool(_get(running, "/healthz"))
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _get(running: ServerInfo, path: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """Asks the server; directly, never through a proxy."""
+    parts = urlsplit(running.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    try:
+        connection.request("GET", path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        content = answer.read()
     finally:
         connection.close()
+    if answer.status != http.client.OK:
+        raise http.client.HTTPException(f"HTTP {answer.status}")
+    return content
 
 
 def _failure(returncode: int, log: Path, beginning: int) -> WandbSubmitError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +14,10 @@ from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.files import is_locked, keep_out_of_git, try_lock
 
 _FILE = "server.lock"
+_START_FILE = "start.lock"
+# How often a server shows itself alive on the file, and after how long without it nobody believes that it is.
+_BEAT_S = 10.0
+_SILENT_S = 60.0
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -62,7 +68,7 @@ def alone(data_dir: Path, *, timeout_s: float) -> Iterator[None]:
         UnavailableError: if another process has been starting it for longer than `timeout_s`.
         RefusedError: if the folder cannot be written to.
     """
-    descriptor = _open(data_dir, "start.lock")
+    descriptor = _open(data_dir, _START_FILE)
     try:
         if not try_lock(descriptor, patience_s=timeout_s):
             raise UnavailableError(f"another process has been starting the server of {data_dir} for {timeout_s:.0f} s")
@@ -74,6 +80,27 @@ def alone(data_dir: Path, *, timeout_s: float) -> Iterator[None]:
 def is_held(data_dir: Path) -> bool:
     """Whether a server of the folder is alive."""
     return is_locked(data_dir / _FILE)
+
+
+async def beat(data_dir: Path) -> None:
+    """Shows on the lock's file that the server lives, to machines that its file system does not show the lock to."""
+    while True:
+        with contextlib.suppress(OSError):  # a full disk, or a folder that is gone, others tell
+            os.utime(data_dir / _FILE)
+        await asyncio.sleep(_BEAT_S)
+
+
+def seems_alive(data_dir: Path) -> bool:
+    """Whether a server has shown itself alive on the lock's file just now, by the file system's own clock.
+
+    To be asked under `alone`, whose file tells the file system's time.
+    """
+    try:
+        os.utime(data_dir / _START_FILE)
+        now = (data_dir / _START_FILE).stat().st_mtime
+        return now - (data_dir / _FILE).stat().st_mtime < _SILENT_S
+    except OSError:
+        return False
 
 
 def _open(data_dir: Path, name: str) -> int:

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -20,14 +21,16 @@ import uvicorn
 from wandb_submit import __version__
 from wandb_submit.errors import RefusedError
 from wandb_submit.files import write_private
+from wandb_submit.server.addresses import announced
 from wandb_submit.server.app import make_app
 from wandb_submit.server.artifacts.contents import remove_orphans
 from wandb_submit.server.auth import api_key
 from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.lock import hold, make_data_dir
-from wandb_submit.server.settings import Settings
+from wandb_submit.server.database import Database
+from wandb_submit.server.lock import beat, hold, make_data_dir
+from wandb_submit.server.memory import remember_port, settle
+from wandb_submit.server.settings import DATABASE, Choices, Settings
 from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.uploads import UPLOADS
 
@@ -42,42 +45,46 @@ _BACKLOG = 512
 _ASK_AFTER_S = 120
 
 
-def serve(settings: Settings) -> None:
+def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT.
+
+    Args:
+        data_dir: the folder that holds everything.
+        choices: what is asked for at this start.
+        hide: is told the key, which no log may hold.
 
     Raises:
         RefusedError: if another server has the folder, or the folder or the port cannot be used.
         ConfigError: if the folder's data is of a newer version.
     """
     os.umask(0o077)
-    make_data_dir(settings.data_dir)
-    with hold(settings.data_dir):
+    make_data_dir(data_dir)
+    with hold(data_dir):
         try:
             # The folder that the server was started from is its owner's to remove or unmount.
-            os.chdir(settings.data_dir)
+            os.chdir(data_dir)
             # What a server that was killed has left.
-            (settings.data_dir / INFO_FILE).unlink(missing_ok=True)
-            shutil.rmtree(settings.data_dir / UPLOADS, ignore_errors=True)
-            key = api_key(settings.data_dir)
-            database = Database(settings.data_dir / "server.sqlite3")
+            (data_dir / INFO_FILE).unlink(missing_ok=True)
+            shutil.rmtree(data_dir / UPLOADS, ignore_errors=True)
+            key = api_key(data_dir)
+            hide(key)
+            database = Database(data_dir / DATABASE)
             try:
-                asyncio.run(_serve(settings, database, key))
+                asyncio.run(_serve(data_dir, choices, database, key))
             finally:
                 database.close()
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RefusedError(
-                f"the offline sweep server cannot keep its data in {settings.data_dir}: {reason}"
-            ) from error
+            raise RefusedError(f"the offline sweep server cannot keep its data in {data_dir}: {reason}") from error
 
 
-async def _serve(settings: Settings, database: Database, key: str) -> None:
-    remembered, seed = await database.write(lambda tx: _remembered(tx, settings))
-    await database.read(lambda tx: remove_orphans(tx, settings.data_dir))
-    listener = _listen(settings, remembered)
-    host, port = settings.host, int(listener.getsockname()[1])
-    await database.write(lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('port', ?)", (str(port),)))
-    search = BackgroundSearch(database, seed)
+async def _serve(data_dir: Path, choices: Choices, database: Database, key: str) -> None:
+    settings = await database.write(lambda tx: settle(tx, data_dir, choices))
+    await database.read(lambda tx: remove_orphans(tx, data_dir))
+    listener = _listen(settings, must=choices.port is not None)
+    port = int(listener.getsockname()[1])
+    await database.write(lambda tx: remember_port(tx, port))
+    search = BackgroundSearch(database, settings.seed or 0)
     facts = ServerFacts(
         settings=settings,
         key=key,
@@ -100,42 +107,43 @@ async def _serve(settings: Settings, database: Database, key: str) -> None:
     config.load()
     config.http_protocol_class = behind(Gate(raise_limit()), config.http_protocol_class)
     info = {
-        "url": f"http://{_reachable(host)}:{port}",
+        "url": f"http://{announced(settings.host)}:{port}",
         "pid": os.getpid(),
-        "host": host,
+        "host": settings.host,
         "port": port,
         "hostname": socket.gethostname(),
         "version": __version__,
+        "choices": Choices(
+            host=settings.host,
+            port=port,
+            seed=settings.seed,
+            crash_after_s=settings.crash_after_s,
+            gone_grace_s=settings.gone_grace_s,
+            stop_grace_s=settings.stop_grace_s,
+        ).given(),
         "api_key": key,
     }
-    path = settings.data_dir / INFO_FILE
+    path = data_dir / INFO_FILE
 
     def announce() -> None:
         write_private(path, json.dumps(info, indent=2) + "\n")
-        _log.info("serving %s at %s", settings.data_dir, info["url"])
+        _log.info("serving %s at %s", data_dir, info["url"])
 
     # uvicorn raises the signal that ended it once more, for whoever handled it before. Nobody needs it again.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    pulse = asyncio.create_task(beat(data_dir))
     try:
         await _Server(config, announce).serve([listener])
     finally:
+        pulse.cancel()
         path.unlink(missing_ok=True)
         _log.info("stopped")
 
 
-def _remembered(tx: Transaction, settings: Settings) -> tuple[int, int]:
-    """The port of last time (0 if there was none), and the seed of the searches, drawn at the first start."""
-    if settings.seed is not None:
-        tx.execute("INSERT OR REPLACE INTO settings VALUES ('seed', ?)", (str(settings.seed),))
-    tx.execute("INSERT OR IGNORE INTO settings VALUES ('seed', ?)", (str(secrets.randbits(32)),))
-    seed = tx.integer("SELECT value FROM settings WHERE name = 'seed'")
-    return tx.integer("SELECT value FROM settings WHERE name = 'port'"), seed
-
-
-def _listen(settings: Settings, remembered: int) -> socket.socket:
+def _listen(settings: Settings, *, must: bool) -> socket.socket:
     """A listening socket: on the port that is asked for, or the one of last time if it is free, or any."""
-    candidates = [settings.port] if settings.port else [remembered, 0] if remembered else [0]
+    candidates = [settings.port] if must else [settings.port, 0] if settings.port else [0]
     problem: OSError | None = None
     for port in candidates:
         try:
@@ -161,13 +169,6 @@ def _listen(settings: Settings, remembered: int) -> socket.socket:
             return listener
     reason = "" if problem is None else problem.strerror or str(problem)
     raise RefusedError(f"cannot listen on {settings.host}:{candidates[0]}: {reason}") from problem
-
-
-def _reachable(host: str) -> str:
-    """The name under which clients reach what listens on `host`."""
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):

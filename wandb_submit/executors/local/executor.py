@@ -103,6 +103,10 @@ class LocalExecutor:
 
     name: ClassVar[str] = "local"
 
+    def a_node(self) -> str | None:
+        """None: tasks run here."""
+        return None
+
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> LocalPlan:
         """Looks at the machine's devices and shares them out."""
         plan = LocalPlan(spec=spec, gpus=tuple(visible_gpus()), cores=tuple(usable_cores()))
