@@ -72,6 +72,7 @@ seen["collections"] = [[one.name, one.type, one.aliases] for one in collections]
 names = ["data:v0", "data:v9", "none:latest"]
 seen["exist"] = [api.artifact_exists(f"local/artifacts/{name}") for name in names]
 seen["files"] = [[file.name, file.size] for file in artifact.files()]
+seen["number of files"] = len(artifact.files())
 seen["file"] = artifact.files(names=["a.txt"])[0].download("by api").read()
 
 link = artifact.link("local/artifacts/linked", aliases=["prod"])
@@ -126,6 +127,7 @@ def test_artifacts_are_logged_used_changed_linked_and_deleted(wandb: Wandb):
         "collections": [["far", "dataset", ["latest"]], ["data", "dataset", ["latest", "new"]]],
         "exist": [True, False, False],
         "files": [["a.txt", 1], ["ref.bin", 100], ["sub/b.txt", 1]],
+        "number of files": 3,
         "file": "a",
         "link": ["linked:v0", True, ["latest", "prod"], "data:v0", ["linked:v0"]],
         "through the link": "a",

@@ -20,7 +20,7 @@ pathlib.Path("code.py").write_text("print(1)")
 pathlib.Path("model.bin").write_bytes(b"weights")
 seen = {}
 with wandb.init(project="media", id="logs") as run:
-    table = wandb.Table(columns=["n", "picture"], data=[[1, picture(1)], [2, picture(2)]])
+    table = wandb.Table(columns=["n", "picture"], data=[[1, picture(11)], [2, picture(12)]])
     html, histogram = wandb.Html("<b>x</b>"), wandb.Histogram([1, 2, 3, 3])
     pictures = [picture(8), picture(9)]
     run.log({"picture": picture(7), "pictures": pictures, "table": table, "html": html, "histogram": histogram})
@@ -112,7 +112,7 @@ def test_media_tables_code_models_and_files_come_back(wandb: Wandb):
         "parts": ["v0", ["0.txt", "1.txt"], True],
         "grows": ["v1", ["0.txt", "1.txt"], True],
         "linked model": ["model:v0", "model"],
-        "run's table": [[1, [1, 4, 4]], [2, [2, 4, 4]]],
+        "run's table": [[1, [11, 4, 4]], [2, [12, 4, 4]]],
         "artifacts": [
             ["code:v0", "code"],
             ["model:v0", "model"],

@@ -13,6 +13,7 @@ FEATURES = (
     "MARK_RUN_FILES_UPLOADED",
     "SWEEPS_LOCAL_SCHEDULER",
     "SWEEPS_QUERY_FILTERING",
+    "TOTAL_COUNT_IN_FILE_CONNECTION",
 )
 # The clients that this server was tested with; `wandb verify` compares.
 _OLDEST_CLIENT, _NEWEST_CLIENT = "0.26.0", "0.31.0"
