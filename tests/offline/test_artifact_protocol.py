@@ -8,7 +8,9 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,16 +266,24 @@ def test_a_killed_server_goes_on_and_keeps_no_orphans(serve: Serve, tmp_path: Pa
         url = client.place(waiting, b"waiting")
         assert url is not None
         assert protocol.http.put(url, content=b"waiting").status_code == 200
+        abandoned = client.create("abandoned", "d")["id"]
+        assert protocol.http.put(client.place(abandoned, b"abandoned") or "", content=b"abandoned").status_code == 200
     os.kill(info.pid, signal.SIGKILL)
     # Between its place on disk and the database's knowing of it, and in the middle of an upload.
     for orphan in (data / "artifacts/aa/orphan", data / "artifacts/00/orphan", data / "uploads/half"):
         orphan.parent.mkdir(exist_ok=True)
         orphan.write_bytes(b"?")
+    number = int(base64.b64decode(abandoned).decode().partition(":")[2])
+    with closing(sqlite3.connect(data / "server.sqlite3")) as database, database:
+        # Its client was last seen in 1970.
+        database.execute("UPDATE artifacts SET updated_at = 0 WHERE id = ?", (number,))
     info = serve(data)
     assert not list(data.rglob("orphan"))
     assert not list((data / "uploads").glob("*"))
     with Protocol(info) as protocol:
         client = Client(protocol)
+        assert protocol.data(READ, id=abandoned)["artifact"] is None
+        wait_until(lambda: len(contents(info)) == 2, timeout_s=20, what="what was abandoned is gone")
         assert client.place(waiting, b"waiting") is None
         assert client.manifest(waiting, {"f": b"waiting"}).status_code == 200
         protocol.data(COMMIT, id=waiting)

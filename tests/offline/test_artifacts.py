@@ -136,3 +136,29 @@ def test_artifacts_are_logged_used_changed_linked_and_deleted(wandb: Wandb):
         "collection gone": False,
         "left": [["data:v1", ["latest"]]],
     }
+
+
+OFFLINE = """
+import pathlib, wandb
+with wandb.init(project="artifacts", id="offline", mode="offline") as run:
+    artifact = wandb.Artifact("offline", type="dataset")
+    pathlib.Path("x.txt").write_text("made offline")
+    artifact.add_file("x.txt")
+    run.log_artifact(artifact)
+"""
+
+
+def test_the_command_line_and_runs_that_were_offline_bring_artifacts(wandb: Wandb):
+    done = wandb.run("python", "-c", OFFLINE)
+    assert done.returncode == 0, done.stdout
+    (run,) = (wandb.folder / "wandb").glob("offline-run-*")
+    done = wandb.run("wandb", "sync", str(run))
+    assert done.returncode == 0, done.stdout
+    (wandb.folder / "up").mkdir()
+    (wandb.folder / "up" / "one.txt").write_text("by hand")
+    done = wandb.run("wandb", "artifact", "put", "-n", "local/artifacts/by-hand", "-t", "dataset", "-a", "first", "up")
+    assert done.returncode == 0, done.stdout
+    for name, file, content in (("by-hand:first", "one.txt", "by hand"), ("offline:latest", "x.txt", "made offline")):
+        done = wandb.run("wandb", "artifact", "get", "--root", "down", f"local/artifacts/{name}")
+        assert done.returncode == 0, done.stdout
+        assert (wandb.folder / "down" / file).read_text() == content

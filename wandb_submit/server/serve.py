@@ -23,10 +23,11 @@ from wandb_submit.errors import RefusedError
 from wandb_submit.files import write_private
 from wandb_submit.server.addresses import announced
 from wandb_submit.server.app import make_app
+from wandb_submit.server.artifacts.artifact import forget_abandoned
 from wandb_submit.server.artifacts.contents import remove_orphans
 from wandb_submit.server.auth import api_key
 from wandb_submit.server.connections import Gate, behind, raise_limit
-from wandb_submit.server.context import ServerFacts
+from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.lock import beat, hold, make_data_dir
 from wandb_submit.server.memory import remember_port, settle
@@ -92,6 +93,7 @@ async def _serve(data_dir: Path, choices: Choices, database: Database, key: str)
         started_at=time.time(),
         search=search,
     )
+    await database.write(lambda tx: forget_abandoned(Context(tx=tx, server=facts, base_url="")))
     config = uvicorn.Config(
         make_app(database, facts, search),
         http="h11",

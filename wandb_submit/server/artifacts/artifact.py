@@ -24,6 +24,8 @@ SELECT = (
     " LEFT JOIN artifact_versions ON artifact_versions.artifact = artifacts.id"
     " AND artifact_versions.collection = artifacts.sequence"
 )
+# The runs that make one together may take as long.
+_ABANDONED_S = 30 * 24 * 3600.0
 
 
 def by_number(tx: Transaction, number: int) -> sqlite3.Row | None:
@@ -71,6 +73,7 @@ def create(context: Context, values: Arguments) -> tuple[sqlite3.Row, int | None
     if number is None:
         number = _insert(context, sequence["id"], run, wanted, values)
     else:
+        tx.execute("UPDATE artifacts SET updated_at = ? WHERE id = ? AND state = 'PENDING'", (context.now, number))
         version = tx.one(
             "SELECT version FROM artifact_versions WHERE artifact = ? AND collection = ?", (number, sequence["id"])
         )
@@ -215,6 +218,15 @@ def delete(context: Context, number: int) -> None:
     tx.execute("DELETE FROM artifacts WHERE id = ?", (number,))
     contents.forget_uploads(context, number)
     contents.free(context, lost)
+
+
+def forget_abandoned(context: Context) -> None:
+    """Forgets the artifacts whose clients have not come back for a month; for the start."""
+    rows = context.tx.rows(
+        "SELECT id FROM artifacts WHERE state = 'PENDING' AND updated_at < ?", (context.now - _ABANDONED_S,)
+    )
+    for row in rows:
+        delete(context, row["id"])
 
 
 def delete_collection(context: Context, arguments: Arguments) -> Mapping[str, object]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from wandb_submit.server.artifacts import contents, manifest
-from wandb_submit.server.artifacts.manifest import Entry
+from wandb_submit.server.artifacts import contents, entries, manifest
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.downloads import attachment
@@ -78,10 +77,10 @@ class ArtifactEndpoints:
         number = request.path_params["number"]
         if not await self.database.write(lambda tx: manifest.begin(tx, number)):
             raise Refusal("that manifest does not belong to an artifact that waits to be committed", status=404)
-        async with received(request, self.server.settings.data_dir, max_bytes=manifest.MAX_BYTES) as upload:
-            head, entries = await asyncio.to_thread(manifest.read, upload.path)
-        while chunk := await asyncio.to_thread(_next_of, entries):
-            await self.database.write(functools.partial(manifest.store, number=number, entries=chunk))
+        async with received(request, self.server.settings.data_dir, max_bytes=entries.MAX_BYTES) as upload:
+            head, uploaded = await asyncio.to_thread(entries.read, upload.path)
+        while chunk := await asyncio.to_thread(_next_of, uploaded):
+            await self.database.write(functools.partial(entries.store, number=number, entries=chunk))
         await self.database.write(lambda tx: manifest.finish(tx, number, head))
         return Response()
 
@@ -97,12 +96,12 @@ class ArtifactEndpoints:
         yield json.dumps(head)[:-1] + (", " if head else "") + '"contents": {'
         path, separator = "", ""
         while rows := await self.database.read(
-            functools.partial(manifest.entries_after, number=number, path=path, limit=_CHUNK)
+            functools.partial(entries.entries_after, number=number, path=path, limit=_CHUNK)
         ):
-            yield separator + ", ".join(manifest.as_json(rows))
+            yield separator + ", ".join(entries.as_json(rows))
             path, separator = rows[-1]["path"], ", "
         yield "}}"
 
 
-def _next_of(entries: Iterator[Entry]) -> list[Entry]:
-    return list(itertools.islice(entries, _CHUNK))
+def _next_of(uploaded: Iterator[entries.Entry]) -> list[entries.Entry]:
+    return list(itertools.islice(uploaded, _CHUNK))

@@ -1,47 +1,25 @@
-"""An artifact's manifest: the paths in it, and for each the content or the reference to what lies elsewhere.
-
-Clients upload it as JSON. It is kept as one row per entry, so that a part of a manifest of 100,000 files can be listed
-without reading it all, and written as JSON again when a client downloads it.
-"""
+"""An artifact's manifest: announced, uploaded, and at the commit made the one that has all of the artifact."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from wandb_submit.server.artifacts import contents, ids
 from wandb_submit.server.auth import authorization
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
-from wandb_submit.server.file_paths import checked_file_name
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
 
-# Of the JSON text; some 400,000 entries. It is read at once.
-MAX_BYTES = 100_000_000
 _KINDS = ("FULL", "INCREMENTAL", "PATCH")
-# The client's own affairs.
-_LOCAL = ("local_path", "skip_cache")
 _COPY = (
     "INSERT OR IGNORE INTO artifact_entries (manifest, path, digest, size, ref, content, entry)"
     " SELECT ?, path, digest, size, ref, content, entry FROM artifact_entries WHERE manifest = ?"
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One path of a manifest, ready for the database."""
-
-    path: str
-    digest: str
-    size: int
-    ref: str | None
-    content: str | None
-    entry: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,40 +81,6 @@ def _to_upload(context: Context, number: int) -> Mapping[str, object]:
     return {"id": manifest_id, "file": file}
 
 
-def read(path: Path) -> tuple[str, Iterator[Entry]]:
-    """Reads an uploaded manifest: all but its entries (as JSON), and these. Takes seconds for a large one.
-
-    Raises:
-        Refusal: if it is not a manifest of W&B's, or (while its entries are taken) one of them is none.
-    """
-    try:
-        manifest = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise Refusal("the manifest is not JSON") from error
-    entries = manifest.pop("contents", None) if isinstance(manifest, dict) else None
-    if not isinstance(entries, dict):
-        raise Refusal("the manifest has no contents")
-    return json.dumps(manifest), (_entry(name, entry) for name, entry in entries.items())
-
-
-def _entry(path: str, entry: object) -> Entry:
-    digest = entry.get("digest") if isinstance(entry, dict) else None
-    if not isinstance(entry, dict) or not isinstance(digest, str):
-        raise Refusal(f"the manifest's entry {path[:80]!r} has no digest")
-    size, ref = entry.get("size") or 0, entry.get("ref")
-    if not isinstance(size, int) or not 0 <= size < 2**62 or not isinstance(ref, str | None):
-        raise Refusal(f"the manifest's entry {path[:80]!r} has a size or reference that is none")
-    return Entry(
-        # References are named by people; what we have is downloaded to that path.
-        path=path if ref else checked_file_name(path),
-        digest=digest,
-        size=size,
-        ref=ref or None,
-        content=None if ref else contents.checked_md5(digest),
-        entry=json.dumps({key: value for key, value in entry.items() if key not in _LOCAL}),
-    )
-
-
 def begin(tx: Transaction, number: int) -> bool:
     """Clears a manifest for its upload, which may be its second; false if it may not be uploaded (any more)."""
     if not _is_open(tx, number):
@@ -144,16 +88,6 @@ def begin(tx: Transaction, number: int) -> bool:
     tx.execute("UPDATE artifact_manifests SET head = NULL WHERE id = ?", (number,))
     tx.execute("DELETE FROM artifact_entries WHERE manifest = ?", (number,))
     return True
-
-
-def store(tx: Transaction, number: int, entries: Sequence[Entry]) -> None:
-    """Puts some entries of an uploaded manifest into the database."""
-    if _is_open(tx, number):
-        tx.execute_many(
-            "INSERT OR REPLACE INTO artifact_entries (manifest, path, digest, size, ref, content, entry)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(number, one.path, one.digest, one.size, one.ref, one.content, one.entry) for one in entries],
-        )
 
 
 def _is_open(tx: Transaction, number: int) -> bool:
@@ -233,16 +167,3 @@ def head_of(tx: Transaction, number: int) -> dict[str, object] | None:
     """All of an uploaded manifest but its entries."""
     row = tx.one("SELECT head FROM artifact_manifests WHERE id = ? AND head IS NOT NULL", (number,))
     return None if row is None else dict(json.loads(row["head"]))
-
-
-def entries_after(tx: Transaction, number: int, path: str, limit: int) -> list[sqlite3.Row]:
-    """The next entries of a manifest in the order of their paths."""
-    return tx.rows(
-        "SELECT * FROM artifact_entries WHERE manifest = ? AND path > ? ORDER BY path LIMIT ?", (number, path, limit)
-    )
-
-
-def as_json(rows: Sequence[sqlite3.Row]) -> Iterator[str]:
-    """Entries as members of a JSON object."""
-    for row in rows:
-        yield f"{json.dumps(row['path'])}: {row['entry']}"
