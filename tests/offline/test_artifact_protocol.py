@@ -273,6 +273,7 @@ def test_a_killed_server_goes_on_and_keeps_no_orphans(serve: Serve, tmp_path: Pa
     for orphan in (data / "artifacts/aa/orphan", data / "artifacts/00/orphan", data / "uploads/half"):
         orphan.parent.mkdir(exist_ok=True)
         orphan.write_bytes(b"?")
+    (data / "artifacts" / ".left-by-a-file-manager").touch()
     number = int(base64.b64decode(abandoned).decode().partition(":")[2])
     with closing(sqlite3.connect(data / "server.sqlite3")) as database, database:
         # Its client was last seen in 1970.

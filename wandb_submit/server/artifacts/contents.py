@@ -124,7 +124,8 @@ def remove_orphans(tx: Transaction, data_dir: Path) -> None:
     """Removes the files that the database does not know; for the start, while nobody uploads."""
     known = {row["file"] for row in tx.rows("SELECT file FROM artifact_contents")}
     removed = 0
-    for part in os.scandir(folder(data_dir)) if folder(data_dir).is_dir() else ():
+    parts = [part for part in os.scandir(folder(data_dir)) if part.is_dir()] if folder(data_dir).is_dir() else []
+    for part in parts:
         for file in os.scandir(part):
             if f"{part.name}/{file.name}" not in known:
                 Path(file).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.file_paths import checked_file_name
 from wandb_submit.server.refusals import Refusal
 
-# Of the JSON text; some 400,000 entries. It is read at once.
+# Of the JSON text; some 700,000 entries. It is read at once.
 MAX_BYTES = 100_000_000
 # The client's own affairs.
 _LOCAL = ("local_path", "skip_cache")
