@@ -215,6 +215,23 @@ def test_any_file_name(server: Server, name: str, is_quoted: bool, run: str):
     server.take("GET", f"/storage/{path}/run/file.txt?{path}")
 
 
+PAGES = ["", "local/tests", "local/tests/runs", "local/tests/runs/run", "local/tests/sweeps", "local/victims", "-"]
+QUERIES = st.dictionaries(st.sampled_from(["sort", "order", "page", "metric", "x", "filter", "after"]) | texts, texts)
+
+
+@settings(fuzz, max_examples=100)
+@given(st.sampled_from(PAGES), texts, QUERIES)
+def test_any_address_of_a_page(server: Server, page: str, more: str, asked: dict[str, str]):
+    query = "&".join(f"{quote_all(name)}={quote_all(value)}" for name, value in asked.items())
+    for target in (f"/{page}?{query}", f"/{page}/{quote_all(more)}?{query}", f"/{quote_all(more)}/{page}"):
+        answer = server.take("GET", target)
+        assert b"<script>alert" not in answer.body
+
+
+def quote_all(text: str) -> str:
+    return quote(text.encode(errors="replace"), safe="")
+
+
 credentials = st.one_of(
     st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=60),
     st.builds(lambda user, password: authorization_of(user, password), texts, st.text(max_size=50)),
