@@ -152,6 +152,16 @@ def test_a_local_controller_chooses_the_runs(protocol: Protocol):
     assert shown()["state"] == "FINISHED"
 
 
+def test_a_controller_sees_all_runs_at_once_and_agents_a_page(protocol: Protocol):
+    found = []
+    for config in ({**GRID, "controller": {"type": "local"}}, GRID):
+        sweep = protocol.create_sweep(**config)
+        for number in range(60):
+            enqueue(protocol, sweep, {"x": number})
+        found.append(len(protocol.data(CONTROLLED, sweep=sweep)["project"]["sweep"]["runs"]["edges"]))
+    assert found == [60, 50]
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"earlystop": 5}'])
 def test_a_controllers_text_that_is_none_is_refused(protocol: Protocol, text: str):
     sweep = protocol.create_sweep(**GRID, controller={"type": "local"})

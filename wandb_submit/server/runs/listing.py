@@ -15,13 +15,25 @@ from wandb_submit.server.runs.filters import Where
 from wandb_submit.server.runs.orders import Order, parse_order
 from wandb_submit.server.runs.run import SELECT
 
+# More runs than these are in no list.
+_ALL = 1_000_000
 
-def runs_page(context: Context, arguments: Arguments, **narrowed_to: int) -> Mapping[str, object]:
-    """A page of runs; `narrowed_to` names columns of the run (project, sweep, agent) that must have a value."""
+
+def runs_page(
+    context: Context, arguments: Arguments, *, whole: bool = False, **narrowed_to: int
+) -> Mapping[str, object]:
+    """A page of runs.
+
+    Args:
+        context: the request's.
+        arguments: `filters`, `order`, `after`, `first`.
+        whole: the list is no page but all there is, unless `first` is given.
+        narrowed_to: columns of the run (project, sweep, agent) that must have a value.
+    """
     where, parameters = _condition(arguments, narrowed_to)
     order = parse_order(arguments.text("order"))
     after, after_parameters = order.after(arguments.text("after") or None)
-    size = page_size(arguments)
+    size = _ALL if whole and "first" not in arguments else page_size(arguments)
     picked = context.tx.rows(
         # Only what runs are chosen and ordered by is read here: their configs and summaries can be long.
         f"SELECT * FROM (SELECT {order.selection} FROM runs WHERE {where})"  # noqa: S608 - no client's text in it

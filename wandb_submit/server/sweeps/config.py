@@ -73,6 +73,10 @@ def stops_early(config: Config) -> bool:
 
 def searched_here(config: Config) -> bool:
     """Whether the server chooses the points, and not a program of the user's (a scheduler or local controller)."""
+    return config.get("method") in METHODS and config.get("scheduler") is None and not is_controlled(config)
+
+
+def is_controlled(config: Config) -> bool:
+    """Whether a `wandb controller` of the user's chooses the points."""
     controller = config.get("controller")
-    local = isinstance(controller, dict) and controller.get("type") == "local"
-    return config.get("method") in METHODS and config.get("scheduler") is None and not local
+    return isinstance(controller, dict) and controller.get("type") == "local"

@@ -16,7 +16,7 @@ from wandb_submit.server.runs.listing import best, run_count, runs_page
 from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.sweeps import sweep
-from wandb_submit.server.sweeps.config import Config, parse_config, run_cap
+from wandb_submit.server.sweeps.config import Config, is_controlled, parse_config, run_cap
 from wandb_submit.server.sweeps.listing import sweeps_page
 from wandb_submit.server.timestamps import iso
 
@@ -93,7 +93,8 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "runCount": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (number,)),
         "runCountExpected": min((n for n in (run_cap(config), row["grid_size"]) if n is not None), default=None),
         "priorRuns": prior,
-        "runs": lambda wanted: runs_page(context, wanted, sweep=number),
+        # W&B's controller has to see all runs, and does not ask for pages. Agents ask alike, and look at none.
+        "runs": lambda wanted: runs_page(context, wanted, sweep=number, whole=is_controlled(config)),
         "agent": agent,
         "agents": agents,
     }
