@@ -222,7 +222,7 @@ def test_files_are_found_by_name_and_by_pattern(protocol: Protocol):
     assert found(pattern="a_b.txt") == ["a_b.txt", "axb.txt"]
     assert found(pattern=r"a\_b.txt") == ["a_b.txt"]
     assert found(pattern="[1]%") == ["[1].txt"]
-    assert found(names=["a.txt", "nosuch"]) == ["a.txt"]
+    assert found(names=["./a.txt", "nosuch", "media/../a_b.txt"]) == ["a.txt", "a_b.txt"]
     missing = protocol.data(CONSOLE, name=run, names=["nosuch"])["project"]["run"]["files"]["edges"]
     assert [(edge["node"]["name"], edge["node"]["sizeBytes"]) for edge in missing] == [("nosuch", 0)]
     marked = 'mutation M($f: [String!]!) { markRunFilesUploaded(input: {entityName: "local", projectName: "tests",'
@@ -335,6 +335,23 @@ def test_a_state_that_is_none_is_refused(protocol: Protocol):
     text = 'mutation { upsertBucket(input: {name: "odd", modelName: "tests", state: "weird"}) { inserted } }'
     assert protocol.post(text).status_code == 400
     assert read(protocol, "odd") is None
+
+
+def test_the_names_of_metrics_come_with_their_counts_and_last_values(protocol: Protocol):
+    run = protocol.start_run("keys")["bucket"]["name"]
+    rows = [{"_step": 0, "a": 1, "on": False, "deep": {"b.c": 1}, "list": [{"x": 1}]}, {"_step": 1, "a": "NaN"}]
+    protocol.log(run, [*rows, {"_step": 7, "a": 0.5, "on": True, "list": [2, {"x": 1}]}])
+    keys = read(protocol, run)["historyKeys"]
+    assert keys["lastStep"] == 7
+    assert {name: key["previousValue"] for name, key in keys["keys"].items()} == {
+        "_step": 7,
+        "a": 0.5,
+        "deep.b.c": 1,
+        "list": [2, {"x": 1}],
+        "on": True,
+    }
+    counts = {count["type"]: count["count"] for count in keys["keys"]["a"]["typeCounts"]}
+    assert counts == {"number": 2, "string": 1}
 
 
 def test_samples_are_evenly_spread_and_hold_the_first_and_the_last_row(protocol: Protocol):

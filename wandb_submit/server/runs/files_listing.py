@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import mimetypes
+import posixpath
 import sqlite3
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -32,7 +33,9 @@ def run_files(context: Context, run: sqlite3.Row, arguments: Arguments) -> Mappi
 
     One that is named and not there is listed without a time, as W&B does: clients look for that.
     """
-    names, pattern = arguments.texts("names"), arguments.text("pattern")
+    # Clients write ./file too.
+    names = [posixpath.normpath(name) for name in arguments.texts("names") or []]
+    pattern = arguments.text("pattern")
     if names:
         known = {row["name"]: row for row in _rows(context, run, None)}
         found = [_file(context, run, known[name]) if name in known else _no_file(context, run, name) for name in names]

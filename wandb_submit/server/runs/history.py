@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from wandb_submit.server.database import Transaction
 
@@ -12,6 +14,8 @@ from wandb_submit.server.database import Transaction
 _PATH_PART = re.compile(r"""\."([^"]*)"|\.([^."\[]+)""")
 # SQLite's names for the types of JSON values, and W&B's.
 _TYPES = {"integer": "number", "real": "number", "text": "string", "true": "boolean", "false": "boolean"}
+# What SQLite gives for the values of some, and what they are.
+_VALUES: Mapping[str, Callable[[Any], object]] = {"true": bool, "false": bool, "array": json.loads}
 
 
 def length(tx: Transaction, run: int, stream: str) -> int:
@@ -46,28 +50,35 @@ def json_path(*keys: str) -> str:
 
 
 def keys(tx: Transaction, run: int) -> dict[str, object]:
-    """Which metrics were logged, how often, and the last step; nested ones with their levels parted by dots."""
+    """Which metrics were logged, how often, their last values, and the last step.
+
+    Nested metrics have their levels parted by dots.
+    """
     rows = tx.rows(
-        "SELECT entry.fullkey AS path, entry.type AS type, COUNT(*) AS times FROM history,"
-        " json_tree(history.content) AS entry WHERE run = ? AND stream = 'history'"
-        " AND typeof(entry.key) = 'text' AND entry.type <> 'object' GROUP BY 1, 2 ORDER BY 1",
+        # A column that is not aggregated comes from the row with the maximum: https://sqlite.org/lang_select.html
+        "SELECT entry.fullkey AS path, entry.type AS type, COUNT(*) AS times, MAX(number) AS latest, entry.value AS"
+        " value FROM history, json_tree(history.content) AS entry WHERE run = ? AND stream = 'history'"
+        " AND typeof(entry.key) = 'text' AND entry.type <> 'object' GROUP BY 1, 2 ORDER BY latest",
         (run,),
     )
     found: dict[str, Counter[str]] = {}
+    previous: dict[str, object] = {}
     for row in rows:
         parts = [quoted or plain for quoted, plain in _PATH_PART.findall(row["path"])]
         if _PATH_PART.sub("", row["path"]) == "$":  # else it is inside a list
-            counts = found.setdefault(".".join(parts), Counter())
-            counts[_TYPES.get(row["type"], row["type"])] += row["times"]
+            name, kind = ".".join(parts), row["type"]
+            found.setdefault(name, Counter())[_TYPES.get(kind, kind)] += row["times"]
+            previous[name] = _VALUES[kind](row["value"]) if kind in _VALUES else row["value"]
     last = tx.one("SELECT MAX(step) FROM history WHERE run = ? AND stream = 'history'", (run,))
     return {
         "sets": [],
         "keys": {
             name: {
-                "typeCounts": [{"type": kind, "count": times} for kind, times in counts.items()],
+                "typeCounts": [{"type": kind, "count": times} for kind, times in found[name].items()],
                 "monotonic": name == "_step",
+                "previousValue": previous[name],
             }
-            for name, counts in found.items()
+            for name in sorted(found)
         },
         "lastStep": -1 if last is None or last[0] is None else last[0],
     }
