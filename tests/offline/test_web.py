@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from offline.browser import Browser
-from offline.clients import Protocol
+from offline.clients import HEARTBEAT, Protocol
 from offline.pages import NASTY, fill_nasty, fill_sweep, page
 
 from wandb_submit.server.lifecycle import ServerInfo
@@ -73,6 +73,19 @@ def test_a_sweeps_page_tells_all_about_it(web: Protocol, tuned: str) -> None:
     assert agents.column("Runs ended") == ["10", "9"] or agents.column("Runs ended") == ["9", "10"]
     assert agents.column("State") == ["running", "running"]
     assert len(agents.all("a")) == 1
+
+
+def test_an_agent_that_tells_its_device_is_shown_with_it(web: Protocol) -> None:
+    sweep = web.create_sweep(method="grid", parameters={"x": {"values": [1]}})
+    agents = [web.agent(sweep) for _ in range(4)]
+    told = [{"gpus": "0,1", "cpus": 4}, {"cpus": 1}, {}, {"gpus": ["<b>"], "cpus": "x"}]
+    for agent, metrics in zip(agents, told, strict=True):
+        web.data(HEARTBEAT, id=agent, metrics=json.dumps(metrics), runState="{}")
+    # What it has told holds until it tells something else.
+    web.heartbeat(agents[0])
+    table = page(web, SWEEP + sweep).one("section", id="agents").one("table")
+    devices = dict(zip(table.column("Agent"), table.column("Device"), strict=True))
+    assert [devices[agent] for agent in agents] == ["GPU 0,1, 4 CPUs", "1 CPU", "", ""]
 
 
 def test_charts_draw_every_run_and_name_it(web: Protocol, tuned: str) -> None:

@@ -22,6 +22,7 @@ from wandb_submit.agent.protocol import (
     SweepGoneError,
     SweepInfo,
 )
+from wandb_submit.agent.shares import Share
 from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -294,6 +295,22 @@ def test_an_offline_server_is_found_where_it_says_and_no_proxy_is_asked(
     endpoint = Endpoint(base_url="http://127.0.0.1:1", server_dir=tmp_path)
     assert ask(endpoint, lambda client: client.heartbeat("a1", ())) == []
     assert server.keys == ["api:offline"]
+
+
+def test_the_offline_server_alone_is_told_what_the_agent_has(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(json.dumps({"url": server.url, "api_key": "offline"}))
+    device = Share(gpus="0,3", cores=(4, 5, 6)).device()
+    for folder in (tmp_path, None):
+        server.answers(orders())
+
+        async def beat(folder: Path | None = folder) -> None:
+            client = SweepClient(Endpoint(base_url=server.url, server_dir=folder), device=device)
+            await client.heartbeat("a1", ())
+            await client.close()
+
+        asyncio.run(beat())
+    metrics = [json.loads(asked["variables"]["metrics"]) for asked in server.asked]
+    assert metrics == [{"answered": 0, "gpus": "0,3", "cpus": 3}, {}]
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1", "http://[", "http://127.0.0.1:1"])

@@ -88,7 +88,7 @@ class SweepAgent:
         self._share = share
         self._count = count
         self._clock = TaskClock.of(spec, ends_at, paths)
-        self._client = SweepClient(endpoint)
+        self._client = SweepClient(endpoint, device=share.device())
         self._guard = FailureGuard()
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._command: tuple[object, ...] = ()

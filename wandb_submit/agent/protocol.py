@@ -93,13 +93,21 @@ class SweepClient:
 
     Not thread-safe: it belongs to one event loop. The key is looked up again whenever the server refuses it or
     cannot be reached, so that a key or an offline server that changed while we waited is found.
+
+    Args:
+        endpoint: where the server is.
+        device: what the agent computes on (`gpus`, `cpus`), which the offline server shows.
+        timeout_s: how long an answer may take.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, device: Mapping[str, object] | None = None, timeout_s: float = 60.0
+    ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._http: httpx.AsyncClient | None = None
         self._answered = 0
+        self._device = dict(device or {})
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -148,7 +156,9 @@ class SweepClient:
             UnavailableError: if the server does not answer properly now.
         """
         state = json.dumps(dict.fromkeys(running, True))
-        metrics = {} if self._endpoint.server_dir is None else {"answered": self._answered}
+        # The offline server counts our answers and shows our devices; W&B's own agents say nothing here.
+        offline = self._endpoint.server_dir is not None
+        metrics = {"answered": self._answered, **self._device} if offline else {}
         data = await self._call(_HEARTBEAT, id=agent_id, metrics=json.dumps(metrics), runState=state)
         try:
             commands = json.loads(str(_dig(data, "agentHeartbeat", "commands")) or "[]")

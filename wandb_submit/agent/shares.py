@@ -27,6 +27,10 @@ class Share:
         """The variables that tell a run its GPUs."""
         return {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
 
+    def device(self) -> Mapping[str, object]:
+        """What an agent tells of it in its heartbeats."""
+        return {"cpus": len(self.cores), **({"gpus": self.gpus} if self.gpus else {})}
+
 
 def shares(agents: int, *, gpus: str | None, cores: Sequence[int]) -> list[Share]:
     """Splits a task's GPUs and cores among its agents.

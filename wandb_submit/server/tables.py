@@ -140,6 +140,9 @@ ALTER TABLE sweeps ADD COLUMN config_since INTEGER;
 -- How many runs had ended when the point was chosen.
 ALTER TABLE points ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
 
+-- What an agent computes on, in words, if it has told.
+ALTER TABLE agents ADD COLUMN device TEXT NOT NULL DEFAULT '';
+
 -- Runs that were there before a sweep and count as tried in it.
 CREATE TABLE prior_runs (
   sweep INTEGER NOT NULL REFERENCES sweeps (number),

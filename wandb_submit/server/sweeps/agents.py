@@ -49,7 +49,10 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
         raise Refusal(f"agent {values.text('id')} not found", status=404)
     beat = read_beat(values)
     tx = context.tx
-    tx.execute("UPDATE agents SET heartbeat_at = ?, state = 'RUNNING' WHERE number = ?", (context.now, agent["number"]))
+    tx.execute(
+        "UPDATE agents SET heartbeat_at = ?, state = 'RUNNING', device = COALESCE(?, device) WHERE number = ?",
+        (context.now, beat.device, agent["number"]),
+    )
     tx.execute("UPDATE sweeps SET heartbeat_at = ? WHERE number = ?", (context.now, agent["sweep"]))
     runs = tx.rows(
         "SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')", (agent["number"],)

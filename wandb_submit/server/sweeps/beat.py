@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wandb_submit.server.context import Context
@@ -11,6 +12,8 @@ from wandb_submit.server.refusals import Refusal
 
 # Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
 _MAX_REPORTED = 1000
+# Letters of the list of an agent's GPUs.
+_MAX_DEVICE = 200
 # wandb's agents say something every 5 s. What comes sooner is the same heartbeat once more: wandb 0.26 repeats it a
 # second after a connection broke. (wandb 0.31 does not; its next heartbeat tells nothing of an answer that got lost.)
 _SOONEST_S = 4.0
@@ -23,25 +26,37 @@ class Beat:
     Attributes:
         alive: the runs that the agent has.
         number: how many heartbeats the agent has had answered before, by its own count; None if it does not say.
+        device: what the agent computes on, in words; None if it does not say.
     """
 
     alive: frozenset[str]
     number: int | None
+    device: str | None
 
 
 def read_beat(values: Arguments) -> Beat:
     """Reads the input of `agentHeartbeat`.
 
-    Our own agent counts the answers that it got, in `metrics`; wandb's agents leave that empty.
+    Our own agent counts the answers that it got, and names its devices, in `metrics`; wandb's agents leave that empty.
     """
     state = values.json_object("runState") or {}
     if len(state) > _MAX_REPORTED:
         raise Refusal(f"an agent cannot have more than {_MAX_REPORTED} runs alive")
-    number = (values.json_object("metrics") or {}).get("answered")
+    metrics = values.json_object("metrics") or {}
+    number = metrics.get("answered")
     return Beat(
         alive=frozenset(name for name, alive in state.items() if alive),
         number=number if isinstance(number, int) and 0 <= number < 2**53 else None,
+        device=_device(metrics),
     )
+
+
+def _device(metrics: Mapping[str, object]) -> str | None:
+    gpus, cpus = metrics.get("gpus"), metrics.get("cpus")
+    parts = [f"GPU {gpus[:_MAX_DEVICE]}"] if isinstance(gpus, str) and gpus else []
+    if isinstance(cpus, int):
+        parts.append(f"{cpus} CPU{'' if cpus == 1 else 's'}")
+    return ", ".join(parts) or None
 
 
 def answer_is_lost(context: Context, run: sqlite3.Row, beat: Beat) -> bool:

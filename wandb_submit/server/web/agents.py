@@ -19,11 +19,17 @@ _SILENT_S = 120
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentLine:
-    """One agent."""
+    """One agent.
+
+    Attributes:
+        device: what it has itself, if it told.
+        machine: what its last run says of the machine.
+    """
 
     id: str
     host: str
     device: str
+    machine: str
     state: str
     run: str | None
     run_url: str | None
@@ -52,7 +58,8 @@ def _line(row: sqlite3.Row, sweep: sqlite3.Row, data_dir: Path, now: float) -> A
     return AgentLine(
         id=row["id"],
         host=row["host"],
-        device=run_device(data_dir, entity, project, row["last_run"]) if row["last_run"] else "",
+        device=row["device"],
+        machine=run_device(data_dir, entity, project, row["last_run"]) if row["last_run"] else "",
         state="SILENT" if silent and row["state"] == "RUNNING" else row["state"],
         run=row["run"],
         run_url=run_url(entity, project, row["run"]) if row["run"] else None,

@@ -46,16 +46,19 @@ def importances(names: Sequence[str], trials: Sequence[Trial]) -> list[Importanc
 
 def _importance(name: str, trials: Sequence[Trial]) -> Importance | None:
     known = [trial for trial in trials if name in trial.parameters and trial.metric is not None]
-    values = [trial.parameters[name] for trial in known]
-    groups = [value_text(value) for value in values]
-    if len(known) < MIN_RUNS or len(set(groups)) < 2:
+    if len(known) < MIN_RUNS:
         return None
+    values = [trial.parameters[name] for trial in known]
     metric = ranks([trial.metric or 0.0 for trial in known])
     numbers = [number for number in map(finite, values) if number is not None]
-    if len(numbers) == len(values):
-        correlation = pearson(ranks(numbers), metric)
-        return Importance(name=name, strength=abs(correlation), correlation=correlation, runs=len(known))
-    return Importance(name=name, strength=math.sqrt(between(groups, metric)), correlation=None, runs=len(known))
+    if len(numbers) < len(values):
+        groups = [value_text(value) for value in values]
+        varies, correlation = len(set(groups)) > 1, None
+        strength = math.sqrt(between(groups, metric))
+    else:
+        varies, correlation = len(set(numbers)) > 1, pearson(ranks(numbers), metric)
+        strength = abs(correlation)
+    return Importance(name=name, strength=strength, correlation=correlation, runs=len(known)) if varies else None
 
 
 def ranks(values: Sequence[float]) -> list[float]:
@@ -94,5 +97,8 @@ def between(groups: Sequence[str], values: Sequence[float]) -> float:
     total = sum((value - mean) ** 2 for value in values)
     if not total or len(members) >= len(values):
         return 0.0
-    inside = sum(sum((value - sum(own) / len(own)) ** 2 for value in own) for own in members.values())
+    inside = 0.0
+    for own in members.values():
+        own_mean = sum(own) / len(own)
+        inside += sum((value - own_mean) ** 2 for value in own)
     return max(0.0, 1 - inside / total * (len(values) - 1) / (len(values) - len(members)))

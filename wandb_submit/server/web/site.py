@@ -27,7 +27,7 @@ def render(template: str, values: dict[str, object]) -> bytes:
 
 
 def page(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The answer that holds a page."""
+    """The answer that holds a page; compressed ones say so in `headers`."""
     return Response(body, status, headers, "text/html; charset=utf-8")
 
 

@@ -18,7 +18,7 @@ from wandb_submit.server.web.values import finite
 from wandb_submit.server.web.wording import number_text, value_text
 
 # What a browser draws at once, and an eye can tell apart.
-_MAX_DOTS, _MAX_LINES = 400, 150
+_MAX_DOTS, _MAX_LINES = 300, 150
 _MAX_CURVES = 8
 _MAX_SCATTERS, _MAX_AXES = 12, 9
 
@@ -141,6 +141,7 @@ def _scatter(name: str, best_first: Sequence[Trial], metric: str, link: RunUrl) 
         dots=dots[::-1],
         x_label=name,
         y_label=metric,
+        name_few=True,
         note=_of(len(shown), len(known)),
     )
 

@@ -112,6 +112,7 @@ def plot(
     x_label: str = "",
     y_label: str = "",
     log_x: bool | None = None,
+    name_few: bool = False,
     note: str = "",
     legend: bool = True,
 ) -> Figure | None:
@@ -119,7 +120,7 @@ def plot(
     heights = [y for curve in curves for _, y in curve.points] + [dot.y for dot in dots]
     if not heights:
         return None
-    x_axis = _x_axis([x for curve in curves for x, _ in curve.points] + [dot.x for dot in dots], log_x)
+    x_axis = _x_axis([x for curve in curves for x, _ in curve.points] + [dot.x for dot in dots], log_x, name_few)
     y_axis = fit(heights, HEIGHT - BOTTOM, TOP)
     x_ticks = x_axis.ticks()
     shown = [curve for curve in curves if curve.points]
@@ -141,11 +142,11 @@ def plot(
     )
 
 
-def _x_axis(values: Sequence[float | str], log: bool | None) -> Scale | Categories:
+def _x_axis(values: Sequence[float | str], log: bool | None, name_few: bool) -> Scale | Categories:
     """Numbers have a scale; as soon as there is a text among them, all are names."""
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) == len(values):
-        return fit(numbers, LEFT, WIDTH - RIGHT, log=log)
+        return fit(numbers, LEFT, WIDTH - RIGHT, log=log, name_few=name_few)
     return Categories(names=sorted(set(map(str, values))), start=LEFT, end=WIDTH - RIGHT)
 
 

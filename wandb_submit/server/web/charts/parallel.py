@@ -10,7 +10,9 @@ from wandb_submit.server.web.charts.scale import Categories, Scale, Tick, fit
 
 # How many colours there are between the worst run and the best.
 SHADES = 8
-_AXIS_WIDTH, _MARGIN = 150, 70
+# Axes share the width of a page, but have room for their texts.
+_WIDTH, _MARGIN = 1200, 80
+_MIN_GAP, _MAX_GAP = 130, 280
 _HEIGHT, _TOP, _BOTTOM = 320, 34, 16
 _MAX_NAMES = 30
 _MAX_LETTERS = 18
@@ -51,7 +53,9 @@ class Parallel:
 def parallel(names: Sequence[str], lines: Sequence[Line]) -> Parallel:
     """Draws the lines, the best ones last and so on top."""
     scales = [_scale([line.values[number] for line in lines]) for number in range(len(names))]
-    places = [_MARGIN + number * _AXIS_WIDTH for number in range(len(names))]
+    between = max(len(names) - 1, 1)
+    gap = min(_MAX_GAP, max(_MIN_GAP, (_WIDTH - 2 * _MARGIN) // between))
+    places = [_MARGIN + number * gap for number in range(len(names))]
     axes = tuple(
         Axis(
             x=x,
@@ -69,14 +73,14 @@ def parallel(names: Sequence[str], lines: Sequence[Line]) -> Parallel:
         label=f"Parallel coordinates of {len(lines)} runs over {', '.join(names)}",
         axes=axes,
         paths=paths,
-        width=2 * _MARGIN + (len(names) - 1) * _AXIS_WIDTH,
+        width=2 * _MARGIN + (len(names) - 1) * gap,
     )
 
 
 def _scale(values: Sequence[object]) -> Scale | Categories:
     numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) == len(values):
-        return fit(numbers, _HEIGHT - _BOTTOM, _TOP)
+        return fit(numbers, _HEIGHT - _BOTTOM, _TOP, name_few=True)
     names = sorted({str(value) for value in values})
     if len(names) > _MAX_NAMES:
         names = [*names[: _MAX_NAMES - 1], _OTHERS]

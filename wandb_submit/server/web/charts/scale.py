@@ -12,6 +12,10 @@ from wandb_submit.server.web.wording import number_text
 _LOG_RATIO = 100
 # What a float can hold between, with room to compute; what lies outside is drawn at the edge.
 _LIMIT = 1e300
+# What a tick's text needs at least, in the drawing's units.
+_TICK_ROOM = 22
+# Up to so many different values an axis names each of them.
+_FEW = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,13 +28,18 @@ class Tick:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """A numeric axis from `start` (where `low` lies) to `end` (where `high` lies)."""
+    """A numeric axis from `start` (where `low` lies) to `end` (where `high` lies).
+
+    Attributes:
+        named: the only values that there are, where they are few: the ticks stand there.
+    """
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    named: tuple[float, ...] = ()
 
     def __call__(self, value: float) -> float:
         """Where a value lies; one beyond the axis lies at its edge."""
@@ -39,14 +48,22 @@ class Scale:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self, wanted: int = 5) -> tuple[Tick, ...]:
-        """About so many ticks at round values."""
-        values = self._decades(wanted) if self.log else ()
-        if len(values) < 2:
+        """About so many ticks at round values, or at the only ones that there are."""
+        values = self._apart() or (self._decades(wanted) if self.log else ())
+        if len(values) < 2 and not self.named:
             values = _round_values(self.low, self.high, wanted)
         return tuple(Tick(at=self(value), text=number_text(value)) for value in values)
 
     def _measure(self, value: float) -> float:
         return math.log10(max(value, self.low)) if self.log else value
+
+    def _apart(self) -> tuple[float, ...]:
+        """The named values whose ticks would not be written over one another."""
+        kept: list[float] = []
+        for value in self.named:
+            if not kept or abs(self(value) - self(kept[-1])) >= _TICK_ROOM:
+                kept.append(value)
+        return tuple(kept)
 
     def _decades(self, wanted: int) -> tuple[float, ...]:
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
@@ -73,7 +90,7 @@ class Categories:
         return tuple(Tick(at=self(name), text=name) for name in self.names[::every])
 
 
-def fit(values: Iterable[float], start: float, end: float, *, log: bool | None = None) -> Scale:
+def fit(values: Iterable[float], start: float, end: float, *, log: bool | None = None, name_few: bool = False) -> Scale:
     """The scale that shows all of the values, with a little room around them.
 
     Args:
@@ -81,19 +98,22 @@ def fit(values: Iterable[float], start: float, end: float, *, log: bool | None =
         start: where the axis begins, in the drawing's units.
         end: where it ends.
         log: whether it is logarithmic; None means if the values are positive and span two decades.
+        name_few: whether the ticks stand at the values themselves if those are few, as a parameter's choices are.
     """
     known = [min(_LIMIT, max(-_LIMIT, float(value))) for value in values] or [0.0, 1.0]
     low, high = min(known), max(known)
+    distinct = sorted(set(known)) if name_few else []
+    named = tuple(distinct) if len(distinct) <= _FEW else ()
     if log is None:
         log = low > 0 and high / low >= _LOG_RATIO
     if low == high:
         room = abs(low) / 2 or 1.0
-        return Scale(low=low - room, high=high + room, start=start, end=end)
+        return Scale(low=low - room, high=high + room, start=start, end=end, named=named)
     if log:
         room = (high / low) ** 0.03
-        return Scale(low=low / room, high=high * room, start=start, end=end, log=True)
+        return Scale(low=low / room, high=high * room, start=start, end=end, log=True, named=named)
     room = (high - low) * 0.03
-    return Scale(low=low - room, high=high + room, start=start, end=end)
+    return Scale(low=low - room, high=high + room, start=start, end=end, named=named)
 
 
 def _round_values(low: float, high: float, wanted: int) -> tuple[float, ...]:
