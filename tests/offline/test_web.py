@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from offline.browser import Browser
-from offline.clients import HEARTBEAT, Protocol
+from offline.clients import HEARTBEAT, Protocol, Wandb
 from offline.pages import NASTY, fill_nasty, fill_sweep, page
 
 from wandb_submit.server.lifecycle import ServerInfo
@@ -108,8 +108,13 @@ def test_charts_draw_every_run_and_name_it(web: Protocol, tuned: str) -> None:
 def test_importance_says_which_parameter_decides(web: Protocol, tuned: str) -> None:
     (table,) = page(web, SWEEP + tuned).all("table", css="importance")
     assert table.column("Parameter")[0] == "layers"
-    assert float(table.column("Value")[0]) > 0.4
-    assert {value[0] in "+-" for value in table.column("Value")} == {True, False}
+    names = [row[0] for row in table.rows()]
+    rows = {row[0]: row for row in table.rows()}
+    assert names[0] == "layers"
+    assert float(rows["layers"][2]) > 0.4
+    assert float(rows["layers"][3]) > 0.4
+    assert rows["optimizer"][3] == ""
+    assert float(rows["layers"][2]) == max(float(row[2]) for row in rows.values())
 
 
 def test_a_click_on_a_head_sorts_the_runs(web: Protocol, tuned: str) -> None:
@@ -172,7 +177,7 @@ def test_a_runs_page_tells_all_about_it(web: Protocol, tuned: str) -> None:
     system = shown.one("section", id="system").all("figure")
     assert [figure.one("figcaption").text() for figure in system] == ["GPU utilization (%)", "CPU of the process (%)"]
     assert [key.text() for key in system[0].one("ul").all("li")] == ["GPU 0", "GPU 1"]
-    assert shown.one("pre", css="log").text().split()[1::2] == [str(number) for number in range(100, 300)]
+    assert shown.one("section", id="log").one("pre").text().split()[1::2] == [str(number) for number in range(100, 300)]
     link = shown.one("section", id="files").one("a")
     assert web.http.get(link.attributes["href"]).json() == metadata
     # The sweep's page knows from it what the agent computes on.
@@ -221,8 +226,8 @@ def test_nothing_that_clients_send_becomes_markup(web: Protocol, nasty: tuple[st
     shown = page(web, f"/local/web/runs/{run}")
     for text in NASTY:
         assert text in [tag.text() for tag in shown.one("ul", css="tags").all("li")]
-        assert text in shown.one("pre", css="log").text()
-    log = shown.one("pre", css="log").text()
+        assert text in shown.one("section", id="log").one("pre").text()
+    log = shown.one("section", id="log").one("pre").text()
     assert log.endswith("red plain 100% ab")
     assert ["half", "?"] in shown.one("section", id="values").all("table")[0].rows()
     link = shown.one("section", id="files").one("a")
@@ -250,6 +255,39 @@ def test_what_is_not_there_is_told_in_a_page(web: Protocol, url: str) -> None:
     shown = page(web, url, status=404)
     assert shown.one("h1").text() == "Not here"
     assert shown.all("a", href="/")
+
+
+def test_an_address_of_nothing_is_told_in_a_page_to_browsers_alone(server: ServerInfo, web: Protocol) -> None:
+    assert web.http.get("/one").text == "Not Found"
+    browser = {"accept": "text/html,*/*;q=0.8"}
+    assert "There is no such page." in web.http.get("/one", headers=browser).text
+    assert httpx.get(f"{server.url}/a/b/c/d/e/f", headers=browser, trust_env=False).status_code == 401
+
+
+@pytest.mark.client
+def test_what_wandb_prints_opens_in_a_browser(web: Protocol, server: ServerInfo, wandb: Wandb) -> None:
+    script = """
+import json, wandb
+run = wandb.init(project="web", name="by wandb", config={"a": {"b": 1}})
+run.log({"loss": 1.5, "seen": wandb.Histogram([1, 2, 3])})
+artifact = wandb.Artifact("weights", type="model")
+with artifact.new_file("w.txt") as file:
+    file.write("12345")
+run.log_artifact(artifact)
+print("a word")
+print("RESULT", json.dumps([run.url, run.project_url]))
+run.finish()
+"""
+    url, project_url = wandb.python(script)
+    assert page(web, project_url).all("a", href=url.removeprefix(server.url))
+    shown = page(web, url)
+    assert shown.one("h1").text() == "by wandb finished"
+    config, summary = shown.one("section", id="values").all("table")
+    assert ["a.b", "1"] in config.rows()
+    assert ["seen", "(histogram)"] in summary.rows()
+    assert "a word" in shown.one("section", id="log").text()
+    assert "CPU" in shown.one("section", css="head").text()
+    assert shown.one("section", id="artifacts").rows() == [["weights:v0", "model", "logged it", "1", "5 B"]]
 
 
 def test_pages_only_read_and_hide_no_part_of_the_api(web: Protocol, tuned: str) -> None:

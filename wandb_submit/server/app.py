@@ -27,7 +27,7 @@ from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.signed_urls import is_signed
 from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.watch import watch
-from wandb_submit.server.web.routes import web_routes
+from wandb_submit.server.web.routes import not_found, web_routes
 
 _log = logging.getLogger(__name__)
 _RUN = "/{entity}/{project}/{run}"
@@ -67,6 +67,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
     return Starlette(
         lifespan=lifespan,
         middleware=[Middleware(OwnPagesOnly)],
+        exception_handlers={404: not_found(server)},
         routes=[
             Route("/healthz", endpoints.health),
             Route("/healthz/facts", guarded(endpoints.facts)),

@@ -1,10 +1,10 @@
 """How strongly each parameter goes with the metric, by measures that anybody can check.
 
-Ranks are used instead of values, so that neither an outlier nor a logarithmic scale decides. For numbers it is
-Spearman's rank correlation, which sees whether the metric rises or falls with the parameter, but not a best value
-in the middle. For names it is the share of the ranks' variance that lies between the groups, corrected for the
-number of groupsXX, whose
-root is comparable with a correlation. Both look at one parameter at a time.
+Strength is the share of the variance of the metric's ranks that lies between groups of runs, corrected for the
+number of groups (epsilon squared), and its root, which compares with a correlation. Named values are groups; numbers
+are cut into a few groups of equal size, so that a best value in the middle shows as well as a trend. Trend is
+Spearman's rank correlation. Ranks are used so that neither outliers nor logarithmic scales decide. Both look at one
+parameter at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from wandb_submit.server.web.wording import value_text
 
 # Of fewer runs nothing can be said.
 MIN_RUNS = 5
+# Into how many groups numbers are cut, and how many runs each has at least.
+_MAX_PIECES, _RUNS_PER_PIECE = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,13 +30,13 @@ class Importance:
 
     Attributes:
         strength: from 0 (none) to 1 (the metric's order follows from the parameter alone).
-        correlation: of a numeric parameter, from -1 to 1.
+        trend: of a numeric parameter, from -1 to 1.
         runs: of how many runs it was computed.
     """
 
     name: str
     strength: float
-    correlation: float | None
+    trend: float | None
     runs: int
 
 
@@ -51,14 +53,24 @@ def _importance(name: str, trials: Sequence[Trial]) -> Importance | None:
     values = [trial.parameters[name] for trial in known]
     metric = ranks([trial.metric or 0.0 for trial in known])
     numbers = [number for number in map(finite, values) if number is not None]
-    if len(numbers) < len(values):
-        groups = [value_text(value) for value in values]
-        varies, correlation = len(set(groups)) > 1, None
-        strength = math.sqrt(between(groups, metric))
-    else:
-        varies, correlation = len(set(numbers)) > 1, pearson(ranks(numbers), metric)
-        strength = abs(correlation)
-    return Importance(name=name, strength=strength, correlation=correlation, runs=len(known)) if varies else None
+    numeric = len(numbers) == len(values)
+    groups = pieces(numbers) if numeric else [value_text(value) for value in values]
+    if len(set(numbers if numeric else groups)) < 2:
+        return None
+    return Importance(
+        name=name,
+        strength=math.sqrt(between(groups, metric)),
+        trend=pearson(ranks(numbers), metric) if numeric else None,
+        runs=len(known),
+    )
+
+
+def pieces(numbers: Sequence[float]) -> list[str]:
+    """Numbers by groups: of equal ones if those are few, else of about equal size."""
+    if len(set(numbers)) <= _MAX_PIECES:
+        return [str(number) for number in numbers]
+    count = min(_MAX_PIECES, max(2, len(numbers) // _RUNS_PER_PIECE))
+    return [str(int(rank * count / len(numbers))) for rank in ranks(numbers)]
 
 
 def ranks(values: Sequence[float]) -> list[float]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from wandb_submit.server.auth import is_authorized
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 # The lowest: the higher ones take longer than they save.
 _GZIP_LEVEL = 1
+_KEY_WANTED = "The user is `api`; the password is the key of this server."
 
 View = Callable[[Transaction, Mapping[str, str], Mapping[str, str]], object]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -66,6 +67,19 @@ def web_routes(database: Database, server: ServerFacts) -> list[Route]:
     ]
 
 
+def not_found(server: ServerFacts) -> Callable[[Request, Exception], Response]:
+    """What answers an address that nothing is at: a page for a browser, W&B's clients get by with a word."""
+
+    def answer(request: Request, _error: Exception) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse("Not Found", status_code=404)
+        if not is_authorized(request.headers.get("authorization"), server.key):
+            return error_page(_KEY_WANTED, 401)
+        return error_page("There is no such page.", 404)
+
+    return answer
+
+
 async def _answer(database: Database, template: str, view: View, request: Request) -> Response:
     path, asked = request.path_params, dict(request.query_params)
     packed = "gzip" in request.headers.get("accept-encoding", "")
@@ -85,7 +99,7 @@ def _guarded(key: str, endpoint: Endpoint) -> Endpoint:
 
     async def answer(request: Request) -> Response:
         if not is_authorized(request.headers.get("authorization"), key):
-            return error_page("The user is `api`; the password is the key of this server.", 401)
+            return error_page(_KEY_WANTED, 401)
         connection = request.scope.get("state", {}).get("connection")
         if isinstance(connection, Connection):
             connection.trust()

@@ -12,6 +12,7 @@ from wandb_submit.server.database import Transaction
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.runs.state import LIVE
+from wandb_submit.server.web.artifacts import ArtifactLine, artifact_lines
 from wandb_submit.server.web.console import console_tail
 from wandb_submit.server.web.devices import run_device
 from wandb_submit.server.web.links import file_url, project_url, sweep_url
@@ -65,6 +66,7 @@ class RunView:
     lines_total: int
     files: Sequence[FileLine]
     files_total: int
+    artifacts: Sequence[ArtifactLine]
 
 
 def read_run(tx: Transaction, entity: str, project: str, name: str, data_dir: Path) -> RunView:
@@ -113,6 +115,7 @@ def read_run(tx: Transaction, entity: str, project: str, name: str, data_dir: Pa
             for file in tx.rows("SELECT * FROM files WHERE run = ? ORDER BY name LIMIT ?", (row["id"], _MAX_FILES))
         ],
         files_total=tx.integer("SELECT COUNT(*) FROM files WHERE run = ?", (row["id"],)),
+        artifacts=artifact_lines(tx, row["id"]),
     )
 
 

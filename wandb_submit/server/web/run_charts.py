@@ -31,6 +31,7 @@ _TITLES = {
     "system.network.sent": "Network sent (bytes)",
     "system.network.recv": "Network received (bytes)",
 }
+_FIRST = {*_GPU_TITLES.values(), *list(_TITLES.values())[:3]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +44,18 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunCharts:
-    """A run's charts; `left_out` counts the metrics that there was no room for."""
+    """A run's charts.
+
+    Attributes:
+        left_out: how many metrics there was no room for.
+        system: what people look at first.
+        more_system: the rest of what the client tells of its machine.
+    """
 
     groups: tuple[Group, ...]
     left_out: int
     system: tuple[Figure, ...]
+    more_system: tuple[Figure, ...]
 
 
 def run_charts(tx: Transaction, run: int) -> RunCharts:
@@ -59,10 +67,12 @@ def run_charts(tx: Transaction, run: int) -> RunCharts:
         figure = plot(name, curves=[Curve(name=name, points=curves[name])], x_label="step", log_x=False)
         if figure is not None:
             groups[name.rpartition("/")[0]].append(figure)
+    system = _system(read_curves(tx, run, "events"))
     return RunCharts(
         groups=tuple(Group(name=name, figures=tuple(figures)) for name, figures in groups.items()),
         left_out=len(curves) - len(shown),
-        system=_system(read_curves(tx, run, "events")),
+        system=tuple(figure for figure in system if figure.title in _FIRST),
+        more_system=tuple(figure for figure in system if figure.title not in _FIRST),
     )
 
 

@@ -31,6 +31,9 @@ def value_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return number_text(value)
+    if isinstance(value, dict) and isinstance(value.get("_type"), str):
+        # W&B's media and histograms: large, and of use to their viewers alone.
+        return f"({value['_type']})"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_VALUE else text[:_MAX_VALUE] + " …"
 

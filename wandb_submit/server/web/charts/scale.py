@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from wandb_submit.server.web.wording import number_text
 
-# From this ratio of largest to smallest on, a linear axis would squeeze most of the values into its first pixels.
-_LOG_RATIO = 100
+# A linear axis would squeeze values into its first pixels if the largest is so many times the smallest, and half of
+# them lie below such a part of it. The latter tells a uniform choice that came close to zero from a logarithmic one.
+_LOG_RATIO, _LOG_MEDIAN = 100, 0.1
 # What a float can hold between, with room to compute; what lies outside is drawn at the edge.
 _LIMIT = 1e300
 # What a tick's text needs at least, in the drawing's units.
@@ -67,7 +68,7 @@ class Scale:
 
     def _decades(self, wanted: int) -> tuple[float, ...]:
         first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-        step = max(1, math.ceil((last - first + 1) / wanted))
+        step = max(1, math.ceil((last - first) / wanted))
         return tuple(10.0**exponent for exponent in range(first, last + 1, step))
 
 
@@ -97,7 +98,7 @@ def fit(values: Iterable[float], start: float, end: float, *, log: bool | None =
         values: finite numbers.
         start: where the axis begins, in the drawing's units.
         end: where it ends.
-        log: whether it is logarithmic; None means if the values are positive and span two decades.
+        log: whether it is logarithmic; None means if the values are positive, span two decades, and most are small.
         name_few: whether the ticks stand at the values themselves if those are few, as a parameter's choices are.
     """
     known = [min(_LIMIT, max(-_LIMIT, float(value))) for value in values] or [0.0, 1.0]
@@ -105,7 +106,7 @@ def fit(values: Iterable[float], start: float, end: float, *, log: bool | None =
     distinct = sorted(set(known)) if name_few else []
     named = tuple(distinct) if len(distinct) <= _FEW else ()
     if log is None:
-        log = low > 0 and high / low >= _LOG_RATIO
+        log = low > 0 and high / low >= _LOG_RATIO and sorted(known)[len(known) // 2] <= high * _LOG_MEDIAN
     if low == high:
         room = abs(low) / 2 or 1.0
         return Scale(low=low - room, high=high + room, start=start, end=end, named=named)
@@ -122,7 +123,7 @@ def _round_values(low: float, high: float, wanted: int) -> tuple[float, ...]:
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 0.0
     if not power:
         return (low,)
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.75)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     if last - first > 4 * wanted:  # the values differ less than a float can tell
         return (low,)

@@ -13,7 +13,7 @@ function busy(main) {
 function state(main) {
   return {
     open: [...main.querySelectorAll("details")].map((element) => element.open),
-    scrolled: [...main.querySelectorAll(".scroll, pre")].map((element) => [element.scrollLeft, element.scrollTop]),
+    scrolled: [...main.querySelectorAll(".scroll, pre, .log")].map((element) => [element.scrollLeft, element.scrollTop]),
   };
 }
 
@@ -21,7 +21,7 @@ function restore(main, before) {
   [...main.querySelectorAll("details")].forEach((element, index) => {
     element.open = before.open[index] ?? false;
   });
-  [...main.querySelectorAll(".scroll, pre")].forEach((element, index) => {
+  [...main.querySelectorAll(".scroll, pre, .log")].forEach((element, index) => {
     [element.scrollLeft, element.scrollTop] = before.scrolled[index] ?? [0, 0];
   });
 }
