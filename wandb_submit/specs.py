@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wandb_submit.errors import ConfigError
 
+OFFLINE_SERVER = "wandb-submit"  # what the offline server calls itself in the header `Server` of its answers
 DEFAULT_GRACE_S = 60.0  # what a trial gets between its signal and SIGKILL
 SIGNAL_DELAY_S = 90  # how long before its time limit a task is told of it
 _AFTER_GRACE_S = 30  # for the agent to write down how its trials ended, and to requeue the task

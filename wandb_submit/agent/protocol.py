@@ -24,7 +24,7 @@ from wandb_submit.errors import (
     UnavailableError,
     WandbSubmitError,
 )
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
 
 _SWEEP = """
 query AgentSweep($entity: String, $project: String, $sweep: String!) {
@@ -107,6 +107,7 @@ class SweepClient:
         self._timeout_s = timeout_s
         self._http: httpx.AsyncClient | None = None
         self._answered = 0
+        self._offline = endpoint.server_dir is not None
         self._device = dict(device or {})
 
     async def close(self) -> None:
@@ -157,8 +158,7 @@ class SweepClient:
         """
         state = json.dumps(dict.fromkeys(running, True))
         # The offline server counts our answers and shows our devices; W&B's own agents say nothing here.
-        offline = self._endpoint.server_dir is not None
-        metrics = {"answered": self._answered, **self._device} if offline else {}
+        metrics = {"answered": self._answered, **self._device} if self._offline else {}
         data = await self._call(_HEARTBEAT, id=agent_id, metrics=json.dumps(metrics), runState=state)
         try:
             commands = json.loads(str(_dig(data, "agentHeartbeat", "commands")) or "[]")
@@ -184,6 +184,8 @@ class SweepClient:
         except httpx.HTTPError as error:
             await self.close()
             raise UnavailableError(f"{self._endpoint.base_url}: {type(error).__name__} {error}".strip()) from error
+        # However the person got to it: a shell may be pointed at an offline server without `--offline`.
+        self._offline = response.headers.get("server") == OFFLINE_SERVER
         if response.status_code == httpx.codes.OK:
             return _data(response)
         if response.status_code in (401, 403):

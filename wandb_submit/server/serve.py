@@ -34,6 +34,7 @@ from wandb_submit.server.memory import remember_port, settle
 from wandb_submit.server.settings import DATABASE, Choices, Settings
 from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.uploads import UPLOADS
+from wandb_submit.specs import OFFLINE_SERVER
 
 _log = logging.getLogger(__name__)
 # Where a server says how it is reached, for those who look into the folder.
@@ -105,6 +106,7 @@ async def _serve(data_dir: Path, choices: Choices, database: Database, key: str)
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_GOODBYE_S,
         server_header=False,
+        headers=[("Server", OFFLINE_SERVER)],
     )
     config.load()
     config.http_protocol_class = behind(Gate(raise_limit()), config.http_protocol_class)

@@ -142,8 +142,10 @@ def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
             end_without_exit(context, run)
             continue
         context.tx.execute(
-            "UPDATE runs SET handed_out_by = ?, handed_out_at = ? WHERE id = ?",
-            (context.server.process, context.now, run["id"]),
+            # How soon a heartbeat comes after the order says something of the first order only.
+            "UPDATE runs SET handed_out_at = CASE handed_out_by WHEN :process THEN handed_out_at ELSE :now END,"
+            " handed_out_by = :process WHERE id = :run",
+            {"process": context.server.process, "now": context.now, "run": run["id"]},
         )
         return repeat(context, run["id"])
     return None
