@@ -1,0 +1,246 @@
+"""Compares W&B's own agents with wandb-submit's: same machine, same offline server, same sweep, same trial.
+
+- idle: between the end of a trial and the start of the next one of its agent, and what that adds up to;
+- start: from the command typed to the first trial's process, the server already running;
+- memory: of agents whose trial trains, without the trial: all their processes, shared pages divided among their users;
+- requests: what an agent asks of the server in an hour while its trial trains.
+
+Who wins by how much is printed with what is wanted; the exit status is 1 if that is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agent import stamps
+from agent.counter import counting
+from agent.sides import Side, Submission, Terminals, memory_kb
+from rich.console import Console
+from rich.table import Table
+
+_TRIAL = Path(__file__).with_name("agent") / "trial.py"
+_REGISTER = (
+    'mutation CreateAgent($sweep: String!) { createAgent(input: {host: "benchmark", projectName: "benchmark",'
+    ' entityName: "local", sweep: $sweep}) { agent { id } } }'
+)
+_ASK = 'mutation Heartbeat($id: ID!) { agentHeartbeat(input: {id: $id, runState: "{}"}) { commands } }'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A folder with a running server."""
+
+    folder: Path
+    env: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        return self.env["WANDB_BASE_URL"]
+
+    def sweep(self, name: str, runs: int, command: list[str]) -> str:
+        """Creates a sweep; returns its path."""
+        config = stamps.sweep_config(name, runs, command)
+        (self.folder / f"{name}.yaml").write_text(config)
+        done = subprocess.run(
+            ["wandb", "sweep", f"{name}.yaml"],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return next(line.split()[-1] for line in done.stderr.splitlines() if "wandb agent" in line)
+
+    def answer_ms(self, asked: int = 50) -> float:
+        """How long the server takes to hand out a run: the median."""
+        sweep = self.sweep("answers", asked + 1, ["true"]).rpartition("/")[2]
+        address = urlsplit(self.url)
+        key = b64encode(f"api:{self.env['WANDB_API_KEY']}".encode()).decode()
+        headers = {"Authorization": f"Basic {key}", "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection(str(address.hostname), address.port)
+
+        def call(query: str, **variables: str) -> dict[str, dict[str, object]]:
+            connection.request("POST", "/graphql", json.dumps({"query": query, "variables": variables}), headers)
+            return json.loads(connection.getresponse().read())["data"]
+
+        took = []
+        for _ in range(asked):
+            agent = call(_REGISTER, sweep=sweep)["createAgent"]["agent"]["id"]
+            began = time.perf_counter()
+            answer = call(_ASK, id=agent)
+            took.append(time.perf_counter() - began)
+            assert "run_id" in str(answer)
+        connection.close()
+        return statistics.median(took) * 1000
+
+
+@contextlib.contextmanager
+def bench() -> Iterator[Bench]:
+    """A fresh folder with a server, and an environment that leads both sides to it."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+        os.environ.update(path)
+        subprocess.run(["wandb-submit", "server", "start"], cwd=folder, check=True, capture_output=True)
+        info = json.loads((folder / ".wandb-submit" / "server" / "server.json").read_text())
+        (folder / "locks").mkdir()
+        try:
+            yield Bench(
+                folder=folder,
+                env={
+                    "WANDB_BASE_URL": info["url"],
+                    "WANDB_API_KEY": info["api_key"],
+                    "WANDB_MODE": "online",
+                    "WANDB_SUBMIT_LOCK_DIR": str(folder / "locks"),
+                },
+            )
+        finally:
+            subprocess.run(["wandb-submit", "server", "stop"], cwd=folder, check=True, capture_output=True)
+
+
+def wait_for(happened: Callable[[], bool], what: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def work(at: Bench, side: Side, *, agents: int, runs: int, seconds: float) -> dict[str, float]:
+    """Lets agents do a sweep of trials that train for some seconds each."""
+    noted = at.folder / f"work-{side.name}"
+    trial = (sys.executable, str(_TRIAL), str(seconds))
+    sweep = at.sweep("work", agents * runs, stamps.command(noted, *trial))
+    typed = time.time()
+    side.start(sweep, agents=agents, count=runs)
+    wait_for(lambda: len(stamps.read(noted)) == agents * runs, "all trials have run", runs * (seconds + 30))
+    side.stop()
+    found = stamps.read(noted)
+    idle = stamps.idle_s(found)
+    return {
+        "idle_ms": statistics.median(idle) * 1000,
+        "longest_idle_ms": max(idle) * 1000,
+        "over_own_time": stamps.over_own_time(found, typed),
+        "trial_s": statistics.median(stamp.ended - stamp.began for stamp in found),
+    }
+
+
+def start(at: Bench, side: Side, times: int) -> float:
+    """How long it takes from the command to the first trial, in seconds; the median."""
+    took = []
+    for number in range(times):
+        noted = at.folder / f"start-{side.name}-{number}"
+        sweep = at.sweep("start", 1, stamps.command(noted, "true"))
+        typed = time.time()
+        side.start(sweep, agents=1)
+        wait_for(lambda: bool(stamps.read(noted)), "the first trial has run", 60)  # noqa: B023 called at once
+        took.append(stamps.read(noted)[0].began - typed)
+        side.stop()
+    return statistics.median(took)
+
+
+def idle(at: Bench, make: Callable[[Mapping[str, str]], Side], *, agents: int, watch_s: float) -> dict[str, float]:
+    """What agents use and ask while their trials train for a long time; for each agent."""
+    with counting(at.url) as counter:
+        side = make({**at.env, "WANDB_BASE_URL": counter.url})
+        noted = at.folder / f"idle-{side.name}"
+        sweep = at.sweep("idle", agents, stamps.command_that_tells_its_start(noted, "sleep", "100000"))
+        side.start(sweep, agents=agents)
+        wait_for(lambda: len(stamps.read(noted)) == agents, "the trials run", 60)
+        time.sleep(10)  # what belongs to the start is over
+        before, began = counter.requests, time.monotonic()
+        time.sleep(watch_s)
+        asked, watched_s = counter.requests - before, time.monotonic() - began
+        trials = {stamp.pid for stamp in stamps.read(noted)}
+        memory = memory_kb([pid for pid in side.processes() if pid not in trials])
+        side.stop()
+    return {"memory_mb": memory / 1024 / agents, "requests_per_h": asked / agents / watched_s * 3600}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: both sides' figures, and the most that ours may be."""
+
+    name: str
+    unit: str
+    theirs: float
+    ours: float
+    wanted: str
+    most: float
+
+    @property
+    def met(self) -> bool:
+        return self.ours <= self.most
+
+
+def rows(theirs: Mapping[str, float], ours: Mapping[str, float], answer_ms: float) -> list[Row]:
+    def row(name: str, unit: str, key: str, wanted: str, most: float) -> Row:
+        return Row(name=name, unit=unit, theirs=theirs[key], ours=ours[key], wanted=wanted, most=most)
+
+    return [
+        row("idle between two trials, median", "ms", "idle_ms", "≤ 1/50", theirs["idle_ms"] / 50),
+        row("… beside the server's own answer", "ms", "idle_ms", f"≤ 3 answers of {answer_ms:.1f}", 3 * answer_ms),
+        row("wall time / the trials' own", "", "over_own_time", "≤ 1.03", 1.03),
+        row("command typed to first trial", "s", "start_s", "≤ 1/4", theirs["start_s"] / 4),
+        row("… in seconds", "s", "start_s", "≤ 1.5", 1.5),
+        row("memory of an idle agent", "MB", "memory_mb", "≤ 1/5", theirs["memory_mb"] / 5),
+        row("requests per hour", "", "requests_per_h", "no more", theirs["requests_per_h"]),
+    ]
+
+
+def show(table: list[Row]) -> None:
+    shown = Table("", Terminals.name, Submission.name, "wanted", "")
+    for row in table:
+        digits = 0 if row.theirs >= 100 and row.unit != "" else 2
+        digits = 0 if row.name.startswith("requests") else digits
+        cells = [f"{value:.{digits}f} {row.unit}".strip() for value in (row.theirs, row.ours)]
+        shown.add_row(row.name, *cells, row.wanted, "met" if row.met else "MISSED")
+    Console(width=110).print(shown)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--agents", type=int, default=2, help="on each side; default: 2")
+    parser.add_argument("--runs", type=int, default=20, help="of each agent; default: 20")
+    parser.add_argument("--seconds", type=float, default=6.0, help="that each trial trains; default: 6")
+    parser.add_argument("--starts", type=int, default=5, help="how often the start is timed; default: 5")
+    parser.add_argument("--watch", type=float, default=120.0, metavar="S", help="count requests so long; default: 120")
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts")
+    given = parser.parse_args()
+    measured: dict[str, dict[str, float]] = {}
+    with bench() as at:
+        answer_ms = at.answer_ms()
+        sides: list[tuple[Side, Callable[[Mapping[str, str]], Side]]] = [
+            (Terminals(at.folder, at.env), lambda env: Terminals(at.folder, env)),
+            # Behind the counter as if it were W&B: --offline would find the server itself.
+            (Submission(at.folder, at.env), lambda env: Submission(at.folder, env, options=())),
+        ]
+        for side, make in sides:
+            figures = work(at, side, agents=given.agents, runs=given.runs, seconds=given.seconds)
+            figures["start_s"] = start(at, side, given.starts)
+            measured[side.name] = figures | idle(at, make, agents=given.agents, watch_s=given.watch)
+            print(f"{side.name}: done", file=sys.stderr)
+    table = rows(measured[Terminals.name], measured[Submission.name], answer_ms)
+    if given.json:
+        print(json.dumps({"server_answer_ms": answer_ms, **measured, "met": {row.name: row.met for row in table}}))
+    else:
+        show(table)
+    return 0 if all(row.met for row in table) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
