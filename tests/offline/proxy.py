@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 
@@ -31,14 +32,17 @@ class _Server(ThreadingHTTPServer):
 class Proxy:
     """What has come by, as words like `UpsertBucket`, `file_stream` and `PUT`, and what is done to it.
 
-    `fault` is asked before every request (with its ordinal number and word), and gives an answer instead of the
-    server's, the word `cut` to end the connection after the server has done its work, or `None`.
+    `fault` is asked before every request (with its ordinal number and word; `variables` are those of its GraphQL),
+    and gives an answer instead of the server's, `None`, or one of these words: `cut` ends the connection after the
+    server has done its work, `closed` ends it before, `silence` never answers.
     """
 
     def __init__(self, target: ServerInfo) -> None:
         self.seen: list[str] = []
         self.fault: Callable[[int, str], Fault | str | None] = lambda _number, _word: None
+        self.variables: dict[str, Any] = {}
         self._numbers = itertools.count()
+        self._closed = threading.Event()
         self._http = httpx.Client(base_url=target.url, trust_env=False, timeout=60)
         proxy = self
 
@@ -58,6 +62,7 @@ class Proxy:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
+        self._closed.set()
         self._server.shutdown()
         self._server.server_close()
         self._http.close()
@@ -66,26 +71,39 @@ class Proxy:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         word = request.command
         if request.path == "/graphql":
-            word = re.match(r"\s*(?:query|mutation)\s+(\w+)", json.loads(body)["query"])[1]
+            asked = json.loads(body)
+            word, self.variables = re.match(r"\s*(?:query|mutation)\s+(\w+)", asked["query"])[1], asked["variables"]
         elif request.path.endswith("/file_stream"):
             word = "file_stream"
         self.seen.append(word)
         fault = self.fault(next(self._numbers), word)
+        if fault == "silence":
+            self._closed.wait()
+        if fault in ("silence", "closed"):
+            hang_up(request)
+            return
         if isinstance(fault, tuple):
-            status, headers, content = fault[0], fault[1], b'{"error": "as told"}'
+            status, headers = fault[0], fault[1]
+            content = b"<html>as told" if status == 200 else b'{"error": "as told"}'
         else:
             kept = {name: value for name, value in request.headers.items() if name.lower() != "connection"}
             answer = self._http.request(request.command, request.path, content=body, headers=kept)
             status, headers, content = answer.status_code, {"Content-Type": "application/json"}, answer.content
         if fault == "cut":
-            request.close_connection = True
-            request.connection.shutdown(socket.SHUT_RDWR)
+            hang_up(request)
             return
         request.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():
             request.send_header(name, value)
         request.end_headers()
         request.wfile.write(content)
+
+
+def hang_up(request: BaseHTTPRequestHandler) -> None:
+    """Ends a connection without an answer."""
+    request.close_connection = True
+    with suppress(OSError):  # the client has ended it
+        request.connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import logging
 import os
-import random
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
+from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
 from wandb_submit.agent.task_clock import TaskClock
@@ -33,9 +33,7 @@ from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
-HEARTBEAT_S = 5.0  # the stock agent's interval, which W&B's servers are used to
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
-BACKOFF_S = (1.0, 60.0)
 LAST_ANSWER_S = 2.0
 _OVER = "the sweep is over"
 
@@ -78,6 +76,7 @@ class SweepAgent:
         share: Share,
         count: int | None,
         ends_at: float | None,
+        pace: Pace | None = None,
     ) -> None:
         self._sweep = sweep
         self._endpoint = endpoint
@@ -88,7 +87,8 @@ class SweepAgent:
         self._share = share
         self._count = count
         self._clock = TaskClock.of(spec, ends_at, paths)
-        self._client = SweepClient(endpoint, device=share.device())
+        self._pace = pace or Pace()
+        self._client = SweepClient(endpoint, device=share.device(), timeout_s=self._pace.answer_s)
         self._guard = FailureGuard()
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._command: tuple[object, ...] = ()
@@ -148,9 +148,9 @@ class SweepAgent:
             for order in orders or ():
                 await self._obey(order)
             if self._stopping is None and not self._leaving:
-                await self._pause(HEARTBEAT_S * random.uniform(0.9, 1.1))  # noqa: S311 spreads the agents' heartbeats
+                await self._pause(self._pace.until_heartbeat_s(at_work=bool(self._trials)))
             elif self._trials:
-                await self._pause(HEARTBEAT_S)
+                await self._pause(self._pace.heartbeat_s)
 
     def _takes_no_more(self) -> bool:
         """Whether another run would be one too many; then it leaves."""
@@ -163,7 +163,7 @@ class SweepAgent:
     async def _answered(self, call: Callable[[], Coroutine[object, object, _T]]) -> _T | None:
         """Repeats a call until the server answers it; `None` if we are asked to stop before."""
         lost_at: float | None = None
-        delay, longest = BACKOFF_S
+        failures = 0
         while True:
             try:
                 answer = await self._unless_stopped(call())
@@ -174,10 +174,9 @@ class SweepAgent:
                     lost_at = time.monotonic()
                     self._events.write(ServerLost(reason=str(error)))
                     _LOG.warning("%s; trying again", error)
-                wait_s = (error.retry_after_s if isinstance(error, BusyError) else None) or delay
-                # Longer than asked for rather than shorter, and differently for each agent.
-                await self._unless_stopped(asyncio.sleep(wait_s * random.uniform(1.0, 1.5)))  # noqa: S311 jitter
-                delay = min(delay * 2, longest)
+                failures += 1
+                asked_for_s = error.retry_after_s if isinstance(error, BusyError) else None
+                await self._unless_stopped(asyncio.sleep(self._pace.until_retry_s(failures, asked_for_s)))
                 if self._stopped.is_set():
                     return None
                 continue
@@ -191,7 +190,7 @@ class SweepAgent:
         """Waits for the running trials; a stop cuts it short."""
         while self._watchers and self._stopping is None:
             self._wake.clear()
-            await self._pause(HEARTBEAT_S)
+            await self._pause(self._pace.heartbeat_s)
 
     async def _pause(self, seconds: float) -> None:
         """Waits until a run ends, somebody stops us, or the time is up."""
