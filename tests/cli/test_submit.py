@@ -137,7 +137,7 @@ def test_without_a_number_there_is_one_agent_per_device_but_none_without_a_run(o
         *(sweep, "--offline", "--executor", "local", "--gpus-per-task", "1", "--dry-run"),
         CUDA_VISIBLE_DEVICES="0,1,2,3,4",
     )
-    assert "note: --array was not given: 3 agents" in done.stderr
+    assert "note: --array was not given: 3 array tasks" in done.stderr
     assert done.stdout.startswith("3 array tasks")
 
 
