@@ -63,6 +63,10 @@ def submit(
     max_requeues: int | None = None,
     min_time_per_run: str | None = None,
     templates: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    setup: Sequence[str] = (),
+    teardown: Sequence[str] = (),
+    python: str | None = None,
     sbatch: Mapping[str, str | None] | None = None,
     offline: bool = False,
 ) -> Submission:
@@ -82,6 +86,10 @@ def submit(
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
         min_time_per_run: how long a run takes, in Slurm's format; with less time left a task is requeued instead.
         templates: site profiles by name or file; later ones win.
+        env: variables of the runs; not for secrets.
+        setup: shell commands before a task's agents begin, such as `module load cuda`.
+        teardown: shell commands when they have ended.
+        python: the interpreter of the runs, or a command that stands for it.
         sbatch: further sbatch options by their long names; `None` for one without a value.
         offline: use the offline server of the current folder, and start it if need be.
 
@@ -102,6 +110,10 @@ def submit(
         max_requeues=max_requeues,
         min_time_per_run=min_time_per_run,
         templates=templates,
+        env=[f"{name}={value}" for name, value in (env or {}).items()],
+        setup=setup,
+        teardown=teardown,
+        python=python,
         sbatch=free,
     )
     return send(prepare(sweep, options, offline=offline))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from wandb_submit import templates
+from wandb_submit import activation, templates
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import (
     DEFAULT_GRACE_S,
@@ -72,6 +72,10 @@ _KEYS = (
     "grace",
     "max-requeues",
     "min-time-per-run",
+    "env",
+    "setup",
+    "teardown",
+    "python",
     "sbatch",
     *SBATCH_FLAGS,
 )
@@ -83,6 +87,10 @@ class Options:
 
     Attributes:
         templates: names or files of templates.
+        env: `NAME=VALUE` texts.
+        setup: shell commands before the agents begin, after those of the templates.
+        teardown: shell commands when the agents have ended.
+        python: the command that `python` stands for in runs.
         sbatch: `KEY=VALUE` or `KEY` texts.
         flags: sbatch options that have a flag of their own, by name.
     """
@@ -99,6 +107,10 @@ class Options:
     max_requeues: int | None = None
     min_time_per_run: str | None = None
     templates: Sequence[str] = ()
+    env: Sequence[str] = ()
+    setup: Sequence[str] = ()
+    teardown: Sequence[str] = ()
+    python: str | None = None
     sbatch: Sequence[str] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,11 +128,15 @@ class Options:
             "grace": self.grace,
             "max-requeues": self.max_requeues,
             "min-time-per-run": self.min_time_per_run,
+            "env": dict(_variable(text) for text in self.env) or None,
+            "setup": list(self.setup) or None,
+            "teardown": list(self.teardown) or None,
+            "python": self.python,
             "sbatch": dict(_key_value(text) for text in self.sbatch) or None,
             **self.flags,
         }
         given = {key: value for key, value in own.items() if value is not None}
-        layers = [_gather_sbatch(templates.load(name), no_value=_NO_VALUE) for name in self.templates]
+        layers = [_lists(_gather_sbatch(templates.load(name), no_value=_NO_VALUE)) for name in self.templates]
         return templates.merge([*layers, _gather_sbatch(given)])
 
 
@@ -176,9 +192,11 @@ def build_spec(
     min_run_min = problems.check(lambda: 0 if shortest is None else parse_time_min(str(shortest), "min-time-per-run"))
     mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
     time_min = problems.check(lambda: _time_min(str(values["time"])) if "time" in values else None)
+    active = problems.check(lambda: activation.read(values, workdir))
     sbatch = problems.check(lambda: _sbatch(values)) or {}
     problems.raise_if_any()
     assert executor is not None  # noqa: S101 a problem would have been raised
+    assert active is not None  # noqa: S101 likewise
     spec = SubmissionSpec(
         executor=executor,
         array=array or default_array(executor, gpus, cpus, agents_per_task),
@@ -194,9 +212,29 @@ def build_spec(
         # Slurm would refuse, after the runs have been ended for it.
         max_requeues=0 if "no-requeue" in sbatch else max_requeues,
         min_run_s=(min_run_min or 0) * 60.0,
+        activation=active,
     )
     _check_fit(spec)
     return spec
+
+
+def check_template(name: str, pick_executor: Callable[[str], str]) -> None:
+    """Checks one template by itself, as if a submission named nothing else.
+
+    Args:
+        name: its name or file.
+        pick_executor: turns `auto` or a name into the executor's name.
+
+    Raises:
+        NotFoundError: if there is none.
+        ConfigError: naming every problem, one per line.
+    """
+    build_spec(
+        Options(templates=(name,)),
+        workdir=Path.cwd(),
+        pick_executor=pick_executor,
+        default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=1),
+    )
 
 
 def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | None:
@@ -247,6 +285,17 @@ def _check_fit(spec: SubmissionSpec) -> None:
 def _key_value(text: str) -> tuple[str, str | None]:
     key, equals, value = text.removeprefix("--").partition("=")
     return key.strip().replace("_", "-"), value if equals else None
+
+
+def _variable(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return name, value if equals else None
+
+
+def _lists(layer: Mapping[str, object]) -> dict[str, object]:
+    """Takes a template's single command for a list of one, so that the templates' commands are joined."""
+    one = {key: [layer[key]] for key in ("setup", "teardown") if isinstance(layer.get(key), str)}
+    return {**layer, **one}
 
 
 def _gather_sbatch(layer: Mapping[str, object], no_value: Sequence[object] = ()) -> dict[str, object]:

@@ -45,6 +45,7 @@ class SubmissionPaths:
     jobs/                        submitit's files: pickles, results, each task's own log
     agents/TASK/events.jsonl     what each agent did, one line per event
     runs/RUN.log                 what each run's program printed
+    bin/                         what `python` is for the runs, where a template or --python says so
     halt                         why no agent takes another run, once that is so
     ```
     """
@@ -75,6 +76,11 @@ class SubmissionPaths:
     def halt(self) -> Path:
         """The word that no agent is to take another run; see `halts`."""
         return self.folder / "halt"
+
+    @property
+    def bin(self) -> Path:
+        """What is first on the runs' `PATH`; see `activation`."""
+        return self.folder / "bin"
 
     def events(self, agent: str) -> Path:
         """The event file of the agent of that name."""

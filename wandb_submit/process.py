@@ -66,6 +66,34 @@ def run(
     return Completed(argv=tuple(argv), returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
 
+def run_in_shell(lines: Sequence[str]) -> int:
+    """Lets a shell run lines that somebody wrote for it, with our own input and output; returns its exit status."""
+    return subprocess.run(["bash", "-c", "\n".join(lines)], check=False).returncode
+
+
+def take_environment_of_shell(lines: Sequence[str]) -> int:
+    """Lets a shell run lines such as `source env/bin/activate`, and makes its environment ours.
+
+    Returns:
+        The shell's exit status; if it is not 0, our environment is as it was.
+    """
+    # Not a pipe: what the lines leave in the background would keep it open.
+    descriptor = os.memfd_create("environment", 0)
+    try:
+        script = "\n".join([*lines, f"exec env -0 >/proc/self/fd/{descriptor}"])
+        done = subprocess.run(["bash", "-c", script], pass_fds=(descriptor,), check=False)
+        if done.returncode != 0:
+            return done.returncode
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
+    finally:
+        os.close(descriptor)
+    os.environb.clear()
+    os.environb.update({name: value for name, _, value in pairs})
+    return 0
+
+
 def die_with_parent(parent: int, number: signal.Signals) -> None:
     """Lets the kernel send this process a signal when its parent ends; for a child, before anything else.
 

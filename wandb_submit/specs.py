@@ -82,6 +82,26 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Activation:
+    """What turns a bare node into the environment that runs want; without secrets, because it is pickled into files.
+
+    Attributes:
+        env: variables, set before everything else.
+        setup: shell commands, run in a task before its agents begin; each entry is whole by itself.
+        teardown: shell commands, run when the task's agents have ended.
+        python: the command that `python` stands for in runs; `None` is what is first on `PATH`.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    teardown: tuple[str, ...] = ()
+    python: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.env or self.setup or self.teardown or self.python)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SubmissionSpec:
     """What is to be started and with which resources; which sweep it is for does not matter here.
 
@@ -98,6 +118,7 @@ class SubmissionSpec:
         grace_s: seconds that a trial has between its signal and SIGKILL.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
         min_run_s: seconds that a run takes at least, where that is known before the first has ended.
+        activation: how a task prepares the environment of its runs.
     """
 
     executor: str
@@ -113,6 +134,7 @@ class SubmissionSpec:
     grace_s: float = DEFAULT_GRACE_S
     max_requeues: int | None = None
     min_run_s: float = 0.0
+    activation: Activation = field(default_factory=Activation)
 
     @property
     def agents(self) -> int:

@@ -1,8 +1,8 @@
 """Site profiles: YAML files that hold a cluster's or a project's usual options, so that nobody types them.
 
-A template is a mapping of the command line's long options without their dashes (`gpus-per-task: 1`), plus
-`sbatch:`, a mapping of further sbatch options. Several may be named; later ones win, and what is on the command
-line wins over all.
+A template is a mapping of the command line's long options without their dashes (`gpus-per-task: 1`); `sbatch:` and
+`env:` are mappings, `setup:` and `teardown:` lists of shell commands. Several may be named; later ones win, and what
+is on the command line wins over all.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from wandb_submit.errors import ConfigError, NotFoundError
 
 def search_path() -> list[Path]:
     """The folders that a template's name is looked up in, first to last."""
-    package = Path(__file__).parent
-    named = os.environ.get("WANDB_SUBMIT_TEMPLATES")
+    named = os.environ.get("WANDB_SUBMIT_TEMPLATES", "")
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return [
-        *([Path(named).expanduser()] if named else []),
+        *(Path(folder).expanduser() for folder in named.split(os.pathsep) if folder),
         config_home / "wandb-submit" / "templates",
-        package / "slurm_templates",  # an installed package
-        package.parent / "slurm_templates",  # a checkout
+        packaged(),
     ]
+
+
+def packaged() -> Path:
+    """The folder of the templates that come with this program."""
+    package = Path(__file__).parent
+    installed = package / "slurm_templates"
+    return installed if installed.is_dir() else package.parent / "slurm_templates"  # a checkout
 
 
 def available() -> dict[str, Path]:
@@ -46,14 +51,44 @@ def load(name: str) -> dict[str, object]:
         NotFoundError: if there is none.
         ConfigError: if the file is not a YAML mapping.
     """
+    # As text: YAML 1.1 would read `time: 4:00:00` as the number 14400.
+    return read_mapping(find(name), "template", loader=yaml.BaseLoader)
+
+
+def find(name: str) -> Path:
+    """The file of a template that is named by its name or by its path.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
     by_name = available()
-    path = Path(name) if name.endswith((".yaml", ".yml")) else by_name.get(name)
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) or "/" in name else by_name.get(name)
     if path is None or not path.is_file():
         near = difflib.get_close_matches(name, by_name, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(by_name)) or 'none'}"
         raise NotFoundError(f"no template {name!r}; {hint}")
-    # As text: YAML 1.1 would read `time: 4:00:00` as the number 14400.
-    return read_mapping(path, "template", loader=yaml.BaseLoader)
+    return path
+
+
+def text(path: Path) -> str:
+    """A template's file as it is, with its comments.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the template file {path}: {error}") from error
+
+
+def description(path: Path) -> str:
+    """What a template's first comment says it is for; empty where it says nothing, or cannot be read."""
+    try:
+        first, _, _ = text(path).partition("\n")
+    except ConfigError:  # the others are listed all the same; --template and `check` will tell
+        return ""
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
 def read_mapping(
@@ -87,12 +122,17 @@ def read_mapping(
 
 
 def merge(layers: Iterable[Mapping[str, object]]) -> dict[str, object]:
-    """Lays templates over one another: later values win, the `sbatch` mappings are joined."""
+    """Lays templates over one another: later values win; mappings such as `sbatch` are joined, and so are lists."""
     merged: dict[str, object] = {}
     for layer in layers:
         for key, value in layer.items():
             before = merged.get(key)
-            merged[key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+            if isinstance(before, dict) and isinstance(value, dict):
+                merged[key] = {**before, **value}
+            elif isinstance(before, list) and isinstance(value, list):
+                merged[key] = [*before, *value]
+            else:
+                merged[key] = value
     return merged
 
 

@@ -9,7 +9,7 @@ from wandb_submit import config
 from wandb_submit.config import Options
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.executors.catalog import pick
-from wandb_submit.specs import ArraySpec, SubmissionSpec
+from wandb_submit.specs import Activation, ArraySpec, SubmissionSpec
 
 WORKDIR = Path("/somewhere")
 
@@ -145,6 +145,33 @@ def test_later_templates_win_over_earlier_ones(tmp_path: Path) -> None:
     second = template(tmp_path, "mem: 2G\nsbatch: {nice: 2}", "second.yaml")
     spec = build(templates=(first, second))
     assert (spec.mem, spec.time_min, spec.sbatch) == ("2G", 60, {"nice": "2", "comment": "a"})
+
+
+def test_how_runs_environments_are_made_is_joined_of_templates_and_flags(tmp_path: Path) -> None:
+    first = template(tmp_path, "env: {A: 1, B: 1}\nsetup: one\nteardown: [x]\npython: p1", "first.yaml")
+    second = template(tmp_path, "env: {B: 2}\nsetup:\n  - two\n", "second.yaml")
+    spec = build(templates=(first, second), env=("C=a=b",), setup=("three",), python="p2")
+    assert spec.activation == Activation(
+        env={"A": "1", "B": "2", "C": "a=b"}, setup=("one", "two", "three"), teardown=("x",), python="p2"
+    )
+
+
+def test_a_template_is_checked_by_itself_with_all_its_problems(tmp_path: Path) -> None:
+    bad = template(tmp_path, "executor: moon\nmem: lots\nsetpu: x\nsetup: 'if'\nenv: [A]\nsbatch: {output: x}")
+    with pytest.raises(ConfigError) as caught:
+        config.check_template(bad, pick)
+    problems = str(caught.value).splitlines()
+    for words in (
+        "--executor 'moon'",
+        "--mem 'lots'",
+        "did you mean 'setup'?",
+        "--setup 'if'",
+        "env: ",
+        "--sbatch output",
+    ):
+        assert any(words in problem for problem in problems), words
+    assert len(problems) == 6
+    config.check_template(template(tmp_path, "mem: 1G", "good.yaml"), pick)
 
 
 def test_numbers_of_a_template_are_checked_like_flags(tmp_path: Path) -> None:

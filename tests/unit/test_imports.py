@@ -33,7 +33,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_after("import wandb_submit") == []
 
 
-@pytest.mark.parametrize("args", [["--help"], ["submit", "--help"], ["server", "start", "-h"], ["--version"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["submit", "--help"], ["server", "start", "-h"], ["--version"], ["templates", "list", "-h"]]
+)
 def test_asking_for_help_loads_nothing_heavy(args: list[str]) -> None:
     assert loaded_after(HELP.format(args=args)) == []
 

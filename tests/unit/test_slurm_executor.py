@@ -14,7 +14,7 @@ from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors.slurm import SlurmExecutor
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.process import python_argv
-from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.specs import Activation, ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.states import TaskState
 
 SWEEP = SweepRef(entity="me", project="vision", id="k3f9", base_url="https://api.wandb.ai")
@@ -100,6 +100,29 @@ srun --unbuffered --output {shlex.quote(log + "%t_log.out")} --error {shlex.quot
 {shlex.join(python_argv("submitit.core._submit", jobs))}
 """
     )
+
+
+def test_the_script_activates_before_srun_and_keeps_its_exit_status(
+    slurm: SlurmExecutor, paths: SubmissionPaths
+) -> None:
+    active = Activation(
+        env={"NAME": "it's"}, setup=("module load cuda",), teardown=("rm -r $TMP",), python="/opt/env/bin/python"
+    )
+    script = slurm.plan(spec(activation=active), paths).render()
+    assert lines_after(script, "setup") == [
+        "export SLURM_EXPORT_ENV=ALL",
+        "export NAME='it'\"'\"'s'",
+        'setup_ended() { (($1 == 0)) || { echo "wandb-submit: command $2 of setup failed with exit status $1" >&2; '
+        'exit "$1"; }; }',
+        "module load cuda",
+        "setup_ended $? 1",
+        "# `python` is /opt/env/bin/python",
+        "export PATH=/opt/env/bin:$PATH",
+        "trap : TERM",
+    ]
+    command, _, after = script.partition("\n# command\n")[2].partition("\n\n\n# teardown\n")
+    assert command.splitlines()[1].startswith("srun ")
+    assert after.splitlines() == ["ended=$?", "rm -r $TMP", 'exit "$ended"']
 
 
 def test_what_is_not_asked_for_is_not_in_the_script(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(wandb_submit.__file__).parent
 LEVELS = (
     {"errors", "states"},
     {"specs", "paths", "files", "process", "events", "templates"},
-    {"credentials", "sources", "halts"},
+    {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "sweeps", "records", "agent"},
     {"executors", "server"},
     {"submission", "onward"},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -24,9 +25,21 @@ def in_config_home(home: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
 
 
-@pytest.mark.parametrize("name", ["cpu", "single-gpu"])
-def test_the_packaged_templates_can_be_named(name: str) -> None:
-    assert templates.load(name)["mem"]
+def test_the_packaged_templates_can_be_named_and_say_what_they_are_for() -> None:
+    packaged = {path.stem for path in templates.packaged().glob("*.yaml")}
+    assert packaged == set(templates.available())
+    assert {"cpu", "single-gpu", "whole-node"} < packaged
+    for name, path in templates.available().items():
+        assert templates.load(name)
+        assert templates.description(path).endswith(".")
+
+
+def test_every_key_of_a_packaged_template_has_a_comment() -> None:
+    for path in templates.packaged().glob("*.yaml"):
+        lines = path.read_text().splitlines()
+        for before, line in itertools.pairwise(lines):
+            if re.match(r"[a-z]", line):
+                assert " # " in line or before.startswith("# "), f"{path.name}: {line}"
 
 
 def test_ones_own_template_hides_a_packaged_one_of_that_name(home: Path) -> None:
@@ -63,7 +76,7 @@ def test_a_misspelt_name_brings_the_one_that_was_meant() -> None:
 
 
 def test_a_name_like_no_other_brings_the_list() -> None:
-    with pytest.raises(NotFoundError, match="there are: cpu, single-gpu"):
+    with pytest.raises(NotFoundError, match=r"there are: apptainer, .*, cpu, .*, single-gpu, "):
         templates.load("zzzzzz")
 
 
@@ -124,6 +137,31 @@ def test_later_templates_win_and_their_sbatch_options_are_joined() -> None:
         "sbatch": {"nice": "1", "comment": "b", "licenses": "x"},
     }
     assert first["sbatch"] == {"nice": "1", "comment": "a"}
+
+
+def test_the_commands_of_templates_are_joined_in_order() -> None:
+    assert templates.merge([{"setup": ["a"]}, {"setup": ["b", "a"]}]) == {"setup": ["a", "b", "a"]}
+
+
+def test_several_folders_can_be_named(tmp_path: Path, named: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SUBMIT_TEMPLATES", f"{named}:{tmp_path}:")
+    (tmp_path / "cpu.yaml").write_text("mem: 5G")
+    (tmp_path / "mine.yaml").write_text("mem: 6G")
+    (named / "cpu.yaml").write_text("mem: 7G")
+    assert (templates.load("cpu"), templates.load("mine")) == ({"mem": "7G"}, {"mem": "6G"})
+    assert Path() not in templates.search_path()
+
+
+def test_a_file_needs_no_suffix_where_it_is_a_path(tmp_path: Path) -> None:
+    (tmp_path / "site").write_text("mem: 3G")
+    assert templates.load(str(tmp_path / "site")) == {"mem": "3G"}
+
+
+def test_a_template_that_cannot_be_read_has_no_description(tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_bytes(b"# \xff\n")
+    assert templates.description(tmp_path / "odd.yaml") == ""
+    with pytest.raises(ConfigError, match="cannot read"):
+        templates.text(tmp_path / "odd.yaml")
 
 
 def test_nothing_merges_to_nothing() -> None:

@@ -44,6 +44,12 @@ resource_options = together(
     ),
     click.option("--template", "templates", multiple=True, metavar="NAME|FILE", help="A site profile; later ones win."),
 )
+activation_options = together(
+    click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable of the runs; not for secrets."),
+    click.option("--setup", multiple=True, metavar="COMMAND", help="A shell command before a task's agents begin."),
+    click.option("--teardown", multiple=True, metavar="COMMAND", help="A shell command when they have ended."),
+    click.option("--python", metavar="COMMAND", help="The runs' Python: a path, or a command that stands for it."),
+)
 slurm_options = together(
     *(
         click.option(f"--{name}", metavar=name.upper(), help=f"sbatch's --{name}.")

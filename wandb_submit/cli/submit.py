@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wandb_submit.cli._options import json_option, resource_options, slurm_options
+from wandb_submit.cli._options import activation_options, json_option, resource_options, slurm_options
 
 if TYPE_CHECKING:
     from wandb_submit.api import Prepared
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
 @click.argument("sweep")
 @resource_options
+@activation_options
 @slurm_options
 @click.option("--offline", is_flag=True, help="Run without W&B, on this folder's offline server.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and do nothing.")
@@ -38,6 +39,10 @@ def command(
     max_requeues: int | None,
     min_time_per_run: str | None,
     templates: tuple[str, ...],
+    env: tuple[str, ...],
+    setup: tuple[str, ...],
+    teardown: tuple[str, ...],
+    python: str | None,
     sbatch: tuple[str, ...],
     offline: bool,
     dry_run: bool,
@@ -65,6 +70,10 @@ def command(
         max_requeues=max_requeues,
         min_time_per_run=min_time_per_run,
         templates=templates,
+        env=env,
+        setup=setup,
+        teardown=teardown,
+        python=python,
         sbatch=sbatch,
         flags={name: value for name, value in flags.items() if value is not None},
     )

@@ -94,7 +94,8 @@ class WorkstationExecutor(PicklingExecutor):
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` and `cores`
-    to choose from (default: all that this process may use), and `halt`, a file whose existence ends the queue.
+    to choose from (default: all that this process may use), `halt`, a file whose existence ends the queue, and
+    `setup` and `teardown`, lines that a shell runs around each job.
     """
 
     job_class = WorkstationJob
@@ -117,6 +118,8 @@ class WorkstationExecutor(PicklingExecutor):
             "job_prefix",
             "gpus",
             "cores",
+            "setup",
+            "teardown",
         }
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
@@ -141,6 +144,8 @@ class WorkstationExecutor(PicklingExecutor):
             signal_delay_s=parameters.get("signal_delay_s", 90),
             grace_s=parameters.get("grace_s", 60),
             halt=parameters.get("halt"),
+            setup=parameters.get("setup") or [],
+            teardown=parameters.get("teardown") or [],
         )
         array.save(files)
         start_scheduler(files)

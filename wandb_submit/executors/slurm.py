@@ -17,7 +17,7 @@ from submitit.core.core import Job
 from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
 from submitit.slurm.slurm import SlurmJob
 
-from wandb_submit import process
+from wandb_submit import activation, process
 from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskStatus
@@ -136,6 +136,7 @@ class SlurmExecutor:
     def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
         """Submits the array with one sbatch call."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
+        activation.write_python(plan.spec.activation, paths)
         return [str(job.job_id) for job in _submitit(plan.spec, paths).submit_array(list(tasks))]
 
     def abandon(self, paths: SubmissionPaths) -> None:
@@ -181,10 +182,28 @@ def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
         signal_delay_s=spec.signal_delay_s,
         wckey=None,  # submitit's default is a key that most sites do not have
         additional_parameters=further,
-        # Since Slurm 22.05 srun does not take the job's --cpus-per-task over by itself.
-        setup=["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"] if spec.cpus_per_task else None,
+        setup=_setup(spec, paths) or None,
+        teardown=_teardown(spec) or None,
     )
     return executor
+
+
+def _setup(spec: SubmissionSpec, paths: SubmissionPaths) -> list[str]:
+    """What the batch script does before its srun."""
+    # Since Slurm 22.05 srun does not take the job's --cpus-per-task over by itself.
+    lines = ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"] if spec.cpus_per_task else []
+    if spec.activation:
+        # With `sbatch --export=NONE`, which some sites set for all, srun would keep to itself what is set here.
+        lines += ["export SLURM_EXPORT_ENV=ALL", *activation.lines_before(spec.activation, paths)]
+    if spec.activation.teardown:
+        lines.append("trap : TERM")  # a cancelled task's shell gets it, too, and would end before the teardown
+    return lines
+
+
+def _teardown(spec: SubmissionSpec) -> list[str]:
+    """What the batch script does after its srun, whose exit status stays the job's."""
+    lines = activation.lines_after(spec.activation)
+    return ["ended=$?", *lines, 'exit "$ended"'] if lines else []
 
 
 def _sbatch(script: str, *arguments: str, stdin: str | None = None) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wandb_submit import process
+from wandb_submit import activation, process
 from wandb_submit.devices import Gpu, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskStatus
@@ -17,7 +18,7 @@ from wandb_submit.executors.local.locks import lock_folder
 from wandb_submit.executors.local.pool import Demand, places
 from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import SubmissionSpec
+from wandb_submit.specs import Activation, SubmissionSpec
 from wandb_submit.states import TaskState
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ class LocalPlan:
         has = f"{len(self.cores)} cores, {len(self.gpus)} GPUs"
         limit = f", at most {spec.time_min} min each" if spec.time_min else ""
         head = f"{self.count} array tasks on {socket.gethostname()} ({has}), {self.at_once} at a time{limit}"
-        return "\n".join([head, "", *lines, ""])
+        shell = [
+            f"{when} each task: {command}"
+            for when, commands in (("before", _words(spec.activation)), ("after", spec.activation.teardown))
+            for command in commands
+        ]
+        return "\n".join([head, "", *lines, "", *shell, *([""] if shell else [])])
 
     def resources(self) -> Mapping[str, object]:
         """What each task gets."""
@@ -124,6 +130,7 @@ class LocalExecutor:
 
         assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
         spec = plan.spec
+        activation.write_python(spec.activation, paths)
         executor = WorkstationExecutor(folder=paths.jobs, max_num_timeout=ANY_NUMBER)
         executor.update_parameters(
             job_prefix=paths.id,
@@ -136,6 +143,8 @@ class LocalExecutor:
             signal_delay_s=spec.signal_delay_s,
             grace_s=spec.grace_s,
             halt=str(paths.halt),
+            setup=activation.lines_before(spec.activation, paths),
+            teardown=activation.lines_after(spec.activation),
         )
         return [str(job.job_id) for job in executor.submit_array(list(tasks))]
 
@@ -174,6 +183,12 @@ class LocalExecutor:
         from wandb_submit.executors.plugin import tell_scheduler
 
         tell_scheduler(SchedulerFiles.of(paths.jobs, paths.id), signal.SIGTERM)
+
+
+def _words(active: Activation) -> list[str]:
+    """What happens before each task, for people."""
+    variables = [f"{name}={shlex.quote(value)}" for name, value in active.env.items()]
+    return [*variables, *active.setup, *([f"python is {active.python}"] if active.python else [])]
 
 
 def _check_demand(option: str, wanted: int | None, there: int, what: str, environ: Mapping[str, str]) -> None:

@@ -135,7 +135,7 @@ class Scheduler:
         row, job = self._state.tasks[task], self._array.jobs[task]
         folder = self._files.jobs
         cores = ",".join(map(str, slot.cores))
-        command = python_argv("wandb_submit.executors.local.task", str(folder), str(os.getpid()), cores)
+        command = python_argv("wandb_submit.executors.local.task", str(self._files.folder), str(os.getpid()), cores)
         environment = slot.environment(os.environ) | {
             "SUBMITIT_EXECUTOR": "workstation",
             "WANDB_SUBMIT_JOB_ID": job,

@@ -73,6 +73,8 @@ class ArrayFile:
         signal_delay_s: how long before the limit a task gets SIGUSR2.
         grace_s: how long its trials have after a signal; the task itself gets a little more.
         halt: once this file exists, no further task begins; `None`: there is none.
+        setup: what a shell runs before each task, whose environment the task then has.
+        teardown: what a shell runs after it.
     """
 
     jobs: Sequence[str]
@@ -84,6 +86,8 @@ class ArrayFile:
     signal_delay_s: float
     grace_s: float
     halt: str | None = None
+    setup: Sequence[str] = ()
+    teardown: Sequence[str] = ()
 
     def save(self, files: SchedulerFiles) -> None:
         """Writes the file."""

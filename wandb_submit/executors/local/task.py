@@ -1,6 +1,6 @@
 """What a local scheduler starts for one array task: takes its place on the machine, then runs submitit's job.
 
-Its arguments are submitit's folder, the scheduler's process id, and the cores to run on.
+Its arguments are the scheduler's folder, the scheduler's process id, and the cores to run on.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
-from wandb_submit.process import die_with_parent
+from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles
+from wandb_submit.process import die_with_parent, run_in_shell, take_environment_of_shell
 
 
 def main(argv: list[str]) -> None:
@@ -20,10 +22,18 @@ def main(argv: list[str]) -> None:
     die_with_parent(int(scheduler), signal.SIGTERM)
     if cores:
         os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
+    files = SchedulerFiles(Path(folder))
+    array = ArrayFile.load(files)
+    if array.setup and (status := take_environment_of_shell(array.setup)):
+        sys.exit(status)
 
     from submitit.core.submission import process_job
 
-    process_job(folder)
+    try:
+        process_job(str(files.jobs))
+    finally:
+        if array.teardown:
+            run_in_shell(array.teardown)
 
 
 if __name__ == "__main__":

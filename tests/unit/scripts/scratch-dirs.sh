@@ -1,0 +1,32 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-3%2
+#SBATCH --error=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.err
+#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=USR2@90
+
+# setup
+export SLURM_EXPORT_ENV=ALL
+setup_ended() { (($1 == 0)) || { echo "wandb-submit: command $2 of setup failed with exit status $1" >&2; exit "$1"; }; }
+scratch="${SCRATCH:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}/$(id -un)}}/wandb-submit"
+setup_ended $? 1
+mkdir -p -m 700 "$scratch" && mkdir -p "$scratch"/{cache,data,artifacts}
+setup_ended $? 2
+export WANDB_DIR="$scratch"
+setup_ended $? 3
+export WANDB_CACHE_DIR="$scratch/cache"
+setup_ended $? 4
+export WANDB_DATA_DIR="$scratch/data"
+setup_ended $? 5
+export WANDB_ARTIFACT_DIR="$scratch/artifacts"
+setup_ended $? 6
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON submitit.core._submit /work/.wandb-submit/abc234/jobs
