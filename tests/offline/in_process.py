@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from starlette.applications import Starlette
 
 from wandb_submit.server.app import make_app
 from wandb_submit.server.auth import authorization
+from wandb_submit.server.clock import Clock
 from wandb_submit.server.context import ServerFacts
 from wandb_submit.server.database import Database
+from wandb_submit.server.heard import Heard
 from wandb_submit.server.settings import Settings
 from wandb_submit.server.sweeps.background import BackgroundSearch
 
@@ -131,11 +132,13 @@ def running(folder: Path) -> Iterator[App]:
     folder.mkdir()
     database = Database(folder / "server.sqlite3")
     search = BackgroundSearch(database, 7)
+    clock = Clock()
     facts = ServerFacts(
         settings=Settings(data_dir=folder),
         key=KEY,
         process=secrets.token_hex(8),
-        started_at=time.time(),
+        clock=clock,
+        heard=Heard(clock),
         search=search,
     )
     application = make_app(database, facts, search)

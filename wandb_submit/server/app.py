@@ -26,7 +26,7 @@ from wandb_submit.server.endpoints import Endpoints
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.signed_urls import is_signed
 from wandb_submit.server.sweeps.background import BackgroundSearch
-from wandb_submit.server.watch import watch
+from wandb_submit.server.watch import Watch
 from wandb_submit.server.web.routes import not_found, web_routes
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         working = search.run(lambda tx: Context(tx=tx, server=server, base_url=""))
-        tasks = [asyncio.create_task(working), asyncio.create_task(watch(database, server))]
+        tasks = [asyncio.create_task(working), asyncio.create_task(Watch(database, server).run())]
         for task in tasks:
             task.add_done_callback(_report_death)
         yield

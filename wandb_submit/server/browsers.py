@@ -17,12 +17,12 @@ PAGE_POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _NO_PAGE_POLICY = "default-src 'none'; frame-ancestors 'none'"
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
 
 
 class OwnPagesOnly:
@@ -49,8 +49,7 @@ class OwnPagesOnly:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 page = headers.get("content-type", "").startswith("text/html")
-                for name, value in _ALWAYS.items():
-                    headers.append(name, value)
+                headers.raw.extend(_ALWAYS)
                 headers.setdefault("Content-Security-Policy", PAGE_POLICY if page else _NO_PAGE_POLICY)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Callable
+from typing import cast
 
 # A stranger has so long to show the key, and so much to say before it does.
 _STRANGER_S = 20.0
@@ -79,8 +80,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Lets the connection in, or says that there is no room."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP connection's
-        self._transport = transport
+        # A TCP connection's; uvloop's do not say what they are.
+        self._transport = transport = cast("asyncio.Transport", transport)
         self._is_admitted = self._gate.admit(self)
         if not self._is_admitted:
             transport.write(_BUSY)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from wandb_submit.server.clock import Clock
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.engine.answers import Proposal
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.heard import Heard
 from wandb_submit.server.settings import Settings
 
 
@@ -33,25 +34,36 @@ class ServerFacts:
     Attributes:
         key: the API key that clients must have.
         process: names this server process among all that ever served the folder.
-        started_at: silence before this moment was ours, not the clients'.
+        clock: what tells the time, here and now.
+        heard: who has been heard of when.
         search: what chooses the points of sweeps, in the background.
     """
 
     settings: Settings
     key: str = field(repr=False)
     process: str
-    started_at: float
+    clock: Clock
+    heard: Heard
     search: Search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """One request's view: its transaction, its moment, and the server."""
+    """One request's view: its transaction, and the server."""
 
     tx: Transaction
     server: ServerFacts
     base_url: str
-    now: float = field(default_factory=time.time)
+
+    @property
+    def now(self) -> float:
+        """The time of day, which is what people are shown."""
+        return self.server.clock.now()
+
+    @property
+    def steady(self) -> float:
+        """The time that durations are measured by: nobody sets it (see `Clock`)."""
+        return self.server.clock.steady()
 
 
 # Answers one root field: a mapping, a list, a scalar or None.

@@ -1,9 +1,13 @@
-"""The server's SQLite database, and how the event loop uses it without waiting for it.
+"""The server's SQLite database, and how the event loop uses it.
 
-All writing is done by one thread with one connection, all reading by a few others with their own. SQLite allows
-only one writer anyway, so the thread is also the lock: what one request reads and writes is never interleaved
-with another's, and no request waits on a busy database. In WAL mode the readers see the last committed state
-and hold up nobody.
+There is one connection that writes. What one request reads and writes is never interleaved with another's, and no
+request waits on a busy database. A few threads read, with connections of their own: in WAL mode they see the last
+committed state and hold up nobody.
+
+Short writes run on the event loop's own thread, all that wait at once in one transaction, each within a savepoint:
+a thread would have to win Python's lock back from the loop after every statement, which costs far more than the
+statement. What takes long runs in a thread, alone. A commit does not wait for the disk; the copying of the log into
+the database file does, and has a thread of its own.
 
 A write is acknowledged after its commit. `synchronous=NORMAL` leaves it in the page cache then: the death of the
 process (also by SIGKILL) loses nothing, the death of the machine may lose the last moments, but corrupts nothing.
@@ -12,9 +16,12 @@ process (also by SIGKILL) loses nothing, the death of the machine may lose the l
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -22,113 +29,157 @@ from typing import TypeVar
 from wandb_submit.errors import ConfigError, RefusedError
 from wandb_submit.server.regexp import matches
 from wandb_submit.server.tables import STEPS
+from wandb_submit.server.transaction import Transaction
+from wandb_submit.server.writes import PendingWrite, Write, run_alone, run_together
+
+__all__ = ["Database", "Transaction"]
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 _READERS = 4
-
-Parameters = Sequence[object] | Mapping[str, object]
-
-
-class Transaction:
-    """What a request does to the database: all of it or nothing."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.after_commit: list[Callable[[], None]] = []
-
-    def one(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
-        """The first row, if any."""
-        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
-        return row
-
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
-        """All rows."""
-        return self._connection.execute(sql, parameters).fetchall()
-
-    def each(self, sql: str, parameters: Parameters = ()) -> Iterator[sqlite3.Row]:
-        """All rows, one at a time: for those that are too many, or too long, to hold them all."""
-        yield from self._connection.execute(sql, parameters)
-
-    def integer(self, sql: str, parameters: Parameters = ()) -> int:
-        """The first column of the first row as a number; no row and null count as 0."""
-        row = self.one(sql, parameters)
-        return 0 if row is None else int(row[0] or 0)
-
-    def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Changes rows; returns how many."""
-        return self._connection.execute(sql, parameters).rowcount
-
-    def execute_many(self, sql: str, parameters: Iterable[Parameters]) -> None:
-        """Changes rows, once per set of parameters."""
-        self._connection.executemany(sql, parameters)
-
-    def insert(self, sql: str, parameters: Parameters = ()) -> int:
-        """Adds a row; returns its key."""
-        return int(self._connection.execute(sql, parameters).lastrowid or 0)
+# How long the event loop may write before it looks at its other work.
+_TURN_S = 0.01
+# From this size on the log is copied into the database file: beside the writes, as far as they leave it time; and,
+# if they never do, while they wait.
+_LOG_BYTES = 16 * 1024 * 1024
+_LOG_BYTES_AT_MOST = 4 * _LOG_BYTES
+_COPY_AGAIN_AFTER_S = 1.0
+# How long one connection waits for another's lock. Only a stranger's (a person's `sqlite3`) ever keeps it.
+_BUSY_S = 1.0
 
 
 class Database:
-    """One server's database, open until `close`."""
+    """One server's database, open until `close`; all its other methods are for one event loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._log_path = path.with_name(path.name + "-wal")
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._waiting: deque[PendingWrite] = deque()
+        self._turn_is_due = False
+        self._held = False
+        self._copying = False
+        self._next_copy = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="database-copier")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
-        self._writer.submit(self._create).result()
+        self._writing = self._create()
 
-    async def write(self, work: Callable[[Transaction], _T]) -> _T:
-        """Runs `work` in a transaction that no other write interleaves with; returns after the commit."""
+    async def write(self, work: Callable[[Transaction], _T], *, long: bool = False) -> _T:
+        """Runs `work` in a transaction that no other write interleaves with; returns after the commit.
+
+        Args:
+            work: what to do; it may be begun a second time, on a database that never saw the first.
+            long: it takes more than a few milliseconds, and so runs in a thread.
+        """
         loop = asyncio.get_running_loop()
-        result, after_commit = await loop.run_in_executor(self._writer, self._run, work, "BEGIN IMMEDIATE")
-        for callback in after_commit:
-            callback()
-        return result
+        done: asyncio.Future[_T] = loop.create_future()
+        self._waiting.append(Write(work, done, long=long))
+        self._next_turn(loop)
+        return await done
 
     async def read(self, work: Callable[[Transaction], _T]) -> _T:
         """Runs `work` on one consistent state of the database; it cannot change anything."""
-        loop = asyncio.get_running_loop()
-        result, _ = await loop.run_in_executor(self._readers, self._run, work, "BEGIN")
-        return result
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     def close(self) -> None:
         """Lets the running transactions end and closes the files."""
-        self._readers.shutdown()
+        for pool in (self._readers, self._thread, self._copier):
+            pool.shutdown()
         # The last connection to close folds the log into the database file, and SQLite wants that from one
         # which may write.
-        self._writer.shutdown()
         for connection in reversed(self._connections):
             connection.close()
 
-    def _run(self, work: Callable[[Transaction], _T], begin: str) -> tuple[_T, Sequence[Callable[[], None]]]:
-        connection = self._connection()
-        transaction = Transaction(connection)
-        connection.execute(begin)
+    def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and not self._turn_is_due and not self._held:
+            self._turn_is_due = True
+            loop.call_soon(self._turn, loop)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs the writes that wait: short ones here, together, or a long one in its thread."""
+        self._turn_is_due = False
+        if self._waiting[0].long:
+            write = self._waiting.popleft()
+            running = loop.run_in_executor(self._thread, run_alone, self._writing, write)
+            self._hold_for(running, loop, then=lambda: self._deliver([write], loop))
+            return
+        self._deliver(run_together(self._writing, self._waiting, until=time.monotonic() + _TURN_S), loop)
+        self._next_turn(loop)
+
+    def _hold_for(self, work: asyncio.Future[None], loop: asyncio.AbstractEventLoop, then: Callable[[], None]) -> None:
+        """Lets no write begin until some work in a thread is done."""
+
+        def done(_: asyncio.Future[None]) -> None:
+            self._held = False
+            then()
+            self._next_turn(loop)
+
+        self._held = True
+        work.add_done_callback(done)
+
+    def _deliver(self, writes: Iterable[PendingWrite], loop: asyncio.AbstractEventLoop) -> None:
+        """Gives the outcomes to those who wait for them; a write that turned out to take long begins again."""
+        for write in writes:
+            if not write.deliver():
+                write.long = True
+                self._waiting.appendleft(write)
+        self._copy_log(loop)
+
+    def _copy_log(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the log copied into the database file once it is long; SQLite then begins it anew."""
+        if self._copying or self._held or loop.time() < self._next_copy:
+            return
+        size = self._log_path.stat().st_size if self._log_path.exists() else 0
+        if size <= _LOG_BYTES:
+            return
+
+        def done() -> None:
+            self._copying = False
+            self._next_copy = loop.time() + _COPY_AGAIN_AFTER_S
+
+        self._copying = True
+        if size > _LOG_BYTES_AT_MOST:
+            self._hold_for(loop.run_in_executor(self._copier, self._copy, "RESTART"), loop, then=done)
+        else:
+            loop.run_in_executor(self._copier, self._copy, "PASSIVE").add_done_callback(lambda _: done())
+
+    def _copy(self, mode: str) -> None:
         try:
-            result = work(transaction)
-            connection.execute("COMMIT")
-        except BaseException:
-            # SQLite has already rolled back after some errors, a full disk among them.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return result, transaction.after_commit
+            self._connection().execute(f"PRAGMA wal_checkpoint({mode})")
+        except sqlite3.Error as error:
+            # Until it succeeds, everything is in the log.
+            _log.warning("cannot copy the log into the database now: %s", error)
+
+    def _read(self, work: Callable[[Transaction], _T]) -> _T:
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            return work(Transaction(connection))
+        finally:
+            connection.execute("ROLLBACK")
 
     def _connection(self) -> sqlite3.Connection:
+        """The connection of a thread, which cannot write with it."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = _connect(self.path)
-            if not threading.current_thread().name.startswith("database-writer"):
-                connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA cache_size=-4000")
+            connection.execute("PRAGMA query_only=ON")
             self._local.connection = connection
             self._connections.append(connection)
         return connection
 
-    def _create(self) -> None:
-        """Opens the database in the writer's thread, and brings its tables up to date."""
+    def _create(self) -> sqlite3.Connection:
+        """Opens the connection that writes, and brings the tables up to date."""
         try:
-            connection = self._connection()
+            connection = _connect(self.path)
+            self._connections.append(connection)
+            connection.execute("PRAGMA cache_size=-16000")
+            # The log is copied by a thread, and its file's length tells how much is in it.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute(f"PRAGMA journal_size_limit={_LOG_BYTES // 4}")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
             if version > len(STEPS):
                 raise ConfigError(
@@ -139,13 +190,13 @@ class Database:
                 connection.executescript(f"BEGIN; {step} PRAGMA user_version={number}; COMMIT;")
         except sqlite3.Error as error:
             raise RefusedError(f"cannot open the database {self.path}: {error}") from error
+        return connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
     connection.row_factory = sqlite3.Row
+    connection.create_function("REGEXP", 2, matches, deterministic=True)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA cache_size=-16000")
-    connection.create_function("REGEXP", 2, matches, deterministic=True)
     return connection

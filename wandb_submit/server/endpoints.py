@@ -60,7 +60,7 @@ class Endpoints:
             }
 
         counts = await self.database.read(count)
-        return JSONResponse({"version": __version__, "uptime_s": round(now - self.server.started_at), **counts})
+        return JSONResponse({"version": __version__, "uptime_s": round(self.server.clock.uptime_s()), **counts})
 
     async def graphql(self, request: Request) -> Response:
         """`POST /graphql`: one query or mutation, in one transaction."""

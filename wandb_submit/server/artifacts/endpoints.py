@@ -80,8 +80,8 @@ class ArtifactEndpoints:
         async with received(request, self.server.settings.data_dir, max_bytes=entries.MAX_BYTES) as upload:
             head, uploaded = await asyncio.to_thread(entries.read, upload.path)
         while chunk := await asyncio.to_thread(_next_of, uploaded):
-            await self.database.write(functools.partial(entries.store, number=number, entries=chunk))
-        await self.database.write(lambda tx: manifest.finish(tx, number, head))
+            await self.database.write(functools.partial(entries.store, number=number, entries=chunk), long=True)
+        await self.database.write(lambda tx: manifest.finish(tx, number, head), long=True)
         return Response()
 
     async def download_manifest(self, request: Request) -> Response:

@@ -104,6 +104,7 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
             raise Refusal(f"a run's state cannot be {state!r:.60}: it is one of {', '.join((*LIVE, *ENDED))}")
         changes["state"] = state
     changes["heartbeat_at"] = context.now
+    context.server.heard.of("runs", row["id"])
     assignments = ", ".join(f"{column} = ?" for column in changes)
     context.tx.execute(
         f"UPDATE runs SET {assignments} WHERE id = ?",  # noqa: S608 - the columns are named in this file
@@ -154,7 +155,7 @@ def stop_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
     context.tx.execute(
         "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?)"
         " WHERE id = ? AND state IN ('pending', 'running')",
-        (context.now, row["id"]),
+        (context.steady, row["id"]),
     )
     kill_waiting(context, run=row["id"])
     if row["sweep"] is not None:
@@ -186,6 +187,7 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
         if (_number(given) or newest + 1) > newest:
             raise Refusal("run not found", status=404)
         return {"clientMutationId": None}
+    context.tx.take_long()
     for table in ("history", "console", "files", "artifact_runs"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))

@@ -13,7 +13,7 @@ from wandb_submit.server.runs.state import end_without_exit
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
 from wandb_submit.server.sweeps.controller import next_scheduled
-from wandb_submit.server.sweeps.orders import Order, give_again, give_new, give_scheduled, repeat
+from wandb_submit.server.sweeps.orders import Order, give_again, give_new, give_scheduled, is_silent, repeat
 
 
 def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -26,10 +26,11 @@ def create_agent(context: Context, arguments: Arguments) -> Mapping[str, object]
     if row["state"] in sweep.ENDED:
         raise Refusal(f"Sweep {sweep_id} is not running")
     agent_id = sweep.new_id()
-    context.tx.execute(
+    number = context.tx.insert(
         "INSERT INTO agents (id, sweep, host, state, created_at, heartbeat_at) VALUES (?, ?, ?, 'RUNNING', ?, ?)",
         (agent_id, row["number"], values.text("host") or "", context.now, context.now),
     )
+    context.server.heard.of("agents", number)
     # W&B's sweeps begin with their first agent.
     context.tx.execute("UPDATE sweeps SET state = 'RUNNING' WHERE number = ? AND state = 'PENDING'", (row["number"],))
     # So that a point is there when the agent first asks, 0 to 5 s from now.
@@ -49,11 +50,12 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
         raise Refusal(f"agent {values.text('id')} not found", status=404)
     beat = read_beat(values)
     tx = context.tx
-    tx.execute(
-        "UPDATE agents SET heartbeat_at = ?, state = 'RUNNING', device = COALESCE(?, device) WHERE number = ?",
-        (context.now, beat.device, agent["number"]),
-    )
-    tx.execute("UPDATE sweeps SET heartbeat_at = ? WHERE number = ?", (context.now, agent["sweep"]))
+    heard = context.server.heard
+    heard.of("agents", agent["number"])
+    heard.of("sweeps", agent["sweep"])
+    device = agent["device"] if beat.device is None else beat.device
+    if agent["state"] != "RUNNING" or agent["device"] != device:
+        tx.execute("UPDATE agents SET state = 'RUNNING', device = ? WHERE number = ?", (device, agent["number"]))
     runs = tx.rows(
         "SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')", (agent["number"],)
     )
@@ -112,7 +114,7 @@ def _stop_order(context: Context, alive: list[sqlite3.Row]) -> Order | None:
     for run in alive:
         asked = run["stop_requested_at"]
         if asked is not None and (
-            run["state"] == "pending" or context.now - asked >= context.server.settings.stop_grace_s
+            run["state"] == "pending" or not 0 <= context.steady - asked < context.server.settings.stop_grace_s
         ):
             return {"type": "stop", "run_id": run["name"]}
     return None
@@ -145,7 +147,7 @@ def _repeated_order(context: Context, lost: list[sqlite3.Row]) -> Order | None:
             # How soon a heartbeat comes after the order says something of the first order only.
             "UPDATE runs SET handed_out_at = CASE handed_out_by WHEN :process THEN handed_out_at ELSE :now END,"
             " handed_out_by = :process WHERE id = :run",
-            {"process": context.server.process, "now": context.now, "run": run["id"]},
+            {"process": context.server.process, "now": context.steady, "run": run["id"]},
         )
         return repeat(context, run["id"])
     return None
@@ -178,12 +180,9 @@ def _may_come_back(context: Context, number: int) -> bool:
 
     Agents speak every few seconds, but it takes minutes until a silent one is given up.
     """
-    return (
-        context.tx.one(
-            "SELECT 1 FROM runs LEFT JOIN agents ON agents.number = runs.agent WHERE runs.sweep = ? AND"
-            " (runs.state = 'preempted' OR (runs.state = 'running' AND runs.preempting)"
-            " OR (runs.state = 'pending' AND MAX(agents.heartbeat_at, ?) < ?)) LIMIT 1",
-            (number, context.server.started_at, context.now - context.server.settings.gone_grace_s),
-        )
-        is not None
+    runs = context.tx.rows(
+        "SELECT agent, state FROM runs WHERE sweep = ? AND"
+        " (state IN ('preempted', 'pending') OR (state = 'running' AND preempting))",
+        (number,),
     )
+    return any(run["state"] != "pending" or is_silent(context, run["agent"]) for run in runs)

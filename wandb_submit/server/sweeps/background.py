@@ -198,7 +198,7 @@ def _apply(context: Context, sweep: int, config: str, ruling: Ruling) -> None:
     for run in ruling.stop:
         context.tx.execute(
             "UPDATE runs SET stop_requested_at = ? WHERE id = ? AND state = 'running' AND stop_requested_at IS NULL",
-            (context.now, run),
+            (context.steady, run),
         )
     if ruling.reached:
         search.mark_exhausted(context, sweep)

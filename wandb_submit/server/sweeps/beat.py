@@ -71,4 +71,4 @@ def answer_is_lost(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
     if beat.number is not None and run["handed_out_beat"] is not None:
         return bool(run["handed_out_beat"] == beat.number)
     same_process = bool(run["handed_out_by"] == context.server.process)
-    return not same_process or bool(context.now - run["handed_out_at"] < _SOONEST_S)
+    return not same_process or bool(0 <= context.steady - run["handed_out_at"] < _SOONEST_S)

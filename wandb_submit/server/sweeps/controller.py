@@ -67,7 +67,7 @@ def stop_early(context: Context, sweep: int, text: str | None) -> None:
         context.tx.execute(
             "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?) WHERE sweep = ?"
             " AND state IN ('pending', 'running') AND name IN (SELECT value FROM json_each(?))",
-            (context.now, sweep, json.dumps(names)),
+            (context.steady, sweep, json.dumps(names)),
         )
 
 

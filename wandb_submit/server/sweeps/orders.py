@@ -45,7 +45,7 @@ def _insert(context: Context, agent: sqlite3.Row, row: sqlite3.Row, name: str, p
             display_name,
             point,
             point,
-            context.now,
+            context.steady,
             context.server.process,
             context.now,
             context.now,
@@ -59,12 +59,15 @@ def give_again(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Order 
     A preempted run may have told its end before its process has ended, and perhaps still writes the checkpoint
     that it is to be resumed from: as long as its agent reports it, nobody gets it.
     """
-    run = context.tx.one(
-        "SELECT runs.* FROM runs LEFT JOIN agents ON agents.number = runs.agent"  # noqa: S608 - a constant
-        f" WHERE runs.sweep = ? AND {WAITING} AND (runs.agent IS NULL OR NOT runs.reported OR runs.gone_at IS NOT NULL"
-        " OR agents.heartbeat_at < ?) ORDER BY runs.state = 'preempted' DESC, runs.id LIMIT 1",
-        (row["number"], context.now - context.server.settings.gone_grace_s),
+    waiting = context.tx.rows(
+        "SELECT id, state, agent, resumed, reported, gone_at FROM runs"  # noqa: S608 - a constant
+        f" WHERE sweep = ? AND {WAITING} ORDER BY state = 'preempted' DESC, id",
+        (row["number"],),
     )
+    free = (
+        run for run in waiting if not run["reported"] or run["gone_at"] is not None or is_silent(context, run["agent"])
+    )
+    run = next(free, None)
     if run is None:
         return None
     context.tx.execute(
@@ -73,13 +76,18 @@ def give_again(context: Context, agent: sqlite3.Row, row: sqlite3.Row) -> Order 
         (
             agent["number"],
             int(run["resumed"] or run["state"] == "preempted"),
-            context.now,
+            context.steady,
             context.server.process,
             context.now,
             run["id"],
         ),
     )
     return repeat(context, run["id"])
+
+
+def is_silent(context: Context, agent: int | None) -> bool:
+    """Whether nothing has been heard of an agent (by its number) for so long that it may not come back."""
+    return agent is None or context.server.heard.silence_s("agents", agent) > context.server.settings.gone_grace_s
 
 
 def repeat(context: Context, run: int) -> Order:

@@ -154,7 +154,7 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
         context.tx.execute(
             "UPDATE runs SET stop_requested_at = COALESCE(stop_requested_at, ?)"
             " WHERE sweep = ? AND state IN ('pending', 'running')",
-            (context.now, number),
+            (context.steady, number),
         )
     if state in ENDED:
         kill_waiting(context, sweep=number)

@@ -1,0 +1,174 @@
+"""The server's database: writes that wait are committed together, and each stands alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from wandb_submit.errors import ConfigError
+from wandb_submit.server import database as database_module
+from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.tables import STEPS
+
+_T = TypeVar("_T")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "server.sqlite3")
+    yield opened
+    opened.close()
+
+
+def put(name: str, value: str = "x") -> Callable[[Transaction], int]:
+    return lambda tx: tx.execute("INSERT INTO settings VALUES (?, ?)", (name, value))
+
+
+def names(tx: Transaction) -> list[str]:
+    return [row["name"] for row in tx.rows("SELECT name FROM settings ORDER BY name")]
+
+
+async def together(*writes: Coroutine[None, None, _T]) -> list[_T | BaseException]:
+    return await asyncio.gather(*writes, return_exceptions=True)
+
+
+def test_a_write_that_fails_takes_nothing_of_its_neighbours_with_it(database: Database):
+    def fail(tx: Transaction) -> int:
+        put("half")(tx)
+        raise Refusal("no")
+
+    async def scene() -> tuple[list[int | BaseException], list[str]]:
+        outcomes = await together(
+            database.write(put("a")), database.write(fail), database.write(put("a")), database.write(put("b"))
+        )
+        return outcomes, await database.read(names)
+
+    (first, refused, twice, last), found = asyncio.run(scene())
+    assert (first, last) == (1, 1)
+    assert isinstance(refused, Refusal)
+    assert isinstance(twice, sqlite3.IntegrityError)
+    assert found == ["a", "b"]
+
+
+def test_when_sqlite_gives_up_a_transaction_the_writes_that_can_succeed_do(database: Database):
+    def give_up(tx: Transaction) -> None:
+        # What SQLite itself does when the disk is full.
+        tx.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async def scene() -> tuple[list[object], list[str]]:
+        told: list[str] = []
+
+        def first(tx: Transaction) -> int:
+            tx.after_commit.append(lambda: told.append("first"))
+            return put("a")(tx)
+
+        outcomes = await together(database.write(first), database.write(give_up), database.write(put("b")))
+        assert told == ["first"]
+        return outcomes, await database.read(names)
+
+    outcomes, found = asyncio.run(scene())
+    assert outcomes[0] == outcomes[2] == 1
+    assert isinstance(outcomes[1], sqlite3.OperationalError)
+    assert found == ["a", "b"]
+
+
+def test_what_takes_long_begins_again_in_a_thread_and_holds_up_only_other_writes(database: Database):
+    threads: list[threading.Thread] = []
+    free = threading.Event()
+
+    def long(tx: Transaction) -> None:
+        put("long")(tx)
+        threads.append(threading.current_thread())
+        tx.take_long()
+        assert free.wait(30)
+
+    async def scene() -> list[str]:
+        running = asyncio.create_task(database.write(long))
+        while len(threads) < 2:
+            await asyncio.sleep(0.001)
+        other = asyncio.create_task(database.write(put("other")))
+        assert await database.read(names) == []
+        assert not other.done()
+        free.set()
+        await asyncio.gather(running, other)
+        return await database.read(names)
+
+    assert asyncio.run(scene()) == ["long", "other"]
+    assert threads[0] is threading.main_thread() is not threads[1]
+
+
+def test_the_log_does_not_grow_for_ever(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database_module, "_LOG_BYTES", 200_000)
+    monkeypatch.setattr(database_module, "_LOG_BYTES_AT_MOST", 400_000)
+    monkeypatch.setattr(database_module, "_COPY_AGAIN_AFTER_S", 0.0)
+
+    async def scene() -> None:
+        for number in range(400):
+            await database.write(put(f"{number:03}", "x" * 10_000))
+
+    asyncio.run(scene())
+    assert (tmp_path / "server.sqlite3-wal").stat().st_size < 6_000_000
+    assert (tmp_path / "server.sqlite3").stat().st_size > 2_000_000
+
+
+def test_a_reader_cannot_write(database: Database):
+    async def scene() -> None:
+        await database.read(put("a"))
+
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        asyncio.run(scene())
+
+
+def test_a_database_of_version_1_comes_through_with_all_its_data(tmp_path: Path):
+    old = sqlite3.connect(tmp_path / "server.sqlite3")
+    old.executescript(f"BEGIN; {STEPS[0]} PRAGMA user_version=1; COMMIT;")
+    old.executescript(
+        """
+        INSERT INTO settings VALUES ('seed', '7');
+        INSERT INTO projects VALUES (1, 'local', 'old', 100.0);
+        INSERT INTO sweeps (number, id, project, config, state, created_at, updated_at)
+          VALUES (3, 'sweep', 1, '{method: grid, parameters: {x: {values: [1, 2]}}}', 'RUNNING', 100.0, 100.0);
+        INSERT INTO points VALUES (3, 1, '{"x": {"value": 1}}', 5), (3, 2, '{"x": {"value": 2}}', NULL);
+        INSERT INTO agents VALUES (1, 'agent', 3, 'host', 'RUNNING', 100.0, 200.0);
+        INSERT INTO runs (id, project, name, sweep, agent, state, display_name, summary, created_at, heartbeat_at)
+          VALUES (5, 1, 'run', 3, 1, 'running', 'run-1', '{"loss": 0.5}', 100.0, 200.0);
+        INSERT INTO history VALUES (5, 'history', 0, 0, '{"loss": 0.75}'), (5, 'history', 1, 10, '{"loss": 0.5}');
+        INSERT INTO console VALUES (5, 0, 'hello');
+        INSERT INTO files VALUES (5, 'config.yaml', 10, 'md5', 150.0);
+        """
+    )
+    old.row_factory = sqlite3.Row
+    tables = [
+        row["name"]
+        for row in old.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+    ]
+    before = {table: [dict(row) for row in old.execute(f"SELECT * FROM {table}")] for table in tables}
+    old.close()
+    assert all(before.values())
+
+    for _ in range(2):  # The second time there is nothing left to do.
+        database = Database(tmp_path / "server.sqlite3")
+        after = asyncio.run(
+            database.read(
+                lambda tx: {table: [dict(row) for row in tx.rows(f"SELECT * FROM {table}")] for table in tables}
+            )
+        )
+        database.close()
+        for table, rows in before.items():
+            assert [{**new, **row} for new, row in zip(after[table], rows, strict=True)] == after[table]
+
+
+def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path):
+    newer = sqlite3.connect(tmp_path / "server.sqlite3")
+    newer.execute(f"PRAGMA user_version={len(STEPS) + 1}")
+    newer.close()
+    with pytest.raises(ConfigError, match="newer wandb-submit"):
+        Database(tmp_path / "server.sqlite3")
