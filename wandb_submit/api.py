@@ -53,7 +53,7 @@ def submit(
     *,
     executor: str = "auto",
     array: int | str | None = None,
-    gpus_per_task: int | None = None,
+    gpus_per_task: int | str | None = None,
     cpus_per_task: int | None = None,
     mem: str | None = None,
     time: str | None = None,
@@ -75,8 +75,8 @@ def submit(
     Args:
         sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file to create it from.
         executor: `slurm`, `local` or `auto`.
-        array: the number of array tasks, or `N%K` for at most K at a time.
-        gpus_per_task: GPUs of each task.
+        array: the number of array tasks, or `N%K` for at most K at a time; indices such as `0-15%4` are counted.
+        gpus_per_task: GPUs of each task, with a type as `a100:1`.
         cpus_per_task: cores of each task.
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.

@@ -19,6 +19,7 @@ from wandb_submit.specs import (
     ArraySpec,
     SubmissionSpec,
     check_mem,
+    parse_gpus,
     parse_time_min,
 )
 
@@ -97,7 +98,7 @@ class Options:
 
     executor: str | None = None
     array: str | None = None
-    gpus_per_task: int | None = None
+    gpus_per_task: int | str | None = None
     cpus_per_task: int | None = None
     mem: str | None = None
     time: str | None = None
@@ -182,7 +183,8 @@ def build_spec(
     executor = problems.check(lambda: pick_executor(str(values.get("executor", "auto"))))
     array_text = values.get("array")
     array = problems.check(lambda: ArraySpec.parse(str(array_text))) if array_text is not None else None
-    gpus = problems.check(lambda: _number(values, "gpus-per-task", minimum=0))
+    asked = values.get("gpus-per-task")
+    gpu_type, gpus = problems.check(lambda: (None, None) if asked is None else parse_gpus(str(asked))) or (None, None)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
     count = problems.check(lambda: _number(values, "count", minimum=1))
@@ -202,9 +204,11 @@ def build_spec(
         array=array or default_array(executor, gpus, cpus, agents_per_task),
         workdir=workdir,
         gpus_per_task=gpus,
+        gpu_type=gpu_type if gpus else None,
         cpus_per_task=cpus,
         mem=mem,
         time_min=time_min,
+        time=None if time_min is None else str(values["time"]).strip(),
         sbatch=sbatch,
         agents_per_task=agents_per_task,
         count=count,

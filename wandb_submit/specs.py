@@ -14,6 +14,7 @@ OFFLINE_SERVER = "wandb-submit"  # what the offline server calls itself in the h
 DEFAULT_GRACE_S = 60.0  # what a trial gets between its signal and SIGKILL
 SIGNAL_DELAY_S = 90  # how long before its time limit a task is told of it
 _AFTER_GRACE_S = 30  # for the agent to write down how its trials ended, and to requeue the task
+_MOST_TASKS = 4_000_000  # Slurm's own bound on MaxArraySize (https://slurm.schedmd.com/slurm.conf.html)
 MIN_TIME_MIN = 3  # the least time limit: Slurm looks at its clock every 30 s, and an agent wants to work, too
 
 
@@ -53,18 +54,33 @@ class ArraySpec:
 
     @classmethod
     def parse(cls, text: str) -> ArraySpec:
-        """Reads `N` or `N%K`.
+        """Reads `N` or `N%K`, or indices as sbatch takes them: `0-15`, `1-8%4`, `0-30:2`, `1,3,5-7`.
+
+        Agents of one sweep are alike, so that it only counts how many indices there are: the tasks are numbered
+        from 0. A number alone is how many there are, as K is.
 
         Raises:
-            ConfigError: if it is neither, or if a number is below 1.
+            ConfigError: if it is neither, or comes to no task.
         """
-        match = re.fullmatch(r"(\d+)(?:%(\d+))?", text.strip())
-        if not match:
-            raise ConfigError(f"--array {text!r} is not a number of tasks: write N, or N%K for at most K at a time")
-        count = int(match[1])
-        parallel = int(match[2]) if match[2] else None
+        indices, percent, limit = text.strip().partition("%")
+        parts = [re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part) for part in indices.split(",")]
+        if (percent and not re.fullmatch(r"\d+", limit)) or not all(parts):
+            raise ConfigError(
+                f"--array {text!r} is not a number of tasks: write N, or N%K for at most K at a time, "
+                "or indices such as 0-15%4"
+            )
+        if re.fullmatch(r"\d+", indices):
+            count = int(indices)
+        else:
+            ranges = [(int(part[1]), int(part[2] or part[1]), int(part[3] or 1)) for part in parts if part]
+            if any(step == 0 or last - first > _MOST_TASKS for first, last, step in ranges):
+                raise ConfigError(f"--array {text!r}: a step of 0, or more than {_MOST_TASKS} tasks")
+            count = len({index for first, last, step in ranges for index in range(first, last + 1, step)})
+        parallel = int(limit) if percent else None
         if count < 1 or parallel == 0:
-            raise ConfigError(f"--array {text!r}: both numbers must be at least 1")
+            raise ConfigError(f"--array {text!r}: there must be at least 1 task, and at least 1 at a time")
+        if count > _MOST_TASKS:
+            raise ConfigError(f"--array {text!r}: more than {_MOST_TASKS} tasks")
         return cls(count=count, parallel=parallel)
 
 
@@ -110,8 +126,10 @@ class SubmissionSpec:
         workdir: the absolute folder that trials start in, as `wandb agent` starts them in its own.
         gpus_per_task: GPUs of each array task; `None` asks for none and hides none, 0 hides them.
         cpus_per_task: cores of each array task; `None` is the site's default (local: an even share).
+        gpu_type: the GPUs' type in the cluster's words, such as `a100`; the local executor does not look at it.
         mem: memory of each array task in Slurm's format (`16G`); the local executor does not enforce it.
         time_min: the time limit in minutes; `None` is the partition's own.
+        time: the same as it was typed.
         sbatch: further sbatch options by their long names; `None` stands for an option without a value.
         agents_per_task: how many agents share a task's devices.
         count: runs per agent; `None` is as many as the sweep has.
@@ -125,9 +143,11 @@ class SubmissionSpec:
     array: ArraySpec
     workdir: Path
     gpus_per_task: int | None = None
+    gpu_type: str | None = None
     cpus_per_task: int | None = None
     mem: str | None = None
     time_min: int | None = None
+    time: str | None = None
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
     agents_per_task: int = 1
     count: int | None = None
@@ -145,6 +165,20 @@ class SubmissionSpec:
     def signal_delay_s(self) -> int:
         """Seconds before the time limit at which a task is told of it: its trials' grace has to fit in."""
         return max(SIGNAL_DELAY_S, math.ceil(self.grace_s) + _AFTER_GRACE_S)
+
+
+def parse_gpus(text: str) -> tuple[str | None, int]:
+    """Reads GPUs in sbatch's format, `2` or `a100:2`, into their type and number.
+
+    A type alone is not taken for one GPU of it, as sbatch does: `--gpus-per-task 8x` would be one GPU.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    match = re.fullmatch(r"(?:([A-Za-z][\w.-]*):)?(\d+)", text.strip())
+    if not match:
+        raise ConfigError(f"--gpus-per-task {text!r} is not a number of GPUs: write 1, or with a type a100:1")
+    return match[1], int(match[2])
 
 
 def parse_time_min(text: str, option: str = "time") -> int:

@@ -38,6 +38,7 @@ def test_flags_become_a_spec() -> None:
         cpus_per_task=8,
         mem="16G",
         time_min=240,
+        time="4:00:00",
         count=3,
     )
 
@@ -61,6 +62,12 @@ def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
 def test_no_gpus_is_not_the_same_as_no_word_about_gpus() -> None:
     assert build(gpus_per_task=0).gpus_per_task == 0
     assert build().gpus_per_task is None
+
+
+def test_gpus_of_a_type_come_from_flags_and_templates(tmp_path: Path) -> None:
+    spec = build(templates=(template(tmp_path, "gpus-per-task: a100:2"),))
+    assert (spec.gpu_type, spec.gpus_per_task) == ("a100", 2)
+    assert build(gpus_per_task="a100:0").gpu_type is None
 
 
 def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
@@ -175,7 +182,7 @@ def test_a_template_is_checked_by_itself_with_all_its_problems(tmp_path: Path) -
 
 
 def test_numbers_of_a_template_are_checked_like_flags(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--gpus-per-task 'two' is not a whole number of at least 0"):
+    with pytest.raises(ConfigError, match="--gpus-per-task 'two' is not a number of GPUs"):
         build(templates=(template(tmp_path, "gpus-per-task: two"),))
 
 

@@ -10,7 +10,9 @@ import pytest
 from unit.conftest import Program
 
 from wandb_submit.agent.task import AgentTask
+from wandb_submit.config import Options, build_spec
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.executors.catalog import pick
 from wandb_submit.executors.slurm import SlurmExecutor
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.process import python_argv
@@ -140,6 +142,30 @@ def test_one_task_is_an_array_too(slurm: SlurmExecutor, paths: SubmissionPaths) 
 
 def test_no_gpus_are_asked_for_by_no_option(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
     assert "--gpu" not in slurm.plan(spec(gpus_per_task=0), paths).render()
+
+
+def test_what_is_typed_in_slurms_formats_reaches_sbatch_as_it_is(
+    slurm: SlurmExecutor, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    options = Options(
+        executor="slurm",
+        array="0-15%4",
+        gpus_per_task="a100:1",
+        time="1-02:00:00",
+        mem="16G",
+        flags={"constraint": "a|b&c", "gres": "gpu:a100:1", "nodelist": "n[1-3]"},
+    )
+    asked = build_spec(options, workdir=tmp_path, pick_executor=pick, default_array=lambda *_: ArraySpec(count=1))
+    parameters = lines_after(slurm.plan(asked, paths).render(), "Parameters")
+    assert {
+        "#SBATCH --array=0-15%4",
+        "#SBATCH --gpus-per-task=a100:1",
+        "#SBATCH --time=1-02:00:00",
+        "#SBATCH --mem=16G",
+        "#SBATCH --constraint='a|b&c'",
+        "#SBATCH --gres=gpu:a100:1",
+        "#SBATCH --nodelist='n[1-3]'",
+    } <= set(parameters)
 
 
 def test_who_wants_no_requeue_gets_none(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import ArraySpec, SweepRef, check_mem, parse_time_min
+from wandb_submit.specs import ArraySpec, SweepRef, check_mem, parse_gpus, parse_time_min
 
 small = st.integers(min_value=0, max_value=59)
 positive = st.integers(min_value=1, max_value=10_000)
@@ -19,7 +19,11 @@ def minutes(seconds: int) -> int:
 
 @pytest.mark.parametrize(
     ("text", "count", "parallel", "at_once"),
-    [("1", 1, None, 1), ("8", 8, None, 8), ("8%2", 8, 2, 2), ("2%8", 2, 8, 2), (" 4 ", 4, None, 4)],
+    [
+        *[("1", 1, None, 1), ("8", 8, None, 8), ("8%2", 8, 2, 2), ("2%8", 2, 8, 2), (" 4 ", 4, None, 4)],
+        *[("0-15%4", 16, 4, 4), ("1-8", 8, None, 8), ("0-30:10", 4, None, 4), ("1,3,5-7", 5, None, 5)],
+        *[("3-3", 1, None, 1), ("1,1-2,2", 2, None, 2)],
+    ],
 )
 def test_an_array_is_a_number_of_tasks_and_how_many_run_at_once(
     text: str, count: int, parallel: int | None, at_once: int
@@ -28,10 +32,35 @@ def test_an_array_is_a_number_of_tasks_and_how_many_run_at_once(
     assert (array.count, array.parallel, array.at_once) == (count, parallel, at_once)
 
 
-@pytest.mark.parametrize("text", ["", "0", "4%0", "-1", "4%", "%4", "4%2%1", "0-7", "four", "1.5", "4 % 2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["", "0", "4%0", "-1", "4%", "%4", "4%2%1", "four", "1.5", "4 % 2"],
+        *["0-", "7-0", "1,,2", "0-7:0", "0-7:", "1-2-3", "1:2", "0-99999999999", "99999999999"],
+    ],
+)
 def test_what_is_no_array_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(text))):
         ArraySpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", (None, 0)),
+        ("2", (None, 2)),
+        ("a100:1", ("a100", 1)),
+        (" nvidia_h100-80gb.mig:2 ", ("nvidia_h100-80gb.mig", 2)),
+    ],
+)
+def test_gpus_may_have_a_type(text: str, expected: tuple[str | None, int]) -> None:
+    assert parse_gpus(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-1", "a100", "a100:", ":1", "a100:x", "1.5", "gpu:a100:1", "a100:1,v100:1"])
+def test_what_is_no_number_of_gpus_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(repr(text))):
+        parse_gpus(text)
 
 
 @given(count=positive, parallel=st.none() | positive)

@@ -26,8 +26,8 @@ def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 resource_options = together(
     click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
-    click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time."),
-    click.option("--gpus-per-task", type=int, metavar="G", help="GPUs of each task; 0 hides them."),
+    click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time; 0-15%4 is 16%4."),
+    click.option("--gpus-per-task", metavar="[TYPE:]G", help="GPUs of each task; 0 hides them."),
     click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each task."),
     click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
     click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),

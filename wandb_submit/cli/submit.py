@@ -29,7 +29,7 @@ def command(
     sweep: str,
     executor: str | None,
     array: str | None,
-    gpus_per_task: int | None,
+    gpus_per_task: str | None,
     cpus_per_task: int | None,
     mem: str | None,
     time: str | None,

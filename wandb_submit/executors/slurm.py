@@ -54,6 +54,7 @@ class SlurmPlan:
         spec = self.spec
         asked = {
             "gpus_per_task": spec.gpus_per_task,
+            "gpu_type": spec.gpu_type,
             "cpus_per_task": spec.cpus_per_task,
             "mem": spec.mem,
             "time_min": spec.time_min,
@@ -171,13 +172,16 @@ def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
         further.setdefault("requeue", True)  # some sites have JobRequeue=0
     if spec.mem is not None:
         further["mem"] = spec.mem  # as it was typed; submitit knows only gigabytes
+    if spec.time is not None:
+        further["time"] = spec.time
+    gpus = f"{spec.gpu_type}:{spec.gpus_per_task}" if spec.gpu_type else spec.gpus_per_task
     executor.update_parameters(
         job_name=_job_name(paths),
         time=spec.time_min,
         nodes=1,
         ntasks_per_node=1,
         cpus_per_task=spec.cpus_per_task,
-        gpus_per_task=spec.gpus_per_task or None,
+        gpus_per_task=gpus or None,
         array_parallelism=spec.array.at_once,
         signal_delay_s=spec.signal_delay_s,
         wckey=None,  # submitit's default is a key that most sites do not have

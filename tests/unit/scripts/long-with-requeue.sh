@@ -13,7 +13,7 @@
 #SBATCH --output=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.out
 #SBATCH --requeue
 #SBATCH --signal=USR2@330
-#SBATCH --time=1440
+#SBATCH --time=1-00:00:00
 
 # setup
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK

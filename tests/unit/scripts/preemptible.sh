@@ -14,7 +14,7 @@
 #SBATCH --partition=preemptible
 #SBATCH --requeue
 #SBATCH --signal=USR2@90
-#SBATCH --time=720
+#SBATCH --time=12:00:00
 
 # setup
 export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK

@@ -55,6 +55,8 @@ class LocalPlan:
             notes.append(f"{self.at_once} of the {self.count} tasks run at a time, the others wait for devices")
         if self.gpus and spec.gpus_per_task is None:
             notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
+        if spec.gpu_type is not None:
+            notes.append(f"any GPU of this machine will do: its type ({spec.gpu_type}) is not looked at")
         if spec.mem is not None:
             notes.append("--mem is not enforced on this machine")
         if spec.sbatch:
