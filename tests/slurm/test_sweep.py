@@ -136,11 +136,14 @@ def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--partition", "nope"), "--partition"),
-        (("--account", "nope"), "--account"),
-        (("--qos", "nope"), "--qos"),
-        (("--gpus-per-task", "5"), "--gpus-per-task"),
+        (("--partition", "nope"), "see --partition (here: main (default), gpu, short, high, preemptible)"),
+        (("--account", "nope"), "see --account (yours: "),
+        (("--qos", "nope"), "see --qos (yours: high, limited, normal, preemptible)"),
+        (("--gpus-per-task", "5", "--partition", "gpu"), "(nodes of gpu: 16 cores, 64 GB, gpu:4)"),
+        (("--gpus-per-task", "a100:1"), "(nodes here: 16 cores, 64 GB; 16 cores, 64 GB, gpu:4)"),
         (("--mem", "900G"), "--mem"),
+        (("--constraint", "a|b"), "see --constraint"),
+        (("--nodelist", "nowhere"), "see --nodelist"),
         (("--array", "200"), "MaxArraySize"),
         (("--sbatch", "no-such-option=1"), "does not know"),
     ],
@@ -154,6 +157,18 @@ def test_a_refused_job_is_one_line_and_leaves_nothing(root_shell: Shell, options
     assert words in line
     assert not (root_shell.folder / ".wandb-submit").exists()
     assert root_shell.call("squeue", "--noheader").stdout == ""
+
+
+def test_a_time_limit_over_the_partitions_is_told_before_it_waits_for_ever(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("pass", parameters={"x": {"value": 1}})
+    options = (sweep, "--offline", "--executor", "slurm", "--array", "0-1%1", "--time", "1-02:00:00", "--dry-run")
+    over = root_shell.run(*options, "--partition", "short")
+    assert "note: --time is over the limit of partition short (5:00)" in over.stderr
+    assert "#SBATCH --time=1-02:00:00\n" in over.stdout
+    assert "#SBATCH --array=0-1%1\n" in over.stdout
+    for partition in ((), ("--partition", "gpu"), ("--partition", "short,gpu")):
+        within = root_shell.run(*options, *partition)
+        assert (within.returncode, "over the limit" in within.stderr) == (0, False)
 
 
 def test_dry_run_prints_the_script_that_is_then_submitted(root_shell: Shell) -> None:

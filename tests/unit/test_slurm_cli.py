@@ -144,6 +144,13 @@ def test_one_question_asks_about_each_array_once() -> None:
         ),
         ("sbatch: error: Batch job submission failed: Invalid qos specification", "--qos"),
         (
+            "sbatch: error: QOSMaxGRESPerUser\nsbatch: error: Batch job submission failed: Job violates "
+            "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+            "what a task asks for",
+        ),
+        ("sbatch: error: AssocGrpSubmitJobsLimit", "that many jobs queued"),
+        ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "lower --time"),
+        (
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             "--account",
         ),
@@ -164,6 +171,23 @@ def test_too_much_memory_is_told_from_other_things_that_no_node_has() -> None:
     memory = "sbatch: error: Memory specification can not be satisfied"
     nodes = "sbatch: error: Batch job submission failed: Requested node configuration is not available"
     assert "lower --mem" in refused(f"{memory}\n{nodes}")
+
+
+def test_a_refusal_ends_with_what_there_is() -> None:
+    said = "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified"
+    asked = []
+
+    def choices(topic: slurm_cli.Topic) -> str:
+        asked.append(topic)
+        return "here: a, b"
+
+    assert str(slurm_cli.refusal(said, choices)) == (
+        "Slurm refuses the job: invalid partition specified: nope; Invalid partition name specified. "
+        "No such partition, see --partition (here: a, b)"
+    )
+    slurm_cli.refusal("sbatch: error: Unable to contact slurm controller", choices)
+    slurm_cli.refusal("sbatch: unrecognized option '--foo'", choices)
+    assert asked == [slurm_cli.Topic.PARTITION]
 
 
 def test_a_refusal_without_a_known_reason_is_still_a_refusal() -> None:

@@ -34,6 +34,7 @@ def paths(tmp_path: Path) -> SubmissionPaths:
 def slurm(program: Program) -> SlurmExecutor:
     program("sbatch", "exit 99")
     program("srun", "exit 99")
+    program("sinfo", "exit 1")
     return SlurmExecutor()
 
 

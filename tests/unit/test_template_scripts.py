@@ -28,6 +28,7 @@ NAMES = sorted(path.stem for path in templates.packaged().glob("*.yaml"))
 def test_a_packaged_template_makes_this_script(name: str, program: Program) -> None:
     program("sbatch", "exit 99")
     program("srun", "exit 99")
+    program("sinfo", "exit 1")
     spec = config.build_spec(
         Options(executor="slurm", templates=(name,), array="4%2"),
         workdir=Path("/work"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import shutil
 import uuid
@@ -19,7 +20,7 @@ from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit import activation, process
 from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.executors import slurm_cli
+from wandb_submit.executors import slurm_cli, slurm_site
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskStatus
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
@@ -127,7 +128,11 @@ class SlurmExecutor:
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
         """Renders the sbatch script."""
-        return SlurmPlan(spec=spec, script=_submitit(spec, paths).script(spec.array.count))
+        partitions = spec.sbatch.get("partition")
+        late = slurm_site.too_long(spec.time_min, partitions) if spec.time_min is not None else None
+        return SlurmPlan(
+            spec=spec, script=_submitit(spec, paths).script(spec.array.count), notes=(late,) if late else ()
+        )
 
     def check(self, plan: Plan) -> None:
         """Lets sbatch validate the script without submitting it."""
@@ -215,7 +220,11 @@ def _sbatch(script: str, *arguments: str, stdin: str | None = None) -> str:
     environment = slurm_cli.sbatch_environment(os.environ, script)
     answer = process.run(["sbatch", *arguments], timeout_s=_TIMEOUT_S, stdin=stdin, env=environment)
     if answer.returncode != 0:
-        raise slurm_cli.refusal(answer.stderr or answer.stdout)
+        partitions = re.search(r"^#SBATCH --partition=(\S+)$", script, re.MULTILINE)
+        raise slurm_cli.refusal(
+            answer.stderr or answer.stdout,
+            lambda topic: slurm_site.choices(topic, partitions[1] if partitions else None),
+        )
     return answer.stdout
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.executors.base import TaskStatus
@@ -37,20 +38,44 @@ STATES = {
     "TIMEOUT": TaskState.TIMEOUT,
 }
 
-# sbatch's refusals, and what a person can do about them.
-_REFUSALS = (
-    (r"invalid partition", "no such partition here: `sinfo -s` lists them; name one with --partition"),
-    (r"invalid account", "no such account for you: `sacctmgr show assoc user=$USER` lists yours; see --account"),
-    (r"invalid qos", "no such QOS for you: `sacctmgr show qos` lists them; see --qos"),
-    (r"memory specification can not be satisfied", "no node has that much memory: lower --mem"),
-    (r"node configuration is not available", "no node has that: lower --gpus-per-task, --cpus-per-task or --mem"),
-    (r"invalid job array specification", "the array is larger than the site's MaxArraySize: lower --array"),
-    (r"submit ?limit|job submit limit", "you may not have that many jobs queued: lower --array"),
-    (r"time limit", "the limit is above what the partition allows: lower --time"),
-    (r"invalid feature", "no node has that feature: `sinfo -o '%N %f'` lists them; see --constraint"),
-    (r"invalid (generic resource|gres)", "no node has such GPUs: `sinfo -o '%N %G'` lists them"),
-    (r"invalid wckey", "this site wants a wckey: --sbatch wckey=NAME"),
-    (r"unrecognized option|invalid option", "this sbatch does not know that option"),
+
+class Topic(enum.Enum):
+    """What a refusal is about, where the site knows which values would do."""
+
+    PARTITION = enum.auto()
+    ACCOUNT = enum.auto()
+    QOS = enum.auto()
+    NODES = enum.auto()
+    FEATURE = enum.auto()
+    TIME = enum.auto()
+
+
+# sbatch's refusals, what a person can do about them, and what they are about; the first that fits counts.
+_REFUSALS: tuple[tuple[str, str, Topic | None], ...] = (
+    (r"invalid partition", "no such partition, see --partition", Topic.PARTITION),
+    (r"invalid account", "no such account for you, or not in this partition, see --account", Topic.ACCOUNT),
+    (r"invalid qos|qos.*not (valid|allowed)", "no such QOS for you, see --qos", Topic.QOS),
+    (r"memory specification can not be satisfied", "no node has that much memory: lower --mem", Topic.NODES),
+    (
+        r"node configuration is not available",
+        "no node has all of it: see --gpus-per-task, --cpus-per-task, --mem, --gres and --constraint",
+        Topic.NODES,
+    ),
+    (r"invalid (generic resource|gres|tres)", "no node has such GPUs, see --gpus-per-task and --gres", Topic.NODES),
+    (r"invalid node name|node count", "no such nodes, see --nodelist and --exclude: `sinfo -N` lists them", None),
+    (r"invalid feature", "no node has that feature, see --constraint", Topic.FEATURE),
+    (r"submitjob", "you may not have that many jobs queued: lower --array", None),
+    (
+        r"violates accounting/qos policy",
+        "over a limit of your account or QOS, on jobs, sizes or time: lower --array, what a task asks for, or --time",
+        None,
+    ),
+    (r"time limit", "the limit is above what the partition allows: lower --time", Topic.TIME),
+    (r"invalid job array specification", "the array is larger than the site's MaxArraySize: lower --array", None),
+    (r"reservation", "you cannot use that reservation: `scontrol show reservation` lists them", None),
+    (r"invalid license", "the cluster has no such licenses: `scontrol show licenses` lists them", None),
+    (r"invalid wckey", "this site wants a wckey: --sbatch wckey=NAME", None),
+    (r"unrecognized option|invalid option", "this sbatch does not know that option", None),
 )
 # sbatch options whose variable is not simply named after them.
 _VARIABLES = {"time": "timelimit", "array": "array_inx", "mem": "mem_per_node"}
@@ -128,15 +153,22 @@ def read_state(text: str) -> TaskState:
     return STATES.get(text.split(" ")[0].rstrip("+"), TaskState.UNKNOWN)
 
 
-def refusal(text: str) -> WandbSubmitError:
-    """Translates what a Slurm command said on its way out."""
-    said = [re.sub(r"^\w+: (error: )?", "", line) for line in text.splitlines() if line.strip()]
+def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> WandbSubmitError:
+    """Translates what a Slurm command said on its way out.
+
+    Args:
+        text: what it said.
+        choices: tells the values that the site has, as half a sentence, or nothing.
+    """
+    said = [re.sub(r"^(\w+: (error: )?|allocation failure: )", "", line) for line in text.splitlines() if line.strip()]
     words = "; ".join(dict.fromkeys(said))[:400] or "it gave no reason"
     if _UNREACHABLE.search(text):
         return UnavailableError(f"Slurm does not answer now: {words}")
-    for pattern, advice in _REFUSALS:
+    for pattern, advice, topic in _REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):
-            return RefusedError(f"Slurm refuses the job: {words}. {advice[0].upper()}{advice[1:]}")
+            values = choices(topic) if topic else ""
+            there = f" ({values})" if values else ""
+            return RefusedError(f"Slurm refuses the job: {words}. {advice[0].upper()}{advice[1:]}{there}")
     return RefusedError(f"Slurm refuses the job: {words}")
 
 

@@ -1,0 +1,154 @@
+"""What a Slurm site has, for people to choose from: partitions, nodes, accounts; asked when it helps, never waited for.
+
+What cannot be had is empty: many sites have no accounting, and a busy controller answers late.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wandb_submit import process
+from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.executors.slurm_cli import Topic
+from wandb_submit.specs import parse_time_min
+
+_TIMEOUT_S = 5.0
+_MOST_SHOWN = 12
+_FIELDS = "%R|%P|%l|%c|%m|%G|%f"
+_NOTHING = ("", "(null)", "N/A")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeGroup:
+    """Alike nodes of one partition, as sinfo lists them.
+
+    Attributes:
+        is_default: whether the partition is the one that jobs get that name none.
+        limit: the partition's time limit, as Slurm writes it.
+        limit_min: the same in minutes; `None` is no limit.
+        cores: of each node; `16+` where they differ.
+        mem_mb: of each node; `64000+` where they differ.
+        gres: such as `gpu:a100:4(S:0-1)`; empty if none.
+        features: what --constraint chooses from.
+    """
+
+    partition: str
+    is_default: bool
+    limit: str
+    limit_min: int | None
+    cores: str
+    mem_mb: str
+    gres: str
+    features: tuple[str, ...]
+
+    @property
+    def shape(self) -> str:
+        """A node in words: `16 cores, 64 GB, gpu:4`."""
+        plus = "+" if self.mem_mb.endswith("+") else ""
+        number = self.mem_mb.rstrip("+")
+        mem = f"{int(number) // 1024}{plus} GB" if number.isdecimal() else self.mem_mb
+        gres = self.gres.partition("(")[0] if self.gres.count("(") == 1 else self.gres
+        return f"{self.cores} cores, {mem}" + (f", {gres}" if gres else "")
+
+
+def parse_sinfo(text: str) -> list[NodeGroup]:
+    """Reads sinfo's answer in our own format."""
+    groups = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split("|", 6)]
+        if len(fields) != 7:
+            continue
+        name, marked, limit, cores, mem_mb, gres, features = fields
+        try:
+            limit_min = parse_time_min(limit)
+        except ConfigError:  # "infinite", "n/a"
+            limit_min = None
+        groups.append(
+            NodeGroup(
+                partition=name,
+                is_default=marked.endswith("*"),
+                limit=limit,
+                limit_min=limit_min,
+                cores=cores,
+                mem_mb=mem_mb,
+                gres="" if gres in _NOTHING else gres,
+                features=() if features in _NOTHING else tuple(features.split(",")),
+            )
+        )
+    return groups
+
+
+def node_groups(partitions: str | None = None) -> list[NodeGroup]:
+    """Asks about some partitions, `a,b`, or about all; nothing if Slurm does not tell within seconds."""
+    chosen = [f"--partition={partitions}"] if partitions else []
+    return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *chosen]))
+
+
+def choices(topic: Topic, partitions: str | None = None) -> str:
+    """What a person can choose from, as half a sentence; empty if that cannot be had.
+
+    Args:
+        topic: what was refused.
+        partitions: the partitions that the job named.
+    """
+    match topic:
+        case Topic.PARTITION:
+            return _listed("here: ", [_marked(group) for group in node_groups()])
+        case Topic.ACCOUNT:
+            return _listed("yours: ", _associations("account"))
+        case Topic.QOS:
+            names = [name for names in _associations("qos") for name in names.split(",") if name]
+            return _listed("yours: ", names)
+        case Topic.NODES:
+            where = f"nodes of {partitions}: " if partitions else "nodes here: "
+            return _listed(where, [group.shape for group in node_groups(partitions)], between="; ")
+        case Topic.FEATURE:
+            return _listed("here: ", [name for group in node_groups(partitions) for name in group.features])
+        case Topic.TIME:
+            groups = node_groups(partitions)
+            return _listed("limits: ", [f"{group.partition} {group.limit}" for group in groups])
+
+
+def too_long(time_min: int, partitions: str | None) -> str | None:
+    """What to say of a time limit that is over that of every partition that the job may run in.
+
+    Some sites refuse such a job, others take it and never start it (EnforcePartLimits, see
+    https://slurm.schedmd.com/slurm.conf.html#OPT_EnforcePartLimits).
+    """
+    named = partitions or os.environ.get("SBATCH_PARTITION")
+    groups = [group for group in node_groups(named) if named or group.is_default]
+    limits = {group.partition: group.limit for group in groups}
+    if not groups or any(group.limit_min is None or group.limit_min >= time_min for group in groups):
+        return None
+    words = ", ".join(f"{name} ({limit})" for name, limit in limits.items())
+    return f"--time is over the limit of partition {words}: where sbatch takes it, tasks may wait for ever"
+
+
+def _associations(field: str) -> list[str]:
+    argv = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}"]
+    return _asked([*argv, f"format={field}"]).split()
+
+
+def _asked(argv: Sequence[str]) -> str:
+    try:
+        answer = process.run(argv, timeout_s=_TIMEOUT_S)
+    except (RefusedError, UnavailableError):
+        return ""
+    return answer.stdout if answer.returncode == 0 else ""
+
+
+def _marked(group: NodeGroup) -> str:
+    return f"{group.partition} (default)" if group.is_default else group.partition
+
+
+def _listed(before: str, values: Sequence[str], between: str = ", ") -> str:
+    """The values, each once; of very many the first."""
+    distinct = list(dict.fromkeys(values))
+    if not distinct:
+        return ""
+    shown = distinct[:_MOST_SHOWN]
+    more = f"{between}and {len(distinct) - len(shown)} more" if len(distinct) > len(shown) else ""
+    return before + between.join(shown) + more
