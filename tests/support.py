@@ -161,6 +161,53 @@ class Shell:
         self.run("server", "stop")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """How long an agent held its devices, and which run was on them when; all that events tell of one life of it."""
+
+    agent: str
+    gpus: str | None
+    began: float
+    ended: float
+    reason: str
+    runs: tuple[tuple[str, float, float], ...]
+
+    @property
+    def idle(self) -> list[float]:
+        """How long the devices stood idle: before the first run, between two, and after the last."""
+        edges = [self.began, *(time for _, *span in self.runs for time in span), self.ended]
+        return [later - earlier for earlier, later in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def timeline(events: list[dict[str, Any]]) -> list[Held]:
+    """Draws from a submission's events alone which device had which run when."""
+    lives: list[Held] = []
+    for agent in {event["agent"] for event in events}:
+        started: dict[str, Any] = {}
+        begun: dict[str, float] = {}
+        runs: list[tuple[str, float, float]] = []
+        for event in (event for event in events if event["agent"] == agent):
+            match event["event"]:
+                case "agent_started":
+                    started, runs = event, []
+                case "run_started":
+                    begun[event["run"]] = event["t"]
+                case "run_finished":
+                    runs.append((event["run"], begun.pop(event["run"]), event["t"]))
+                case "agent_stopped" if started:
+                    lives.append(
+                        Held(
+                            agent=agent,
+                            gpus=started["gpus"],
+                            began=started["t"],
+                            ended=event["t"],
+                            reason=event["reason"],
+                            runs=tuple(runs),
+                        )
+                    )
+    return sorted(lives, key=lambda life: life.began)
+
+
 def overlapping(intervals: list[tuple[float, float]]) -> bool:
     """Whether any two of some intervals of time overlap."""
     ordered = sorted(intervals)

@@ -3,7 +3,14 @@
 Every line has `v` (the schema's version), `t` (seconds since the epoch) and `event` (the name of one of the
 classes below, in snake case); the class's fields follow. A reader skips events and fields that it does not
 know, and a last line that was torn by a crash. From these lines alone one can tell which device ran which
-run when, how each run ended, and how long each agent stood idle.
+run when, how each run ended, and how long each device stood idle:
+
+- an agent holds its devices from `agent_started` to `agent_stopped`; a requeued task begins anew with another
+  `agent_started` in the same file, and held nothing in between;
+- a run is on them from `run_started` to `run_finished`, and in the rest of the time they are idle: before the first
+  run, between two, and after the last (`idle_s` is the agent's own measure of it before each run);
+- an `agent_stopped` that is missing means that the agent was killed, at a time that the scheduler knows; one without
+  `agent_started` says why a task did not begin its work.
 """
 
 from __future__ import annotations
@@ -29,7 +36,9 @@ class AgentStarted:
     """An agent's process is there, with its devices.
 
     Attributes:
-        gpus: `CUDA_VISIBLE_DEVICES` as the task found it; `None` if it is not set.
+        gpus: `CUDA_VISIBLE_DEVICES` as the agent's runs see it; `None` if it is not set.
+        node_gpus: the node's own numbers of these GPUs, in the same order, where Slurm tells them: inside a job
+            that sees no other GPUs, `CUDA_VISIBLE_DEVICES` counts from 0 on.
         cpus: the cores that the task may run on.
         job_id: the scheduler's id of the array task, `ARRAY_TASK` on Slurm.
         restarts: how often the scheduler has started this task before.
@@ -43,6 +52,7 @@ class AgentStarted:
     gpus: str | None
     cpus: list[int]
     restarts: int = 0
+    node_gpus: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +129,11 @@ class ServerBack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentStopped:
-    """The agent has ended, and why; `ok` is false where somebody should look."""
+    """The agent has ended, and why; `ok` is false where somebody should look.
+
+    Attributes:
+        runs: how many runs it finished since it started.
+    """
 
     name: ClassVar[str] = "agent_stopped"
     reason: str

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, overlapping, undisturbed, wait_until
+from support import Shell, alive, overlapping, timeline, undisturbed, wait_until
 
 # Writes down where it ran; with wandb, as a training script would.
 RECORD = """
@@ -67,6 +67,17 @@ def test_six_tasks_on_four_gpus_run_a_grid_each_point_once_and_never_two_runs_on
     for event in started:
         record = json.loads((offline_shell.folder / f"place-{event['run']}.json").read_text())
         assert record["cuda"] == places_of_agents[event["agent"]]
+    lives = timeline(offline_shell.events(answer["id"]))
+    assert sorted(run for life in lives for run, _, _ in life.runs) == sorted(event["run"] for event in started)
+    for gpu in "0123":  # what the events tell of a GPU fits together, and with what its runs saw
+        assert not overlapping([(life.began, life.ended) for life in lives if life.gpus == gpu])
+    for life in lives:
+        assert all(idle >= 0 for idle in life.idle)
+        for run, began, ended in life.runs:
+            record = json.loads((offline_shell.folder / f"place-{run}.json").read_text())
+            assert record["cuda"] == life.gpus
+            assert began <= record["started"] + 1
+            assert record["ended"] - 1 <= ended
 
 
 def test_cores_asked_for_are_owned_and_bind_the_runs(shell: Shell) -> None:
@@ -425,6 +436,11 @@ def test_a_task_without_time_for_another_run_begins_anew_and_cuts_none_short(she
     (first, second) = shell.events(answer["id"], "agent_stopped")
     assert "one takes up to 60 s" in first["reason"]
     assert second["reason"] == "the sweep is over"
+    lives = timeline(shell.events(answer["id"]))
+    assert [len(life.runs) for life in lives] == [3, 1]
+    assert lives[0].ended <= lives[1].began
+    assert [len(life.idle) for life in lives] == [4, 2]  # also before the first run and after the last
+    assert all(idle >= 0 for life in lives for idle in life.idle)
 
 
 def test_a_preemptible_example_that_is_cancelled_goes_on_with_the_next_submission(shell: Shell) -> None:

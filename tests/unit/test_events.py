@@ -31,7 +31,7 @@ from wandb_submit.events import (
 )
 
 ALL = [
-    AgentStarted(task=3, host="gpu1", pid=7, job_id="9_3", gpus="0,1", cpus=[0, 1], restarts=2),
+    AgentStarted(task=3, host="gpu1", pid=7, job_id="9_3", gpus="0,1", cpus=[0, 1], restarts=2, node_gpus="2,3"),
     AgentStarted(task=0, host="gpu1", pid=7, job_id="", gpus=None, cpus=[]),
     AgentRegistered(agent_id="a1"),
     RunStarted(run="r1", pid=8, command=["python", "a b.py", "--x='é\n'"], log="/l", idle_s=0.5, resumed=True),

@@ -153,6 +153,7 @@ class TaskRunner:
                 gpus=share.gpus,
                 cpus=list(share.cores),
                 restarts=task.all_restarts(),
+                node_gpus=slurm_job.node_gpus(share.gpus),
             )
         )
         if count == 0:

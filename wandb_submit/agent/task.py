@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from wandb_submit.agent import slurm_job
 from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.events import AgentStopped, EventWriter, agent_name
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
@@ -60,13 +61,9 @@ class AgentTask:
             AgentFailedError: if the reason is one that somebody should look at.
         """
         global _current
-        if all(count == 0 for count in self.counts()):
-            return "--count was reached before the task was requeued"
         paths = SubmissionPaths(self.folder)
-        if halt := Halt.read(paths.halt):
-            return halt.reason
-        if self._requeued_too_often(self.all_restarts() - 1):
-            raise AgentFailedError(f"the task was requeued more often than --max-requeues {self.spec.max_requeues}")
+        if not_begun := self._why_not_to_begin(paths):
+            return not_begun
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
         _current = TaskRunner(self)
@@ -79,6 +76,29 @@ class AgentTask:
         if any(outcome.requeue for outcome in outcomes):
             signal.raise_signal(REQUEUE_SIGNAL)
         return "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes))
+
+    def _why_not_to_begin(self, paths: SubmissionPaths) -> str | None:
+        """Why there is nothing to do for this task; `None` where there is.
+
+        Raises:
+            AgentFailedError: if the task has been requeued too often.
+        """
+        if all(count == 0 for count in self.counts()):
+            return self._not_begun(paths, "--count was reached before the task was requeued", ok=True)
+        if halt := Halt.read(paths.halt):
+            return self._not_begun(paths, halt.reason, ok=halt.ok)
+        if self._requeued_too_often(self.all_restarts() - 1):
+            often = f"the task was requeued more often than --max-requeues {self.spec.max_requeues}"
+            raise AgentFailedError(self._not_begun(paths, often, ok=False))
+        return None
+
+    def _not_begun(self, paths: SubmissionPaths, reason: str, *, ok: bool) -> str:
+        """Writes down for each agent why it does not begin; returns the reason."""
+        for place in range(self.spec.agents_per_task):
+            events = EventWriter(paths.events(agent_name(self.index, place)))
+            events.write(AgentStopped(reason=reason, ok=ok, runs=0))
+            events.close()
+        return reason
 
     def checkpoint(self) -> DelayedSubmission | None:
         """Called by submitit when the time limit is near or the task is preempted.
