@@ -39,32 +39,33 @@ SWEEP = {
 }
 
 
-async def prepare(opened: list[Connection], runs: int) -> list[bytes]:
-    """Makes the sweep, an agent per connection and the runs; returns each agent's heartbeat."""
+# How many requests are under way at a time where as many as possible are to be answered.
+_LANES = 50
+
+
+async def prepare(opened: list[Connection], agents: int, runs: int) -> list[bytes]:
+    """Makes the sweep, the agents and the runs; returns each agent's heartbeat."""
     sweep = await create_sweep(opened[0], SWEEP)
-    each = runs // len(opened)
+    left = iter(range(agents))
+    beats: list[bytes] = []
 
-    # First, for a connection on which nobody shows the key is not kept open.
-    agents = [await create_agent(connection, sweep) for connection in opened]
-
-    async def one(connection: Connection, agent: str) -> bytes:
-        for _ in range(each - 1):
+    async def lane(connection: Connection) -> None:
+        for _ in left:
+            agent = await create_agent(connection, sweep)
+            for _ in range(runs // agents - 1):
+                run = await begin_run(connection, sweep, agent)
+                summary = json.dumps({"loss": 0.5, "_step": 10, "_runtime": 12.5})
+                await connection.stream(
+                    run, files={"wandb-summary.json": {"offset": 0, "content": [summary]}}, complete=True, exitcode=0
+                )
             run = await begin_run(connection, sweep, agent)
-            summary = json.dumps({"loss": 0.5, "_step": 10, "_runtime": 12.5})
-            await connection.stream(
-                run, files={"wandb-summary.json": {"offset": 0, "content": [summary]}}, complete=True, exitcode=0
+            variables = {"id": agent, "metrics": "{}", "runState": json.dumps({run: True})}
+            beats.append(
+                connection.packed("/graphql", json.dumps({"query": HEARTBEAT, "variables": variables}).encode())
             )
-        run = await begin_run(connection, sweep, agent)
-        variables = {"id": agent, "metrics": "{}", "runState": json.dumps({run: True})}
-        return connection.packed("/graphql", json.dumps({"query": HEARTBEAT, "variables": variables}).encode())
 
-    at_once = asyncio.Semaphore(50)
-
-    async def in_turn(connection: Connection, agent: str) -> bytes:
-        async with at_once:
-            return await one(connection, agent)
-
-    return list(await asyncio.gather(*map(in_turn, opened, agents)))
+    await asyncio.gather(*map(lane, opened))
+    return beats
 
 
 async def at_rate(opened: list[Connection], beats: list[bytes], rate: float, seconds: float) -> list[float]:
@@ -105,15 +106,16 @@ async def at_most(opened: list[Connection], beats: list[bytes], at_once: int, se
 
 
 async def measure(server: Server, agents: int, runs: int, rate: float, seconds: float) -> list[Figure]:
-    async with connections(server, agents) as opened:
+    async with connections(server, _LANES) as opened:
         began = time.monotonic()
-        beats = await prepare(opened, runs)
+        beats = await prepare(opened, agents, runs)
         prepared_s = time.monotonic() - began
+    async with connections(server, agents) as opened:
         # Whoever has a run is heard with it once before: that first time the server takes it down.
         await at_rate(opened, beats, rate, agents / rate)
         delays = await at_rate(opened, beats, rate, seconds)
         used = processor_s(server.pid)
-        most = await at_most(opened, beats, min(50, agents), seconds)
+        most = await at_most(opened, beats, min(_LANES, agents), seconds)
         used = processor_s(server.pid) - used
     return [
         Figure(

@@ -24,6 +24,7 @@ from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import stream
 from wandb_submit.server.runs.console import CONSOLE_FILE, streamed_text
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.runs.sent import read_sent
 from wandb_submit.server.uploads import received
 
 _log = logging.getLogger(__name__)
@@ -110,13 +111,13 @@ class Endpoints:
     async def file_stream(self, request: Request) -> Response:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
         entity, project, run = _run_path(request)
-        body = await json_object(request, MAX_FILE_STREAM)
+        sent = await read_sent(await json_object(request, MAX_FILE_STREAM))
 
         def work(tx: Transaction) -> dict[str, object]:
             context = Context(tx=tx, server=self.server, base_url="")
-            return stream.take(context, entity, project, run, body)
+            return stream.take(context, entity, project, run, sent)
 
-        return JSONResponse(await self.database.write(work))
+        return JSONResponse(await self.database.write(work, long=sent.is_long))
 
     async def upload(self, request: Request) -> Response:
         """`PUT /storage/ENTITY/PROJECT/RUN/FILE`: a file, streamed to disk and then put in its place at once."""

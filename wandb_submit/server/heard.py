@@ -29,10 +29,19 @@ class Heard:
         self._steady: dict[tuple[Kind, int], float] = {}
         self._unwritten: dict[tuple[Kind, int], float] = {}
 
-    def of(self, kind: Kind, number: int) -> None:
-        """Notes that one of them (by the key of its table) has just been heard of."""
+    def of(self, kind: Kind, number: int, *, written: bool = False) -> None:
+        """Notes that one of them (by the key of its table) has just been heard of.
+
+        Args:
+            kind: its table.
+            number: its key.
+            written: the request itself has written it down.
+        """
         self._steady[kind, number] = self._clock.steady()
-        self._unwritten[kind, number] = self._clock.now()
+        if written:
+            self._unwritten.pop((kind, number), None)
+        else:
+            self._unwritten[kind, number] = self._clock.now()
 
     def silence_s(self, kind: Kind, number: int) -> float:
         """For how long one of them has not been heard of.

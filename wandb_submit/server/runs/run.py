@@ -104,7 +104,7 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
             raise Refusal(f"a run's state cannot be {state!r:.60}: it is one of {', '.join((*LIVE, *ENDED))}")
         changes["state"] = state
     changes["heartbeat_at"] = context.now
-    context.server.heard.of("runs", row["id"])
+    context.server.heard.of("runs", row["id"], written=True)
     assignments = ", ".join(f"{column} = ?" for column in changes)
     context.tx.execute(
         f"UPDATE runs SET {assignments} WHERE id = ?",  # noqa: S608 - the columns are named in this file

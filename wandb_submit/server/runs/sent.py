@@ -1,0 +1,120 @@
+"""What a client has sent for a run: read and checked before the database's turn comes, in a thread if it is much."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from wandb_submit.server.client_json import read_object, storable
+from wandb_submit.server.refusals import Refusal
+
+HISTORY = "wandb-history.jsonl"
+_HISTORIES = {HISTORY: "history", "wandb-events.jsonl": "events"}
+# What SQLite can hold.
+_MAX_STEP = 2**63
+_SUMMARY = "wandb-summary.json"
+_CONSOLE = "output.log"
+# Up to so many lines are read by the event loop itself.
+_FEW_LINES = 500
+
+# A row's number, step and text.
+Row: TypeAlias = tuple[int, int, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """One request to a run's file stream.
+
+    Attributes:
+        rows: for `history` and `events`, the number of the first row, and the rows; what was there from it on ends.
+        system_metrics: the latest values among the events.
+        summary: the run's new summary as JSON.
+        console: the lines of the console that are new or changed, by their numbers.
+        preempting: the run expects to be preempted.
+        exit_code: the run's, if it has ended.
+        has_progressed: there are rows of the history, or a summary.
+        fingerprint: tells this request from any other.
+    """
+
+    rows: Mapping[str, tuple[int, list[Row]]] = field(default_factory=dict)
+    system_metrics: Mapping[str, object] = field(default_factory=dict)
+    summary: str | None = None
+    console: tuple[tuple[int, str], ...] = ()
+    preempting: bool = False
+    exit_code: int | None = None
+    has_progressed: bool = False
+    fingerprint: str = ""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether storing it would keep the event loop from its other work."""
+        return sum(len(rows) for _, rows in self.rows.values()) + len(self.console) > _FEW_LINES
+
+
+async def read_sent(body: Mapping[str, object]) -> Sent:
+    """Reads a request's body.
+
+    Raises:
+        Refusal: if it is not what W&B's clients send.
+    """
+    files = _files(body)
+    lines = sum(len(content) for _, content in files.values())
+    return _read(body, files) if lines <= _FEW_LINES else await asyncio.to_thread(_read, body, files)
+
+
+def _files(body: Mapping[str, object]) -> dict[str, tuple[int, list[str]]]:
+    """For each file the number of the first line, and the lines."""
+    files = body.get("files")
+    return {file: _chunk(file, chunk) for file, chunk in files.items()} if isinstance(files, dict) else {}
+
+
+def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
+    if not isinstance(chunk, dict):
+        raise Refusal(f"the chunk of {file} is not an object")
+    offset, lines = chunk.get("offset") or 0, chunk.get("content") or []
+    if (
+        not isinstance(offset, int)
+        or not 0 <= offset < _MAX_STEP // 2
+        or not isinstance(lines, list)
+        or not all(isinstance(line, str) for line in lines)
+    ):
+        raise Refusal(f"the chunk of {file} must have a number as offset and lines as content")
+    return offset, lines
+
+
+def _read(body: Mapping[str, object], files: Mapping[str, tuple[int, list[str]]]) -> Sent:
+    rows: dict[str, tuple[int, list[Row]]] = {}
+    system_metrics: dict[str, object] = {}
+    for file, stream in _HISTORIES.items():
+        if file in files:
+            offset, lines = files[file]
+            rows[stream] = offset, _rows(stream, offset, lines, system_metrics if stream == "events" else None)
+    summaries = files.get(_SUMMARY, (0, []))[1]
+    ended, exit_code = bool(body.get("complete")), body.get("exitcode")
+    return Sent(
+        rows=rows,
+        system_metrics=system_metrics,
+        summary=json.dumps(read_object(summaries[-1], f"the last line of {_SUMMARY}")) if summaries else None,
+        console=tuple(enumerate(files[_CONSOLE][1], files[_CONSOLE][0])) if _CONSOLE in files else (),
+        preempting=body.get("preempting") is True,
+        exit_code=(exit_code if isinstance(exit_code, int) else 0) if ended else None,
+        has_progressed=not files.keys().isdisjoint((HISTORY, _SUMMARY)),
+        # Only the words that tell a run's end are ever compared with earlier ones.
+        fingerprint=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() if ended else "",
+    )
+
+
+def _rows(stream: str, offset: int, lines: list[str], latest: dict[str, object] | None) -> list[Row]:
+    """The rows that lines hold; their values are added to `latest`."""
+    rows = []
+    for number, line in enumerate(lines, offset):
+        row, text = storable(line, f"line {number} of the {stream}")
+        step = row.get("_step")
+        rows.append((number, step if isinstance(step, int) and abs(step) < _MAX_STEP else number, text))
+        if latest is not None:
+            latest.update(row)
+    return rows
