@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slurm.bed import environment
@@ -167,31 +168,32 @@ def test_every_template_is_submitted_and_does_what_it_says(site: Shell) -> None:
 
 
 def test_setup_that_fails_ends_the_task_and_teardown_follows_every_end(site: Shell) -> None:
-    sweep = site.sweep("import os; open('ran', 'w').close()", parameters={"x": {"value": 1}})
-    options = ("--offline", "--executor", "slurm", "--array", "1")
-    failed = site.run(sweep, *options, "--setup", "true", "--setup", "ls /nowhere", "--wait", "--json")
-    answer = json.loads(failed.stdout)
-    assert (failed.returncode, [task["state"] for task in answer["tasks"]]) == (1, ["failed"])
-    assert "command 2 of setup failed with exit status 2" in site.ok("logs", answer["id"], "--task", "0")
-    assert not (site.folder / "ran").exists()
+    def submit(name: str, script: str, *options: str) -> dict[str, Any]:
+        sweep = site.sweep(script, name=name, parameters={"x": {"values": list(range(5))}})
+        return site.json(sweep, "--offline", "--executor", "slurm", "--array", "1", "--grace", "2", *options)
 
-    # The teardown's own status is not the job's.
+    def end(submitted: dict[str, Any]) -> tuple[str, Path]:
+        (task,) = json.loads(site.run("wait", submitted["id"], "--json").stdout)["tasks"]
+        return task["state"], site.folder / f"after-{task['job'].partition('_')[0]}"
+
     after = ("--teardown", 'echo "$ended" >after-$SLURM_ARRAY_JOB_ID', "--teardown", "false")
-    answer = site.json(sweep, *options, *after, "--wait")
-    assert [task["state"] for task in answer["tasks"]] == ["completed"]
-    assert (site.folder / f"after-{answer['tasks'][0]['job'].partition('_')[0]}").read_text() == "0\n"
-    broken = site.sweep("import sys; sys.exit(3)", name="broken", parameters={"x": {"values": list(range(9))}})
-    failed = site.run(broken, *options, *after, "--wait", "--json")
-    answer = json.loads(failed.stdout)
-    assert (failed.returncode, [task["state"] for task in answer["tasks"]]) == (1, ["failed"])
-    assert (site.folder / f"after-{answer['tasks'][0]['job'].partition('_')[0]}").read_text() == "1\n"
+    unprepared = submit("unprepared", "open('ran', 'w').close()", "--setup", "true", "--setup", "ls /nowhere")
+    slow = submit("slow", "import time; time.sleep(600)", *after)
+    well = submit("well", "pass", *after)
+    broken = submit("broken", "import sys; sys.exit(3)", *after)
+    wait_until(lambda: site.events(slow["id"], "run_started"), timeout_s=60, what="a run has started")
+    site.ok("cancel", slow["id"])
 
-    slow = site.sweep("import time; time.sleep(600)", name="slow", parameters={"x": {"value": 1}})
-    submitted = site.json(slow, *options, *after, "--grace", "2")
-    wait_until(lambda: site.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
-    site.ok("cancel", submitted["id"])
-    end = site.folder / f"after-{submitted['jobs'][0].partition('_')[0]}"
-    wait_until(end.exists, timeout_s=30, what="the cancelled task's teardown")
+    assert end(unprepared)[0] == "failed"
+    assert "command 2 of setup failed with exit status 2" in site.ok("logs", unprepared["id"], "--task", "0")
+    assert not (site.folder / "ran").exists()
+    # The teardown's own status is not the job's.
+    for submitted, state, status in ((well, "completed", "0"), (broken, "failed", "1")):
+        ended, mark = end(submitted)
+        assert (ended, mark.read_text()) == (state, f"{status}\n")
+    state, mark = end(slow)
+    assert state == "cancelled"
+    wait_until(mark.exists, timeout_s=30, what="the cancelled task's teardown")
 
 
 def test_an_environment_that_sbatch_would_not_pass_on_is_set_all_the_same(site: Shell) -> None:

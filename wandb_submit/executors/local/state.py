@@ -86,8 +86,8 @@ class ArrayFile:
     signal_delay_s: float
     grace_s: float
     halt: str | None = None
-    setup: Sequence[str] = ()
-    teardown: Sequence[str] = ()
+    setup: Sequence[str] = field(default_factory=list)
+    teardown: Sequence[str] = field(default_factory=list)
 
     def save(self, files: SchedulerFiles) -> None:
         """Writes the file."""
