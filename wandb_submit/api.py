@@ -58,6 +58,7 @@ def submit(
     mem: str | None = None,
     time: str | None = None,
     agents_per_task: int | None = None,
+    agent: str | None = None,
     count: int | None = None,
     grace: float | None = None,
     max_requeues: int | None = None,
@@ -81,6 +82,7 @@ def submit(
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.
         agents_per_task: how many agents share each task's GPUs and cores.
+        agent: `native`, which is ours and the default, or `wandb` for the `wandb agent` command.
         count: runs per agent.
         grace: seconds that a run gets to end when it is told to.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
@@ -105,6 +107,7 @@ def submit(
         mem=mem,
         time=time,
         agents_per_task=agents_per_task,
+        agent=agent,
         count=count,
         grace=grace,
         max_requeues=max_requeues,

@@ -58,6 +58,7 @@ _OWNED = {
     "parsable": "the job's id is in the submission's record",
     "wait": "use --wait",
 }
+AGENTS = ("native", "wandb")
 _LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
 # How a template says that an option has no value; its values are read as text.
 _NO_VALUE = (None, "", "null", "~", "true")
@@ -69,6 +70,7 @@ _KEYS = (
     "mem",
     "time",
     "agents-per-task",
+    "agent",
     "count",
     "grace",
     "max-requeues",
@@ -103,6 +105,7 @@ class Options:
     mem: str | None = None
     time: str | None = None
     agents_per_task: int | None = None
+    agent: str | None = None
     count: int | None = None
     grace: float | None = None
     max_requeues: int | None = None
@@ -125,6 +128,7 @@ class Options:
             "mem": self.mem,
             "time": self.time,
             "agents-per-task": self.agents_per_task,
+            "agent": self.agent,
             "count": self.count,
             "grace": self.grace,
             "max-requeues": self.max_requeues,
@@ -187,6 +191,7 @@ def build_spec(
     gpu_type, gpus = problems.check(lambda: (None, None) if asked is None else parse_gpus(str(asked))) or (None, None)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
+    agent = problems.check(lambda: _agent(values))
     count = problems.check(lambda: _number(values, "count", minimum=1))
     grace_s = problems.check(lambda: _seconds(values, "grace"))
     max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
@@ -211,6 +216,7 @@ def build_spec(
         time=None if time_min is None else str(values["time"]).strip(),
         sbatch=sbatch,
         agents_per_task=agents_per_task,
+        agent=agent or AGENTS[0],
         count=count,
         grace_s=DEFAULT_GRACE_S if grace_s is None else grace_s,
         # Slurm would refuse, after the runs have been ended for it.
@@ -261,6 +267,15 @@ def _seconds(values: Mapping[str, object], key: str) -> float | None:
     if not 0 <= seconds < math.inf:
         raise ConfigError(f"--{key} {value!r} is not a number of seconds")
     return seconds
+
+
+def _agent(values: Mapping[str, object]) -> str:
+    name = str(values.get("agent", AGENTS[0]))
+    if name not in AGENTS:
+        raise ConfigError(f"--agent {name!r} is none of {', '.join(AGENTS)}")
+    if name != AGENTS[0] and values.get("min-time-per-run") is not None:
+        raise ConfigError("--min-time-per-run: `wandb agent` does not look at the time; leave it or --agent out")
+    return name
 
 
 def _time_min(text: str) -> int:

@@ -136,6 +136,7 @@ class SubmissionSpec:
         grace_s: seconds that a trial has between its signal and SIGKILL.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
         min_run_s: seconds that a run takes at least, where that is known before the first has ended.
+        agent: `native`, which is ours, or `wandb` for the `wandb agent` command.
         activation: how a task prepares the environment of its runs.
     """
 
@@ -154,6 +155,7 @@ class SubmissionSpec:
     grace_s: float = DEFAULT_GRACE_S
     max_requeues: int | None = None
     min_run_s: float = 0.0
+    agent: str = "native"
     activation: Activation = field(default_factory=Activation)
 
     @property

@@ -219,6 +219,8 @@ def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
         ({"grace": -1}, "--grace -1 is not a number of seconds"),
         ({"grace": float("nan")}, "--grace nan is not a number of seconds"),
         ({"max_requeues": -1}, "--max-requeues -1 is not a whole number"),
+        ({"agent": "ours"}, "--agent 'ours' is none of native, wandb"),
+        ({"agent": "wandb", "min_time_per_run": "1"}, "`wandb agent` does not look at the time"),
         ({"min_time_per_run": "soon"}, "--min-time-per-run 'soon' is not a time"),
         ({"grace": 300, "time": "5"}, "--time 5 min leaves 0 s for runs"),
         ({"min_time_per_run": "60", "time": "1:00:00"}, "and a run is said to take 3600 s"),

@@ -117,6 +117,15 @@ def write_files(files: RunFiles, args: Mapping[str, Any], params: Mapping[str, A
         files.args_json.write_text(json.dumps(dict(params)), encoding="utf-8")
 
 
+def clean_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """A task's environment without what is the task's own."""
+    return {
+        name: value
+        for name, value in base.items()
+        if name not in _NOT_FOR_TRIALS and not name.startswith(_NOT_FOR_TRIALS_PREFIX)
+    }
+
+
 def build_environment(
     base: Mapping[str, str],
     *,
@@ -136,11 +145,7 @@ def build_environment(
         wandb_dir: the folder that `wandb` writes below.
         server: the variables that name the W&B server.
     """
-    environment = {
-        name: value
-        for name, value in base.items()
-        if name not in _NOT_FOR_TRIALS and not name.startswith(_NOT_FOR_TRIALS_PREFIX)
-    }
+    environment = clean_environment(base)
     environment.update(server)
     environment.update(
         WANDB_ENTITY=sweep.entity,

@@ -12,11 +12,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from wandb_submit.agent import slurm_job
 from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.shares import Share, shares
+from wandb_submit.agent.stock import StockAgent
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
 from wandb_submit.paths import SubmissionPaths
 
@@ -28,6 +29,14 @@ REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOG = logging.getLogger("wandb_submit.agent")
+
+
+class Agent(Protocol):
+    """What a task runs: works on the sweep until there is a reason to leave, and may be given one by `stop`."""
+
+    def stop(self, reason: str) -> None: ...  # noqa: D102 the class says it
+
+    async def run(self) -> Outcome: ...  # noqa: D102 likewise
 
 
 class TaskRunner:
@@ -42,7 +51,7 @@ class TaskRunner:
     def __init__(self, task: AgentTask) -> None:
         self._task = task
         self._loop = asyncio.new_event_loop()
-        self._agents: list[SweepAgent] = []
+        self._agents: list[Agent] = []
         self._stop_before_start: str | None = None
         self._outcomes: list[Outcome] | None = None
         self._error: BaseException | None = None
@@ -159,17 +168,7 @@ class TaskRunner:
         if count == 0:
             outcome = Outcome(reason="--count was reached before the task was requeued", ok=True, runs=0)
         else:
-            agent = SweepAgent(
-                sweep=task.sweep,
-                endpoint=task.endpoint,
-                paths=paths,
-                events=events,
-                host=socket.gethostname(),
-                spec=task.spec,
-                share=share,
-                count=count,
-                ends_at=ends_at,
-            )
+            agent = self._agent(paths, events, share, count, ends_at)
             self._agents.append(agent)
             if self._stop_before_start is not None:
                 agent.stop(self._stop_before_start)
@@ -178,6 +177,26 @@ class TaskRunner:
         _LOG.info("agent %s ends: %s", agent_name(task.index, place), outcome.reason)
         events.close()
         return outcome
+
+    def _agent(
+        self, paths: SubmissionPaths, events: EventWriter, share: Share, count: int | None, ends_at: float | None
+    ) -> Agent:
+        task = self._task
+        if task.spec.agent == "wandb":
+            return StockAgent(
+                sweep=task.sweep, endpoint=task.endpoint, paths=paths, spec=task.spec, share=share, count=count
+            )
+        return SweepAgent(
+            sweep=task.sweep,
+            endpoint=task.endpoint,
+            paths=paths,
+            events=events,
+            host=socket.gethostname(),
+            spec=task.spec,
+            share=share,
+            count=count,
+            ends_at=ends_at,
+        )
 
 
 def _job_id() -> str:

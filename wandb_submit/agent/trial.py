@@ -11,6 +11,8 @@ from pathlib import Path
 
 from wandb_submit.process import die_with_parent
 
+_WANDBS_OWN = "wandb-"  # how the names of its programs begin: wandb-core, wandb-xpu
+
 
 class Trial:
     """A run's program, running in a process group of its own.
@@ -109,9 +111,16 @@ def _group(leader: int) -> list[int]:
             name, _, rest = (entry / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
         except OSError:
             continue
-        if int(rest.split()[2]) == leader and not name.startswith("wandb-"):
+        if int(rest.split()[2]) == leader and not name.startswith(_WANDBS_OWN):
             members.append(int(entry.name))
     return members
+
+
+def is_wandbs_own(pid: int) -> bool:
+    """Whether a process is one of wandb's own: a signal would kill wandb-core, and its run's data with it."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").startswith(_WANDBS_OWN)
+    return False
 
 
 def gentlest_signal(pid: int) -> signal.Signals:

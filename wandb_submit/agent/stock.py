@@ -1,0 +1,157 @@
+"""W&B's own agent in the place of ours: `wandb agent`, with a task's devices, signals and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from wandb_submit.agent.command import clean_environment
+from wandb_submit.agent.loop import Outcome
+from wandb_submit.agent.shares import Share
+from wandb_submit.agent.trial import gentlest_signal, is_wandbs_own
+from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.errors import RefusedError, WandbSubmitError
+from wandb_submit.halts import Halt
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.process import die_with_parent
+from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
+
+_LOOK_S = 2.0  # how often to look for a word that ends the submission
+_LAST_WORDS_S = 15.0  # what it gets beyond its runs' grace
+_LOG = logging.getLogger("wandb_submit.agent")
+
+
+class StockAgent:
+    """One `wandb agent` process; what it prints is in its task's log.
+
+    It polls, counts its failures and finds the end of the sweep by itself. What a task's end asks for is ours: no
+    new run, the gentlest signal for the runs, their grace. For that it is sent SIGINT once, on which every version
+    takes no further run and waits for the running ones; its own ways of passing signals on differ between versions.
+    Its runs are not among the submission's events, and where the task itself is killed they live on (not on Slurm,
+    which kills what is left of a job): they run in process groups that nobody but their agent knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        sweep: SweepRef,
+        endpoint: Endpoint,
+        paths: SubmissionPaths,
+        spec: SubmissionSpec,
+        share: Share,
+        count: int | None,
+    ) -> None:
+        self._sweep = sweep
+        self._endpoint = endpoint
+        self._paths = paths
+        self._spec = spec
+        self._share = share
+        self._count = count
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping: str | None = None
+        self._stopped = asyncio.Event()
+
+    def stop(self, reason: str) -> None:
+        """Takes no new run and ends the running ones; called again it changes nothing."""
+        if self._stopping is None:
+            self._stopping = reason
+            self._stopped.set()
+
+    async def run(self) -> Outcome:
+        """Runs the agent to its end."""
+        if self._stopped.is_set():
+            return Outcome(reason=str(self._stopping), ok=True, runs=0)
+        try:
+            self._process = process = await self._start()
+        except (OSError, WandbSubmitError) as error:
+            return Outcome(reason=f"wandb agent cannot be started: {error}", ok=False, runs=0)
+        ended = asyncio.ensure_future(process.wait())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        halt: Halt | None = None
+        while not ended.done() and not stopped.done():
+            await asyncio.wait({ended, stopped}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if halt is None and (halt := Halt.read(self._paths.halt)):
+                _LOG.info("no further runs: %s", halt.reason)
+                self._take_no_more()
+        if not ended.done():
+            await self._end(ended)
+        stopped.cancel()
+        for pid in _descendants(process.pid):  # only if it was killed: otherwise there are none
+            _send(pid, signal.SIGKILL)
+        if self._stopping is not None:
+            return Outcome(reason=self._stopping, ok=True, runs=0)
+        if halt is not None:
+            return Outcome(reason=halt.reason, ok=halt.ok, runs=0)
+        status = await ended
+        return Outcome(reason=f"wandb agent ended with status {status}", ok=status == 0, runs=0)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        limit = [] if self._count is None else ["--count", str(self._count)]
+        offline = self._endpoint.server_dir is not None
+        environment = clean_environment({**os.environ, **self._share.environment()})
+        environment.update(trial_environment(find_login(self._endpoint), offline=offline))
+        parent = os.getpid()
+
+        def prepare() -> None:
+            os.setpgid(0, 0)
+            die_with_parent(parent, signal.SIGKILL)
+            if self._share.bind:
+                os.sched_setaffinity(0, self._share.cores)
+
+        return await asyncio.create_subprocess_exec(
+            *(_program(), "agent", *limit, self._sweep.path),
+            env=environment,
+            cwd=self._spec.workdir,
+            stdin=asyncio.subprocess.DEVNULL,
+            preexec_fn=prepare,
+        )
+
+    def _take_no_more(self) -> None:
+        assert self._process is not None  # noqa: S101 it has been started
+        _send(self._process.pid, signal.SIGINT)
+
+    async def _end(self, ended: asyncio.Future[int]) -> None:
+        """Ends the agent and its runs: gently, then after the grace by SIGKILL."""
+        assert self._process is not None  # noqa: S101 it has been started
+        self._take_no_more()
+        for pid in _descendants(self._process.pid):
+            if not is_wandbs_own(pid):
+                _send(pid, gentlest_signal(pid))
+        await asyncio.wait({ended}, timeout=self._spec.grace_s)
+        if not ended.done():
+            for pid in _descendants(self._process.pid):
+                _send(pid, signal.SIGKILL)
+            await asyncio.wait({ended}, timeout=_LAST_WORDS_S)
+        if not ended.done():
+            self._process.kill()
+            await ended
+
+
+def _program() -> str:
+    """The `wandb` command of this environment, or else that of PATH."""
+    beside = Path(sys.executable).with_name("wandb")
+    found = str(beside) if beside.exists() else shutil.which("wandb")
+    if found is None:
+        raise RefusedError("there is no `wandb` command, neither beside Python nor on PATH")
+    return found
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """All processes that a process has started, and those that they have."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                yield child
+                yield from _descendants(child)
