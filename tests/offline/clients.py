@@ -68,7 +68,7 @@ class Protocol:
 
     def __init__(self, info: ServerInfo, *, entity: str = "local", project: str = "tests") -> None:
         self.entity, self.project = entity, project
-        self.http = httpx.Client(base_url=info.url, auth=("api", info.api_key), trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=info.url, auth=("api", info.api_key), trust_env=False, timeout=120)
 
     def __enter__(self) -> Protocol:
         return self

@@ -36,7 +36,7 @@ def wait_for_end(client: Protocol, sweep: Sweep) -> None:
 
 def test_a_cancelled_sweep_ends_its_runs_and_its_agent(client: Protocol, stock_sweeps: dict[str, Sweep]):
     sweep = stock_sweeps["cancelled"]
-    sweep.done_to_it.result(60)
+    sweep.done_to_it.result(180)
     assert sweep.agents[0].wait(60) == 0
     wait_until(lambda: client.states(sweep.id) == ["killed"], timeout_s=20, what="the run is killed")
     assert client.sweep(sweep.id)["state"] == "CANCELED"
