@@ -129,4 +129,7 @@ def _storage_error(error: sqlite3.Error | OSError) -> Response:
     """A disk that is full, or a database that fails: clients keep what they have and try again for minutes."""
     full = "full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     _log.error("cannot store what a client sent: %s", error)
-    return _error("the server's disk is full" if full else "the server cannot store anything now", 503)
+    if full:
+        # RFC 4918, section 11.5. wandb-core sends it again like any other 5xx.
+        return _error("the server's disk is full", 507)
+    return _error("the server cannot store anything now", 503)
