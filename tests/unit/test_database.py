@@ -15,6 +15,7 @@ from wandb_submit.errors import ConfigError
 from wandb_submit.server import database as database_module
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.tables import STEPS
 
 _T = TypeVar("_T")
@@ -172,3 +173,11 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path):
     newer.close()
     with pytest.raises(ConfigError, match="newer wandb-submit"):
         Database(tmp_path / "server.sqlite3")
+
+
+def test_what_every_heartbeat_asks_takes_no_longer_with_more_runs(database: Database):
+    async def plans(query: str) -> str:
+        rows = await database.read(lambda tx: tx.rows(f"EXPLAIN QUERY PLAN {query}", (1,)))
+        return " ".join(row["detail"] for row in rows)
+
+    assert "waiting_runs" in asyncio.run(plans(f"SELECT id FROM runs WHERE sweep = ? AND {WAITING}"))

@@ -131,6 +131,9 @@ ALTER TABLE runs ADD COLUMN given_back INTEGER NOT NULL DEFAULT 0;  -- how often
 ALTER TABLE runs ADD COLUMN preempted_by TEXT;  -- fingerprint of the request that told its end by preemption
 ALTER TABLE runs ADD COLUMN queued INTEGER NOT NULL DEFAULT 0;  -- somebody put it into its sweep
 CREATE INDEX runs_of_project_by_age ON runs (project, created_at);
+-- SQLite uses it where a query has just this condition (WAITING in runs/state.py).
+CREATE INDEX waiting_runs ON runs (sweep, id) WHERE sweep IS NOT NULL
+  AND (state = 'preempted' OR (state = 'pending' AND agent IS NULL AND (given_back > 0 OR queued)));
 -- The search: how many points a grid has, whether all were chosen, which block of it comes next, and the first point
 -- that was chosen under the present config.
 ALTER TABLE sweeps ADD COLUMN grid_size INTEGER;

@@ -186,7 +186,7 @@ def _keep(context: Context, lacking: Lack, drawn: Drawn, since: int) -> None:
         "UPDATE sweeps SET next_block = ?, config_since = ?, drawn = ? WHERE number = ?",
         (drawn.next_block, since, int(drawn.done), number),
     )
-    waiting = "SELECT 1 FROM points WHERE sweep = ? AND run IS NULL LIMIT 1"
+    waiting = "SELECT 1 FROM points INDEXED BY waiting_points WHERE sweep = ? AND run IS NULL LIMIT 1"
     if drawn.done and tx.one(waiting, (number,)) is None:
         search.mark_exhausted(context, number)
 

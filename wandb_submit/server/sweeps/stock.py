@@ -51,7 +51,9 @@ def lack(tx: Transaction, number: int, now: float) -> Lack | None:
     last = tx.integer("SELECT MAX(number) FROM points WHERE sweep = ?", (number,))
     if config["method"] == "bayes":
         return _lack_of_bayes(tx, row, config, last, min(_MAX_BAYES, max(1, agents)))
-    waiting = tx.integer("SELECT COUNT(*) FROM points WHERE sweep = ? AND run IS NULL", (number,))
+    waiting = tx.integer(
+        "SELECT COUNT(*) FROM points INDEXED BY waiting_points WHERE sweep = ? AND run IS NULL", (number,)
+    )
     return None if waiting >= agents + _SPARE else Lack(row=row, config=config, first=last + 1)
 
 
@@ -68,8 +70,8 @@ def _lack_of_bayes(tx: Transaction, row: sqlite3.Row, config: Config, last: int,
     )
     first = handed_out(tx, number) + 1
     stale = tx.one(
-        "SELECT number FROM points WHERE sweep = ? AND run IS NULL AND number < ? AND known <> ?"
-        " ORDER BY number LIMIT 1",
+        "SELECT number FROM points INDEXED BY waiting_points WHERE sweep = ? AND run IS NULL AND number < ?"
+        " AND known <> ? ORDER BY number LIMIT 1",
         (number, first + wanted, ended),
     )
     if stale is not None:

@@ -166,7 +166,7 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
 def _take(context: Context, number: int, proposal: Proposal) -> None:
     """Replaces a sweep's points that were not handed out by those of its new config."""
     tx, drawn = context.tx, proposal.drawn
-    tx.execute("DELETE FROM points WHERE sweep = ? AND run IS NULL", (number,))
+    tx.execute("DELETE FROM points INDEXED BY waiting_points WHERE sweep = ? AND run IS NULL", (number,))
     first = tx.integer("SELECT MAX(number) FROM points WHERE sweep = ?", (number,)) + 1
     if first != proposal.first:
         # A point of the old config was handed out meanwhile, and may be among the new ones: they are drawn anew.
