@@ -91,8 +91,9 @@ def http_options(login: Login, *, offline: bool) -> dict[str, Any]:
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     insecure = os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in ("1", "true")
-    verify: ssl.SSLContext | bool = not insecure
-    if bundle and verify and login.base_url.startswith("https:"):
+    # Without TLS no certificates are read, which takes time and memory.
+    verify: ssl.SSLContext | bool = not insecure and not login.base_url.startswith("http:")
+    if bundle and verify:
         folder = Path(bundle).is_dir()
         try:
             verify = ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
