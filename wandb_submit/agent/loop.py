@@ -97,6 +97,8 @@ class SweepAgent:
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopping: str | None = None
+        self._agent_id: str | None = None
+        self._cut_short: set[str] = set()
         self._leaving: Outcome | None = None
         self._idle_since = time.monotonic()
 
@@ -121,6 +123,7 @@ class SweepAgent:
             self._command = info.command if info else ()
             agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
             if agent_id is not None:
+                self._agent_id = agent_id
                 self._events.write(AgentRegistered(agent_id=agent_id))
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 await self._work(agent_id)
@@ -130,6 +133,7 @@ class SweepAgent:
             self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
+            await self._say_goodbye()
             await self._client.close()
         left = self._leaving or Outcome(reason=self._stopping or "stopped", ok=True, runs=0)
         return dataclasses.replace(left, runs=self._guard.finished)
@@ -238,6 +242,7 @@ class SweepAgent:
             prepared = await self._answered(lambda: self._prepare(order, run_id))
             if prepared is None or self._stopping is not None:
                 self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
+                self._cut_short.add(run_id)
                 return
             argv, environment = prepared
             cores = self._share.cores if self._share.bind else ()
@@ -289,6 +294,8 @@ class SweepAgent:
         seconds = round(time.monotonic() - started, 3)
         if trial.stop_reason is None:
             self._clock.saw_run(seconds)
+        else:
+            self._cut_short.add(trial.run_id)
         trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
         self._idle_since = time.monotonic()
@@ -321,6 +328,15 @@ class SweepAgent:
             Halt(reason=reason, ok=ok).declare(self._paths.halt)
         except OSError as error:
             _LOG.warning("cannot tell the other agents: %s", error)
+
+    async def _say_goodbye(self) -> None:
+        """Lets the server know that nothing of this agent goes on, if it can be told quickly."""
+        if self._agent_id is None:
+            return
+        try:
+            await asyncio.wait_for(self._client.leave(self._agent_id, self._cut_short), LAST_ANSWER_S)
+        except (WandbSubmitError, asyncio.TimeoutError) as error:
+            _LOG.info("could not say goodbye to the server: %s", error)
 
     async def _end_trials(self) -> None:
         """Ends what still runs: the gentlest signal first, SIGKILL after the grace."""

@@ -176,6 +176,17 @@ class SweepClient:
         self._answered += 1
         return orders
 
+    async def leave(self, agent_id: str, stopped: Iterable[str]) -> None:
+        """Tells an offline server that this agent ends; W&B has no word for it, and finds out by its silence.
+
+        Args:
+            agent_id: the agent.
+            stopped: the runs that it was given and ended before their time: those that had not begun go to another.
+        """
+        if self._offline:
+            metrics = json.dumps({"answered": self._answered, "leaving": sorted(stopped)})
+            await self._call(_HEARTBEAT, id=agent_id, metrics=metrics, runState="{}")
+
     async def _call(self, query: str, **variables: object) -> Mapping[str, Any]:
         """Sends one operation and returns its `data`."""
         http = self._http or self._connect()

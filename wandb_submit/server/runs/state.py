@@ -60,19 +60,20 @@ def end_without_exit(context: Context, run: sqlite3.Row) -> None:
     context.tx.execute("UPDATE runs SET state = ?, gone_at = NULL WHERE id = ?", (state_without_exit(run), run["id"]))
 
 
-def give_back(context: Context, run: sqlite3.Row) -> None:
-    """Takes a run that never began from an agent that vanished, for the next agent that asks."""
+def give_back(context: Context, run: sqlite3.Row, *, vanished: bool = True) -> None:
+    """Takes a run that never began from an agent that vanished or took its leave, for the next agent that asks."""
     if run["stop_requested_at"] is not None:
         end_without_exit(context, run)
-    elif run["given_back"] + 1 >= _MAX_GIVEN_BACK:
+    elif vanished and run["given_back"] + 1 >= _MAX_GIVEN_BACK:
         _log.warning(
             "run %s has failed: %d agents have taken it and vanished before it began", run["name"], _MAX_GIVEN_BACK
         )
         end_without_exit(context, run)
     else:
         context.tx.execute(
-            "UPDATE runs SET agent = NULL, given_back = given_back + 1, reported = 0, gone_at = NULL WHERE id = ?",
-            (run["id"],),
+            "UPDATE runs SET agent = NULL, given_back = MAX(given_back + ?, 1), reported = 0, gone_at = NULL"
+            " WHERE id = ?",
+            (int(vanished), run["id"]),
         )
 
 

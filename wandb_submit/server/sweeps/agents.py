@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs.state import end_without_exit
+from wandb_submit.server.runs.state import end_without_exit, give_back
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
 from wandb_submit.server.sweeps.controller import next_scheduled
@@ -67,7 +67,12 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
     strange = beat.alive.difference(run["name"] for run in alive)
     if answer is None and strange:
         answer = _take_back(context, agent, strange)
-    if answer is None and not beat.alive:
+    if beat.leaving is not None:
+        for run in lost:
+            give_back(context, run, vanished=False)
+        tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
+        answer = None
+    elif answer is None and not beat.alive:
         answer = _repeated_order(context, lost) or _work(context, agent)
         if answer is not None and answer["type"] == "exit":
             tx.execute("UPDATE agents SET state = 'FINISHED' WHERE number = ?", (agent["number"],))
@@ -98,6 +103,9 @@ def _note_gone(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
     if run["state"] != "pending":
         if run["gone_at"] is None:
             context.tx.execute("UPDATE runs SET gone_at = ? WHERE id = ?", (context.now, run["id"]))
+        return False
+    if beat.leaving is not None and run["name"] in beat.leaving:
+        give_back(context, run, vanished=False)
         return False
     if answer_is_lost(context, run, beat):
         return True

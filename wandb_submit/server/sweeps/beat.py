@@ -27,11 +27,13 @@ class Beat:
         alive: the runs that the agent has.
         number: how many heartbeats the agent has had answered before, by its own count; None if it does not say.
         device: what the agent computes on, in words; None if it does not say.
+        leaving: None, or that the agent ends, and the runs that it cut short.
     """
 
     alive: frozenset[str]
     number: int | None
     device: str | None
+    leaving: frozenset[str] | None = None
 
 
 def read_beat(values: Arguments) -> Beat:
@@ -43,11 +45,12 @@ def read_beat(values: Arguments) -> Beat:
     if len(state) > _MAX_REPORTED:
         raise Refusal(f"an agent cannot have more than {_MAX_REPORTED} runs alive")
     metrics = values.json_object("metrics") or {}
-    number = metrics.get("answered")
+    number, leaving = metrics.get("answered"), metrics.get("leaving")
     return Beat(
         alive=frozenset(name for name, alive in state.items() if alive),
         number=number if isinstance(number, int) and 0 <= number < 2**53 else None,
         device=_device(metrics),
+        leaving=frozenset(map(str, leaving[:_MAX_REPORTED])) if isinstance(leaving, list) else None,
     )
 
 
