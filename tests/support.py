@@ -40,8 +40,11 @@ def scrubbed(home: Path) -> dict[str, str]:
     }
 
 
-def wait_until(check: Callable[[], _T | None], *, timeout_s: float, what: str) -> _T:
-    """Calls `check` until it gives something true; fails with the last thing it gave."""
+def wait_until(check: Callable[[], _T | None], *, what: str, timeout_s: float = 120) -> _T:
+    """Calls `check` until it gives something true; fails with the last thing it gave.
+
+    The time is for what never comes: long enough that a busy machine is not taken for a broken program.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         seen = check()

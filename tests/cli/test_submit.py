@@ -220,7 +220,7 @@ def test_the_server_commands(shell: Shell) -> None:
     assert "exists already" in shell.run("server", "backup", "copy").stderr
     assert "is stopped" in shell.ok("server", "stop")
     assert shell.run("server", "status", "--json").returncode == 3
-    wait_until(lambda: not alive(first["pid"]), timeout_s=10, what="its process has ended")
+    wait_until(lambda: not alive(first["pid"]), what="its process has ended")
 
 
 def test_the_key_is_shown_once_where_others_reach_the_server(shell: Shell) -> None:

@@ -26,7 +26,7 @@ OPTIONS = ("--offline", "--executor", "local", "--agent", "wandb")
 
 
 def pid(folder: Path) -> int:
-    found = wait_until(lambda: list(folder.glob("pid-*")), timeout_s=60, what="the run is at work")
+    found = wait_until(lambda: list(folder.glob("pid-*")), what="the run is at work")
     return int(found[0].name.removeprefix("pid-"))
 
 
@@ -52,7 +52,7 @@ def test_cancel_ends_its_run_cleanly_and_it_takes_no_other(shell: Shell) -> None
     run = pid(shell.folder)
     shell.ok("cancel", sent["id"])
     shell.run("wait", sent["id"])
-    wait_until(lambda: not alive(run), timeout_s=30, what="the run has ended")
+    wait_until(lambda: not alive(run), what="the run has ended")
     (end,) = shell.events(sent["id"], "agent_stopped")
     assert end["reason"] == "received SIGTERM"
     assert shell.states(sent["sweep"]) == {"killed": 1}
@@ -65,7 +65,6 @@ def test_a_halt_file_lets_its_run_end_and_is_the_last(shell: Shell) -> None:
     (shell.submission(sent["id"]) / "halt").write_text("enough for today")
     wait_until(
         lambda: "no further runs: enough for today" in shell.ok("logs", sent["id"], "--task", "0"),
-        timeout_s=30,
         what="the task has seen it",
     )
     (shell.folder / "go").touch()

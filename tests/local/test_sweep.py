@@ -131,7 +131,7 @@ def test_ctrl_c_ends_the_runs_cleanly_and_keeps_their_data(shell: Shell) -> None
     )
     sweep = shell.sweep(script, parameters={"x": {"values": [1, 2, 3]}})
     waiting = shell.start(sweep, "--offline", "--executor", "local", "--array", "1")
-    wait_until((shell.folder / "ready").exists, timeout_s=60, what="the run has logged")
+    wait_until((shell.folder / "ready").exists, what="the run has logged")
     waiting.send_signal(signal.SIGINT)
     output, messages = waiting.communicate(timeout=60)
 
@@ -153,9 +153,7 @@ def test_cancel_from_another_shell_ends_running_tasks_and_drops_pending_ones(off
         *(sweep, "--offline", "--executor", "local", "--array", "3", "--gpus-per-task", "1", "--detach"),
         CUDA_VISIBLE_DEVICES="0",
     )
-    events = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
+    events = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
     status = offline_shell.json("status", submitted["id"])
     assert [task["state"] for task in status["tasks"]] == ["running", "pending", "pending"]
     assert status["tasks"][0]["running"] == [events[0]["run"]]
@@ -177,21 +175,19 @@ def test_a_run_that_ignores_signals_is_killed_by_the_second_cancel(offline_shell
     )
     sweep = offline_shell.sweep(script, name="stubborn", parameters={"x": {"value": 1}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    wait_until((offline_shell.folder / "stubborn").exists, timeout_s=60, what="the run ignores signals")
+    wait_until((offline_shell.folder / "stubborn").exists, what="the run ignores signals")
     (event,) = offline_shell.events(submitted["id"], "run_started")
     offline_shell.ok("cancel", submitted["id"])
     time.sleep(1)
     assert alive(event["pid"])
     offline_shell.ok("cancel", submitted["id"])
-    wait_until(lambda: not alive(event["pid"]), timeout_s=10, what="the run is dead")
+    wait_until(lambda: not alive(event["pid"]), what="the run is dead")
 
 
 def test_sigterm_to_an_agent_stops_it_with_its_run(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="term", parameters={"x": {"values": [1, 2]}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
+    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
     (agent,) = offline_shell.events(submitted["id"], "agent_started")
     os.kill(agent["pid"], signal.SIGTERM)
     answer = json.loads(offline_shell.run("wait", submitted["id"], "--json").stdout)
@@ -204,15 +200,13 @@ def test_sigterm_to_an_agent_stops_it_with_its_run(offline_shell: Shell) -> None
 def test_nothing_survives_a_scheduler_that_is_killed_and_status_says_so(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="kill", parameters={"x": {"values": [1, 2]}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
+    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
     (agent,) = offline_shell.events(submitted["id"], "agent_started")
     state = json.loads(
         (offline_shell.submission(submitted["id"]) / "jobs" / f"queue-{submitted['id']}" / "state.json").read_text()
     )
     os.kill(state["pid"], signal.SIGKILL)
-    wait_until(lambda: not alive(agent["pid"]) and not alive(run["pid"]), timeout_s=20, what="agent and run are dead")
+    wait_until(lambda: not alive(agent["pid"]) and not alive(run["pid"]), what="agent and run are dead")
     status = offline_shell.json("status", submitted["id"])
     assert status["over"]
     assert not status["ok"]
@@ -249,10 +243,8 @@ def test_stop_from_the_server_ends_the_run_and_the_agent_goes_on(offline_shell: 
     )
     sweep = offline_shell.sweep(script, name="stop", parameters={"x": {"values": [0, 1]}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
-    wait_until((offline_shell.folder / f"started-{run['run']}").exists, timeout_s=60, what="it is with the server")
+    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
+    wait_until((offline_shell.folder / f"started-{run['run']}").exists, what="it is with the server")
     offline_shell.wandb_python("import sys, wandb; wandb.Api().run(sys.argv[1]).stop()", f"local/tests/{run['run']}")
     answer = json.loads(offline_shell.run("wait", submitted["id"], "--json").stdout)
     assert answer["runs_done"] == 2
@@ -263,10 +255,10 @@ def test_the_server_may_go_away_between_and_during_runs(shell: Shell) -> None:
     script = "import time, wandb\nwith wandb.init() as run:\n    time.sleep(3)\n    run.log({'loss': 1})\n"
     sweep = shell.sweep(script, parameters={"x": {"values": [1, 2, 3]}})
     submitted = shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    wait_until(lambda: shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    wait_until(lambda: shell.events(submitted["id"], "run_started"), what="a run has started")
     server = shell.json("server", "status")
     os.kill(server["pid"], signal.SIGKILL)
-    wait_until(lambda: shell.events(submitted["id"], "server_lost"), timeout_s=30, what="the agent has noticed")
+    wait_until(lambda: shell.events(submitted["id"], "server_lost"), what="the agent has noticed")
     shell.ok("server", "start")
     answer = shell.json("wait", submitted["id"])
     assert answer["results"]["states"] == {"finished": 3}
@@ -301,10 +293,8 @@ def test_a_wrapper_script_ends_at_once_with_what_it_started(offline_shell: Shell
     config = (offline_shell.folder / sweep).read_text() + "command: [bash, wrapper.sh]\n"
     (offline_shell.folder / sweep).write_text(config)
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
-    wait_until((offline_shell.folder / f"started-{run['run']}").exists, timeout_s=60, what="its program runs")
+    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
+    wait_until((offline_shell.folder / f"started-{run['run']}").exists, what="its program runs")
     offline_shell.ok("cancel", submitted["id"])
     offline_shell.run("wait", submitted["id"], timeout_s=20)
     assert not alive(run["pid"])
@@ -357,7 +347,7 @@ def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell:
 def test_logs_do_not_show_a_run_as_running_whose_agent_was_killed(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="lost", parameters={"x": {"values": [1, 2]}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
     assert " running " in offline_shell.ok("logs", submitted["id"])
     (agent,) = offline_shell.events(submitted["id"], "agent_started")
     os.kill(agent["pid"], signal.SIGKILL)
@@ -368,9 +358,7 @@ def test_logs_do_not_show_a_run_as_running_whose_agent_was_killed(offline_shell:
 def test_ctrl_c_in_wait_ends_the_view_alone(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="viewed", parameters={"x": {"value": 1}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(
-        lambda: offline_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started"
-    )
+    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
     viewing = offline_shell.start("wait", submitted["id"])
     time.sleep(2)
     viewing.send_signal(signal.SIGINT)
@@ -411,9 +399,7 @@ def test_a_halt_file_made_by_hand_lets_the_running_runs_end(offline_shell: Shell
     submitted = offline_shell.json(
         *(sweep, "--offline", "--executor", "local", "--array", "2", "--detach"), PLACES=str(tmp_path)
     )
-    wait_until(
-        lambda: len(offline_shell.events(submitted["id"], "run_started")) == 2, timeout_s=60, what="two runs have begun"
-    )
+    wait_until(lambda: len(offline_shell.events(submitted["id"], "run_started")) == 2, what="two runs have begun")
     (offline_shell.submission(submitted["id"]) / "halt").write_text("enough for today\n")
     answer = offline_shell.json("wait", submitted["id"])
     ends = offline_shell.events(submitted["id"], "run_finished")
@@ -448,7 +434,7 @@ def test_a_preemptible_example_that_is_cancelled_goes_on_with_the_next_submissio
     options = ("--offline", "--executor", "local", "--array", "2")
     submitted = shell.json(sweep, *options, "--detach")
     checkpoints = shell.folder / "checkpoints"
-    wait_until(lambda: len(list(checkpoints.glob("*.json"))) == 2, timeout_s=60, what="both runs have a checkpoint")
+    wait_until(lambda: len(list(checkpoints.glob("*.json"))) == 2, what="both runs have a checkpoint")
     shell.ok("cancel", submitted["id"])
     assert shell.run("wait", submitted["id"]).returncode == 1
     assert shell.states(submitted["sweep"]) == {"preempted": 2}

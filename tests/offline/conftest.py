@@ -40,7 +40,7 @@ def serve(clean_env: Mapping[str, str]) -> Iterator[Serve]:
             info = lifecycle.status(data_dir)
             return info if info is not None and info.pid == process.pid else None
 
-        return wait_until(started, timeout_s=20, what="the server has started")
+        return wait_until(started, what="the server has started")
 
     yield start
     for process in processes:

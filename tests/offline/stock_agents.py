@@ -125,5 +125,5 @@ def at_work(server: ServerInfo, folder: Path, env: Mapping[str, str]) -> Iterato
 def _cancel(server: ServerInfo, sweep: str) -> None:
     """Cancels a sweep whose run hangs, as soon as it does."""
     with Protocol(server, project="agents") as client:
-        wait_until(lambda: client.states(sweep) == ["running"], timeout_s=60, what="the run hangs")
+        wait_until(lambda: client.states(sweep) == ["running"], what="the run hangs")
         client.set_state(sweep, "CANCELED")

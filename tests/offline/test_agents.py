@@ -169,7 +169,7 @@ def test_bayes_gives_points_in_the_background(protocol: Protocol):
     )
     agent = protocol.agent(sweep)
     for _ in range(3):
-        (order,) = wait_until(lambda: protocol.heartbeat(agent), timeout_s=30, what="bayes has drawn a point")
+        (order,) = wait_until(lambda: protocol.heartbeat(agent), what="bayes has drawn a point")
         value = order["args"]["x"]["value"]
         assert 0 <= value <= 1
         protocol.start_run(order["run_id"])
@@ -206,7 +206,7 @@ def test_a_running_run_that_its_agent_no_longer_has_crashes_and_holds_up_nobody(
     assert protocol.heartbeat(agent, first) == []
     protocol.take_run(agent)
     assert protocol.runs(sweep)[first]["state"] == "running"
-    wait_until(lambda: protocol.runs(sweep)[first]["state"] == "crashed", timeout_s=10, what="it has crashed")
+    wait_until(lambda: protocol.runs(sweep)[first]["state"] == "crashed", what="it has crashed")
 
 
 def test_a_crashed_run_that_speaks_again_runs_again(protocol: Protocol):
@@ -215,7 +215,7 @@ def test_a_crashed_run_that_speaks_again_runs_again(protocol: Protocol):
     run = protocol.take_run(agent)["run_id"]
     protocol.start_run(run)
     protocol.heartbeat(agent)
-    wait_until(lambda: protocol.runs(sweep)[run]["state"] == "crashed", timeout_s=10, what="it has crashed")
+    wait_until(lambda: protocol.runs(sweep)[run]["state"] == "crashed", what="it has crashed")
     protocol.log(run, [{"_step": 0, "loss": 1}])
     assert protocol.runs(sweep)[run]["state"] == "running"
 
@@ -225,7 +225,7 @@ def test_a_silent_run_has_crashed(serve, tmp_path):
         sweep = client.create_sweep(**GRID)
         run = client.take_run(client.agent(sweep))["run_id"]
         client.start_run(run)
-        wait_until(lambda: client.states(sweep) == ["crashed"], timeout_s=10, what="the silent run is given up")
+        wait_until(lambda: client.states(sweep) == ["crashed"], what="the silent run is given up")
 
 
 def test_a_preempted_run_is_resumed_before_any_new_point(protocol: Protocol):
@@ -284,7 +284,7 @@ def test_a_cancelled_sweep_asks_its_runs_to_stop_and_then_ends_them(protocol: Pr
     assert protocol.stream(run).json() == {"stopped": True}
     stop = [{"type": "stop", "run_id": run}]
     assert protocol.heartbeat(agent, run) == []
-    wait_until(lambda: protocol.heartbeat(agent, run) == stop, timeout_s=5, what="the agent is told to end it")
+    wait_until(lambda: protocol.heartbeat(agent, run) == stop, what="the agent is told to end it")
     assert protocol.heartbeat(agent, run) == stop
     protocol.finish(run, 1)
     assert protocol.states(sweep) == ["killed"]

@@ -151,9 +151,7 @@ def test_what_arrives_broken_leaves_nothing(client: Client, server: ServerInfo):
             f"PUT {key.url.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\nContent-Length: 5\r\n\r\n"
         )
         connection.sendall(head.encode() + b"rig")
-    wait_until(
-        lambda: not any(Path(server.data_dir, "uploads").iterdir()), timeout_s=20, what="what was cut short is gone"
-    )
+    wait_until(lambda: not any(Path(server.data_dir, "uploads").iterdir()), what="what was cut short is gone")
     assert hashlib.md5(b"right", usedforsecurity=False).hexdigest() not in contents(server)
     assert client.protocol.http.put(f"/artifact/contents/999999/{'0' * 32}", content=b"").status_code == 404
     assert "manifest has not been uploaded" in client.refused(COMMIT, id=artifact)
@@ -220,7 +218,7 @@ def test_a_content_is_kept_once_and_as_long_as_somebody_has_it(client: Client, s
     names = {content: hashlib.md5(content, usedforsecurity=False).hexdigest() for content in (shared, own)}
     assert names[shared] in contents(server)
     client.protocol.data(DELETE, id=one)
-    wait_until(lambda: names[own] not in contents(server), timeout_s=20, what="what only it had is gone")
+    wait_until(lambda: names[own] not in contents(server), what="what only it had is gone")
     assert client.protocol.data(READ, id=one)["artifact"] is None
     client.protocol.data(DELETE, id=two)
     assert client.manifest(waiting, {"f": shared}).status_code == 200
@@ -228,7 +226,7 @@ def test_a_content_is_kept_once_and_as_long_as_somebody_has_it(client: Client, s
     (file,) = client.read(waiting)["files"]["edges"]
     assert httpx.get(file["node"]["directUrl"], trust_env=False).content == shared
     client.protocol.data(DELETE, id=waiting)
-    wait_until(lambda: names[shared] not in contents(server), timeout_s=20, what="nobody has it any more")
+    wait_until(lambda: names[shared] not in contents(server), what="nobody has it any more")
     # The same content anew is a file of its own, which the end of the old one cannot take away.
     again = client.log("one", {"x": shared})
     assert httpx.get(client.read(again)["files"]["edges"][0]["node"]["directUrl"], trust_env=False).content == shared
@@ -284,7 +282,7 @@ def test_a_killed_server_goes_on_and_keeps_no_orphans(serve: Serve, tmp_path: Pa
     with Protocol(info) as protocol:
         client = Client(protocol)
         assert protocol.data(READ, id=abandoned)["artifact"] is None
-        wait_until(lambda: len(contents(info)) == 2, timeout_s=20, what="what was abandoned is gone")
+        wait_until(lambda: len(contents(info)) == 2, what="what was abandoned is gone")
         assert client.place(waiting, b"waiting") is None
         assert client.manifest(waiting, {"f": b"waiting"}).status_code == 200
         protocol.data(COMMIT, id=waiting)

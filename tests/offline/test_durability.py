@@ -50,7 +50,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp
     os.kill(info.pid, signal.SIGKILL)
     for thread in threads:
         thread.join(30)
-    wait_until(lambda: lifecycle.status(tmp_path / "data") is None, timeout_s=5, what="the server is dead")
+    wait_until(lambda: lifecycle.status(tmp_path / "data") is None, what="the server is dead")
 
     with Protocol(serve(tmp_path / "data")) as client:
         runs = client.runs(sweep)
@@ -75,7 +75,7 @@ def test_an_order_whose_answer_died_with_the_server_is_given_again(serve, tmp_pa
         other = client.take_run(begun)
         client.heartbeat(begun, other["run_id"])
     os.kill(info.pid, signal.SIGKILL)
-    wait_until(lambda: lifecycle.status(tmp_path / "data") is None, timeout_s=5, what="the server is dead")
+    wait_until(lambda: lifecycle.status(tmp_path / "data") is None, what="the server is dead")
     with Protocol(serve(tmp_path / "data")) as client:
         assert client.repeated_heartbeat(lost) == order
         # One that counts the answers tells for sure, however often it asks.

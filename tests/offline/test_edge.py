@@ -285,8 +285,8 @@ def test_an_upload_that_is_cut_short_leaves_nothing(server: ServerInfo, protocol
     with connect(server) as connection:
         connection.sendall(request(server, f"PUT {path}\nContent-Length: {5 * MB}", b"x" * 3 * MB))
         uploads = server.data_dir / "uploads"
-        wait_until(lambda: uploads.is_dir() and list(uploads.iterdir()), timeout_s=20, what="the upload has begun")
-    wait_until(lambda: not list(uploads.iterdir()), timeout_s=20, what="the upload is forgotten")
+        wait_until(lambda: uploads.is_dir() and list(uploads.iterdir()), what="the upload has begun")
+    wait_until(lambda: not list(uploads.iterdir()), what="the upload is forgotten")
     assert protocol.http.get(path).status_code == 404
 
 

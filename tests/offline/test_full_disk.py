@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_and_survived(serve: Serve, small_disk: Path) -> Non
             again = client.stream("filler", files={"wandb-history.jsonl": {"offset": stored, "content": lines}})
             return again.status_code == 200
 
-        wait_until(goes_on, timeout_s=30, what="the server stores again")
+        wait_until(goes_on, what="the server stores again")
         assert client.http.put("/storage/local/tests/large/big.bin", content=b"y" * 8_000_000).status_code == 200
         run = client.data(
             'query Run { project(name: "tests", entityName: "local") { run(name: "filler") { historyLineCount } } }'

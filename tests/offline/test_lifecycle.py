@@ -94,7 +94,7 @@ def test_two_that_start_at_once_get_one_server(data_dir: Path):
 def test_a_server_without_its_process_is_not_there(data_dir: Path):
     info = lifecycle.start(data_dir)
     os.kill(info.pid, signal.SIGKILL)
-    wait_until(lambda: lifecycle.status(data_dir) is None, timeout_s=5, what="the server is not there")
+    wait_until(lambda: lifecycle.status(data_dir) is None, what="the server is not there")
     assert (data_dir / "server.json").exists()
     assert lifecycle.stop(data_dir) is False
     assert lifecycle.start(data_dir).url == info.url
@@ -105,7 +105,7 @@ def test_a_signal_ends_the_foreground_server_cleanly(tmp_path: Path, number: sig
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb_submit.server", "--data", str(tmp_path)], stderr=subprocess.DEVNULL
     )
-    wait_until(lambda: lifecycle.status(tmp_path), timeout_s=20, what="the server has started")
+    wait_until(lambda: lifecycle.status(tmp_path), what="the server has started")
     process.send_signal(number)
     assert process.wait(10) == 0
     assert not (tmp_path / "server.json").exists()
@@ -257,7 +257,7 @@ def test_a_server_that_listens_on_another_machine_alone(data_dir: Path):
 def test_a_server_on_another_machine_whose_lock_is_not_seen_here(data_dir: Path):
     info = lifecycle.start(data_dir)
     os.kill(info.pid, signal.SIGKILL)
-    wait_until(lambda: lifecycle.status(data_dir) is None, timeout_s=5, what="the lock is free")
+    wait_until(lambda: lifecycle.status(data_dir) is None, what="the lock is free")
     pretend_to_run_on("login2", data_dir)
     os.utime(data_dir / "server.lock")
     with pytest.raises(RefusedError, match=r"was alive on login2 less than a minute ago"):

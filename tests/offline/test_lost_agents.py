@@ -53,18 +53,18 @@ def order_for(client: Protocol, agent: str) -> dict:
     def asked() -> list[dict]:
         return [order for order in client.heartbeat(agent) if order["type"] in ("run", "resume")]
 
-    return wait_until(asked, timeout_s=15, what="the agent gets a run")[0]
+    return wait_until(asked, what="the agent gets a run")[0]
 
 
 def given_back(client: Protocol, sweep: str, agent: str) -> None:
-    wait_until(lambda: agents(client, sweep)[agent]["totalRuns"] == 0, timeout_s=15, what="the run is given back")
+    wait_until(lambda: agents(client, sweep)[agent]["totalRuns"] == 0, what="the run is given back")
 
 
 def test_a_run_whose_agent_vanished_before_it_began_goes_to_the_next_but_not_for_ever(client: Protocol, hasty):
     sweep = client.create_sweep(**ONE)
     first = client.take_run(client.agent(sweep))
     assert [order_for(client, client.agent(sweep)) for _ in range(2)] == [first, first]
-    wait_until(lambda: client.states(sweep) == ["failed"], timeout_s=15, what="the run is given up")
+    wait_until(lambda: client.states(sweep) == ["failed"], what="the run is given up")
     assert client.sweep(sweep)["state"] == "FINISHED"
     assert f"run {first['run_id']} has failed: 3 agents" in (hasty.data_dir / "server.log").read_text()
 
@@ -107,7 +107,7 @@ def test_a_run_whose_agent_vanished_after_the_sweep_was_stopped_is_killed(client
     sweep = client.create_sweep(**TWO)
     client.take_run(client.agent(sweep))
     client.set_state(sweep, "FINISHED")
-    wait_until(lambda: client.states(sweep) == ["killed"], timeout_s=15, what="the run is killed")
+    wait_until(lambda: client.states(sweep) == ["killed"], what="the run is killed")
 
 
 def test_a_resumed_run_whose_agent_vanished_is_still_to_be_resumed(client: Protocol):
@@ -127,11 +127,11 @@ def test_a_run_that_announced_its_preemption_and_fell_silent_is_resumed(client: 
     client.start_run(run)
     client.stream(run, preempting=True)
     assert client.states(sweep) == ["preempting"]
-    wait_until(lambda: client.states(sweep) == ["preempted"], timeout_s=15, what="the run is given up")
+    wait_until(lambda: client.states(sweep) == ["preempted"], what="the run is given up")
     # It was not dead: it runs on, and nobody else gets it.
     client.stream(run)
     assert client.states(sweep) == ["preempting"]
-    wait_until(lambda: client.states(sweep) == ["preempted"], timeout_s=15, what="the run is given up")
+    wait_until(lambda: client.states(sweep) == ["preempted"], what="the run is given up")
     assert order_for(client, client.agent(sweep))["type"] == "resume"
 
 
@@ -240,7 +240,7 @@ def test_a_run_is_stopped_by_its_stream_and_then_by_its_agent(protocol: Protocol
     protocol.data(STOP_RUN, id=storage_id)
     assert protocol.stream(run).json() == {"stopped": True}
     stop = [{"type": "stop", "run_id": run}]
-    wait_until(lambda: protocol.heartbeat(agent, run) == stop, timeout_s=5, what="the agent is told to end it")
+    wait_until(lambda: protocol.heartbeat(agent, run) == stop, what="the agent is told to end it")
     protocol.finish(run, 255)
     assert protocol.states(sweep) == ["killed"]
     assert protocol.heartbeat(agent)[0]["type"] == "run"

@@ -257,7 +257,7 @@ def test_an_offline_run_is_synced_whole_and_once(wandb: Wandb, protocol: Protoco
 
     # Killed at some moment of its work, and done again.
     process = wandb.start("wandb", "sync", str(cut))
-    wait_until(lambda: shown("cut") or process.poll() is not None, timeout_s=60, what="the sync has begun")
+    wait_until(lambda: shown("cut") or process.poll() is not None, what="the sync has begun")
     process.send_signal(signal.SIGKILL)
     process.wait()
     (cut / f"{cut.name.removeprefix('offline-')}.wandb.synced").unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def search_processes(server: int) -> list[int]:
 
 def take(protocol: Protocol, agent: str) -> dict:
     """An agent's next order; it asks again while the search is at work."""
-    (order,) = wait_until(lambda: protocol.heartbeat(agent), timeout_s=60, what="there is an order")
+    (order,) = wait_until(lambda: protocol.heartbeat(agent), what="there is an order")
     return order
 
 
@@ -135,7 +135,7 @@ def test_a_grid_of_several_blocks_is_handed_out_once_through_kills_of_server_and
             for pid in search_processes(info.pid):
                 os.kill(pid, signal.SIGKILL)
         os.kill(info.pid, signal.SIGKILL)
-        wait_until(lambda pid=info.pid: not alive(pid), timeout_s=10, what="the server is gone")
+        wait_until(lambda pid=info.pid: not alive(pid), what="the server is gone")
         info = serve(tmp_path / "data")
     with Protocol(info) as protocol:
         agent = protocol.agent(sweep)
@@ -181,7 +181,7 @@ def test_the_server_never_loads_the_engine_and_its_search_ends_with_it(serve, tm
     assert "scipy" not in maps
     (search,) = search_processes(info.pid)
     os.kill(info.pid, signal.SIGKILL)
-    wait_until(lambda: not alive(search), timeout_s=10, what="the search has ended with its server")
+    wait_until(lambda: not alive(search), what="the search has ended with its server")
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
@@ -208,7 +208,6 @@ def bayes_points(info: ServerInfo, count: int) -> list[dict]:
         for ended in range(count):
             wait_until(
                 lambda ended=ended: [known for _, known in stock(data_dir, sweep)] == [ended],
-                timeout_s=60,
                 what="the next point is chosen",
             )
             order = protocol.take_run(agent)
@@ -244,10 +243,10 @@ def test_parallel_agents_of_bayes_wait_for_nobody(server: ServerInfo, protocol: 
     sweep = protocol.create_sweep(**BAYES)
     agents = [protocol.agent(sweep) for _ in range(4)]
     data_dir = Path(server.data_dir)
-    wait_until(lambda: len(stock(data_dir, sweep)) == 4, timeout_s=60, what="there is a point for each agent")
+    wait_until(lambda: len(stock(data_dir, sweep)) == 4, what="there is a point for each agent")
     orders = [protocol.take_run(agent) for agent in agents]
     assert len({json.dumps(order["args"]) for order in orders}) == 4
-    wait_until(lambda: len(stock(data_dir, sweep)) == 4, timeout_s=60, what="there are points again")
+    wait_until(lambda: len(stock(data_dir, sweep)) == 4, what="there are points again")
     for order in orders:
         protocol.start_run(order["run_id"])
         protocol.finish(order["run_id"], summary={"loss": 1.0})
@@ -279,7 +278,6 @@ def test_results_that_bayes_cannot_understand_do_not_end_the_search(server: Serv
     ended = len(odd) + 3
     wait_until(
         lambda: [known for _, known in stock(Path(server.data_dir), sweep)] == [ended],
-        timeout_s=60,
         what="all is known",
     )
     assert 0 <= point(take(protocol, agent))["x"] <= 1
@@ -367,7 +365,7 @@ def test_a_target_that_is_reached_ends_the_sweep_with_its_running_runs(protocol:
     protocol.log(one, [{"_step": 0, "val": {"acc": 0.5}}])
     protocol.log(other, [{"_step": 0, "val": {"acc": 0.95}}, {"_step": 1, "val": {"acc": 0.2}}])
     protocol.finish(other, summary={"val": {"acc": 0.2}})
-    wait_until(lambda: protocol.heartbeat(agents[1]) == [{"type": "exit"}], timeout_s=20, what="no more runs")
+    wait_until(lambda: protocol.heartbeat(agents[1]) == [{"type": "exit"}], what="no more runs")
     assert protocol.sweep(sweep)["state"] == "RUNNING"
     protocol.finish(one)
     assert protocol.sweep(sweep)["state"] == "FINISHED"
@@ -405,7 +403,7 @@ def test_odd_sequences_of_states(protocol: Protocol):
 def test_a_burst_of_agents_gets_points_at_once(protocol: Protocol, server: ServerInfo):
     sweep = protocol.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
     agents = [protocol.agent(sweep) for _ in range(200)]
-    wait_until(lambda: len(stock(Path(server.data_dir), sweep)) >= 200, timeout_s=60, what="there is a point for each")
+    wait_until(lambda: len(stock(Path(server.data_dir), sweep)) >= 200, what="there is a point for each")
     assert len({protocol.take_run(agent)["run_id"] for agent in agents}) == 200
 
 
@@ -421,6 +419,4 @@ def test_heartbeats_are_answered_while_bayes_computes(protocol: Protocol, server
         begun = time.monotonic()
         assert protocol.heartbeat(agent, run) == []
         print(f"{time.monotonic() - begun:.4f}", end=" ")
-    wait_until(
-        lambda: [known for _, known in stock(Path(server.data_dir), sweep)] == [40], timeout_s=60, what="all is known"
-    )
+    wait_until(lambda: [known for _, known in stock(Path(server.data_dir), sweep)] == [40], what="all is known")

@@ -31,14 +31,14 @@ def how_they_ended(client: Protocol, sweep: str) -> dict[str, list[str]]:
 def wait_for_end(client: Protocol, sweep: Sweep) -> None:
     for agent in sweep.agents:
         assert agent.wait(90) == 0
-    wait_until(lambda: client.sweep(sweep.id)["state"] == "FINISHED", timeout_s=20, what="the sweep is finished")
+    wait_until(lambda: client.sweep(sweep.id)["state"] == "FINISHED", what="the sweep is finished")
 
 
 def test_a_cancelled_sweep_ends_its_runs_and_its_agent(client: Protocol, stock_sweeps: dict[str, Sweep]):
     sweep = stock_sweeps["cancelled"]
     sweep.done_to_it.result(180)
     assert sweep.agents[0].wait(60) == 0
-    wait_until(lambda: client.states(sweep.id) == ["killed"], timeout_s=20, what="the run is killed")
+    wait_until(lambda: client.states(sweep.id) == ["killed"], what="the run is killed")
     assert client.sweep(sweep.id)["state"] == "CANCELED"
 
 

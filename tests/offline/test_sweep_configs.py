@@ -69,7 +69,7 @@ def first_points(protocol: Protocol, config: dict, count: int = 3) -> list[dict]
     points = []
     for _ in range(count):
         agent = protocol.agent(sweep)
-        (order,) = wait_until(lambda agent=agent: protocol.heartbeat(agent), timeout_s=30, what="there is an order")
+        (order,) = wait_until(lambda agent=agent: protocol.heartbeat(agent), what="there is an order")
         if order["type"] == "exit":
             break
         points.append({name: entry["value"] for name, entry in order["args"].items()})

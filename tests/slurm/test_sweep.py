@@ -100,9 +100,7 @@ def test_six_tasks_on_two_gpu_nodes_as_a_normal_user(user_shell: Shell) -> None:
 def test_status_logs_and_cancel_of_a_running_array(root_shell: Shell) -> None:
     sweep = root_shell.sweep(SLEEP, parameters={"x": {"values": [1, 2, 3, 4]}})
     submitted = root_shell.json(sweep, "--offline", "--array", "3%2", "--gpus-per-task", "1", "--time", "60")
-    wait_until(
-        lambda: len(root_shell.events(submitted["id"], "run_started")) == 2, timeout_s=60, what="two runs have started"
-    )
+    wait_until(lambda: len(root_shell.events(submitted["id"], "run_started")) == 2, what="two runs have started")
     status = root_shell.json("status", submitted["id"])
     assert [task["state"] for task in status["tasks"]] == ["running", "running", "pending"]
     assert status["tasks"][2]["detail"] == "JobArrayTaskLimit"
@@ -120,11 +118,10 @@ def test_status_logs_and_cancel_of_a_running_array(root_shell: Shell) -> None:
 def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:
     sweep = root_shell.sweep("import time; time.sleep(2)", parameters={"x": {"values": list(range(4))}})
     submitted = root_shell.json(sweep, "--offline", "--array", "1", "--time", "60")
-    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), what="a run has started")
     root_shell.call("scancel", "--signal=USR2", submitted["jobs"][0])
     started = wait_until(
         lambda: (found := root_shell.events(submitted["id"], "agent_started"))[1:] and found,
-        timeout_s=90,
         what="the task has been requeued and started again",
     )
     assert [event["restarts"] for event in started] == [0, 1]
@@ -153,13 +150,14 @@ def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:
 )
 def test_a_refused_job_is_one_line_and_leaves_nothing(root_shell: Shell, options: tuple[str, ...], words: str) -> None:
     sweep = root_shell.sweep("pass", parameters={"x": {"value": 1}})
+    before = root_shell.call("squeue", "--noheader", "--format=%i").stdout.split()
     done = root_shell.run(sweep, "--offline", "--executor", "slurm", "--array", "2", *options)
     assert done.returncode == 6, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
     assert line.startswith("Error: Slurm refuses the job: ")
     assert words in line
     assert not (root_shell.folder / ".wandb-submit").exists()
-    assert root_shell.call("squeue", "--noheader").stdout == ""
+    assert set(root_shell.call("squeue", "--noheader", "--format=%i").stdout.split()) <= set(before)
 
 
 def test_a_time_limit_over_the_partitions_is_told_before_it_waits_for_ever(root_shell: Shell) -> None:
@@ -226,12 +224,11 @@ def test_a_preempted_task_is_requeued_also_without_a_signal_of_its_own(root_shel
         *(sweep, "--offline", "--array", "1", "--gpus-per-task", "4", "--time", "60"),
         *("--partition", "preemptible", "--nodelist", "gpu1"),
     )
-    wait_until(lambda: list(root_shell.folder.glob("go-*")), timeout_s=60, what="a run has started")
+    wait_until(lambda: list(root_shell.folder.glob("go-*")), what="a run has started")
     high = ("--partition=high", "--nodelist=gpu1", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
     root_shell.call("sbatch", *high, "--wrap", "sleep 3")
     started = wait_until(
         lambda: (found := root_shell.events(submitted["id"], "agent_started"))[1:] and found,
-        timeout_s=120,
         what="the task has been requeued and started again",
     )
     assert [event["restarts"] for event in started] == [0, 1]
@@ -252,7 +249,7 @@ def test_tasks_that_wait_when_the_sweep_is_over_are_taken_out_of_the_queue(root_
 def test_a_task_is_not_requeued_more_often_than_it_may(root_shell: Shell) -> None:
     sweep = root_shell.sweep("import time; time.sleep(600)", parameters={"x": {"values": [1, 2]}})
     submitted = root_shell.json(sweep, "--offline", "--array", "1", "--time", "60", "--max-requeues", "0")
-    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), timeout_s=60, what="a run has started")
+    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), what="a run has started")
     root_shell.call("scancel", "--signal=USR2", submitted["jobs"][0])
     done = root_shell.run("wait", submitted["id"], "--json")
     (task,) = json.loads(done.stdout)["tasks"]

@@ -181,7 +181,7 @@ def test_setup_that_fails_ends_the_task_and_teardown_follows_every_end(site: She
     slow = submit("slow", "import time; time.sleep(600)", *after)
     well = submit("well", "pass", *after)
     broken = submit("broken", "import sys; sys.exit(3)", *after)
-    wait_until(lambda: site.events(slow["id"], "run_started"), timeout_s=60, what="a run has started")
+    wait_until(lambda: site.events(slow["id"], "run_started"), what="a run has started")
     site.ok("cancel", slow["id"])
 
     assert end(unprepared)[0] == "failed"
@@ -193,7 +193,7 @@ def test_setup_that_fails_ends_the_task_and_teardown_follows_every_end(site: She
         assert (ended, mark.read_text()) == (state, f"{status}\n")
     state, mark = end(slow)
     assert state == "cancelled"
-    wait_until(mark.exists, timeout_s=30, what="the cancelled task's teardown")
+    wait_until(mark.exists, what="the cancelled task's teardown")
 
 
 def test_an_environment_that_sbatch_would_not_pass_on_is_set_all_the_same(site: Shell) -> None:
