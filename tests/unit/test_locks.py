@@ -77,7 +77,7 @@ def test_a_task_that_inherits_a_lock_holds_it_after_its_scheduler_has_closed_it(
     task.kill()
     task.wait()
     freed = []
-    assert wait_until(lambda: bool(freed.append(try_lock("gpu-0")) or freed[-1]))
+    assert wait_until(lambda: bool(freed.append(try_lock("gpu-0")) or freed[-1]), timeout_s=60)
     os.close(freed[-1])
 
 

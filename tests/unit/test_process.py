@@ -81,7 +81,7 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
 
 def test_waiting_ends_as_soon_as_it_has_happened() -> None:
     looks = iter([False, False, True])
-    assert process.wait_until(lambda: next(looks), every_s=0.001)
+    assert process.wait_until(lambda: next(looks), timeout_s=10, every_s=0.001)
 
 
 def test_waiting_ends_when_the_time_is_up() -> None:

@@ -46,11 +46,11 @@ def is_running(pid: int) -> bool:
 
 
 def gone(*pids: int) -> bool:
-    return wait_until(lambda: not any(is_running(pid) for pid in pids), every_s=0.01)
+    return wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=60, every_s=0.01)
 
 
 def ready(log: Path) -> bool:
-    return wait_until(lambda: log.exists() and "ready" in log.read_text(), every_s=0.01)
+    return wait_until(lambda: log.exists() and "ready" in log.read_text(), timeout_s=60, every_s=0.01)
 
 
 def python(code: str) -> list[str]:
