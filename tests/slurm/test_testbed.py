@@ -86,6 +86,7 @@ def test_array_tasks_of_a_normal_user_get_a_gpu_each(shared_folder: Path) -> Non
         files = [shared_folder / f"task-{task}" for task in range(GPU_TASKS)]
         wait_until(
             lambda: all(file.exists() and file.read_text() for file in files),
+            timeout_s=60,
             state=lambda: run("squeue", env=environment()),
         )
         places = [file.read_text().split() for file in files]
@@ -133,7 +134,7 @@ def test_stop_ends_jobs_that_ignore_signals(second_bed: dict[str, str]) -> None:
     script = 'trap "" TERM; setsid sleep 598 & (sleep 599 &) & echo $$ >"$PID_FILE"; wait; sleep 597'
     pid_file = Path(second_bed["TB_DIR"]).with_name("pid")
     run("sbatch", "--output=/dev/null", "--wrap", script, env={**env, "PID_FILE": str(pid_file)})
-    wait_until(lambda: pid_file.exists() and pid_file.read_text(), state=lambda: run("squeue", env=env))
+    wait_until(lambda: pid_file.exists() and pid_file.read_text(), timeout_s=30, state=lambda: run("squeue", env=env))
     run(SCRIPT, "stop", env=second_bed)
     mark = f"PID_FILE={pid_file}".encode()
     left = [proc for proc in Path("/proc").glob("[0-9]*") if mark in environ(proc)]
