@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from wandb_submit import config, records, sources, sweeps
@@ -14,9 +16,9 @@ from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
 from wandb_submit.devices import usable_cores, visible_gpus
-from wandb_submit.errors import ConfigError, NotFoundError, RefusedError
+from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError
 from wandb_submit.executors import catalog
-from wandb_submit.executors.base import Executor, Plan
+from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
 from wandb_submit.paths import SubmissionPaths, current_folder, home, server_dir
 from wandb_submit.records import SubmissionRecord
 from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
@@ -24,6 +26,7 @@ from wandb_submit.submission import Submission
 
 __all__ = ["Prepared", "Submission", "endpoint", "prepare", "send", "submit"]
 
+_T = TypeVar("_T")
 _SLURM_ARRAY = 8  # agents of a Slurm submission that names no number
 
 
@@ -35,6 +38,7 @@ class Prepared:
         sweep: the sweep; `None` if it is to be created from `source`.
         node: the address of a machine that must reach the offline server; `None` if all of it is on this one.
         notes: defaults that were filled in, and what else the person should know.
+        clip: whether fewer tasks will do, if the scheduler takes no more.
     """
 
     source: sources.SweepName | sources.SweepFile
@@ -46,6 +50,13 @@ class Prepared:
     offline: bool
     node: str | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
+    clip: bool = False
+
+    def clipped(self, fits: int) -> Prepared:
+        """The same with so many array tasks."""
+        array = dataclasses.replace(self.spec.array, count=fits)
+        spec = dataclasses.replace(self.spec, array=array)
+        return dataclasses.replace(self, spec=spec, plan=self.executor.plan(spec, self.paths))
 
 
 def submit(
@@ -70,6 +81,7 @@ def submit(
     python: str | None = None,
     sbatch: Mapping[str, str | None] | None = None,
     offline: bool = False,
+    clip: bool = False,
 ) -> Submission:
     """Starts agents for a sweep and returns at once; the command line's main job.
 
@@ -94,6 +106,7 @@ def submit(
         python: the interpreter of the runs, or a command that stands for it.
         sbatch: further sbatch options by their long names; `None` for one without a value.
         offline: use the offline server of the current folder, and start it if need be.
+        clip: submit as many array tasks as the scheduler takes now, if it does not take all.
 
     Raises:
         WandbSubmitError: if anything is wrong; then nothing has been left behind.
@@ -119,10 +132,12 @@ def submit(
         python=python,
         sbatch=free,
     )
-    return send(prepare(sweep, options, offline=offline))
+    return send(prepare(sweep, options, offline=offline, clip=clip))
 
 
-def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: bool = False) -> Prepared:
+def prepare(
+    sweep: str, options: Options, *, offline: bool = False, dry_run: bool = False, clip: bool = False
+) -> Prepared:
     """Checks everything that can be checked, and works out what would be submitted.
 
     Changes nothing, but that it starts the offline server to look a sweep up; not in a dry run.
@@ -172,6 +187,7 @@ def prepare(sweep: str, options: Options, *, offline: bool = False, dry_run: boo
         offline=offline,
         node=node,
         notes=(*notes, *plan.notes),
+        clip=clip,
     )
 
 
@@ -186,9 +202,8 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
         WandbSubmitError: if anything goes wrong; then no folder is left behind, and no sweep is created that the
             scheduler would not have run.
     """
-    spec = prepared.spec
     with _folder(prepared.paths) as paths:
-        prepared.executor.check(prepared.plan)
+        prepared = _fitting(prepared, lambda asked: asked.executor.check(asked.plan))[0]
         server = endpoint(offline=prepared.offline, node=prepared.node)
         sweep = prepared.sweep
         if sweep is None:
@@ -196,26 +211,16 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
             sweep = sweeps.create(prepared.source, server)
         if on_sweep is not None:
             on_sweep(sweep.ref)
-        tasks = [
-            AgentTask(
-                sweep=sweep.ref,
-                endpoint=server,
-                folder=paths.folder,
-                index=index,
-                spec=spec,
-            )
-            for index in range(spec.array.count)
-        ]
         try:
-            jobs = prepared.executor.submit(prepared.plan, tasks, paths)
+            prepared, jobs = _fitting(prepared, lambda asked: _submit(asked, sweep.ref, server))
             record = SubmissionRecord(
                 id=paths.id,
                 created=records.now(),
-                executor=spec.executor,
+                executor=prepared.spec.executor,
                 sweep=sweep.ref,
                 endpoint=server,
-                workdir=str(spec.workdir),
-                array=str(spec.array),
+                workdir=str(prepared.spec.workdir),
+                array=str(prepared.spec.array),
                 jobs=tuple(jobs),
                 resources=dict(prepared.plan.resources()),
                 runs_left=sweep.runs_left,
@@ -223,10 +228,34 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
             records.save(paths, record)
         except RefusedError:  # nothing was submitted
             raise
-        except BaseException:  # Ctrl-C, a full disk, a scheduler that does not answer: what has no record must not run
-            prepared.executor.abandon(paths)
+        except BaseException as error:
+            # Ctrl-C, a full disk, a scheduler that does not answer: what has no record must not run.
+            try:
+                prepared.executor.abandon(paths)
+            except UnavailableError as left:
+                raise UnavailableError(f"{error}; {left}") from error
             raise
     return Submission(paths)
+
+
+def _fitting(prepared: Prepared, act: Callable[[Prepared], _T]) -> tuple[Prepared, _T]:
+    """Does something with a submission; with fewer tasks if the scheduler asks for that and the person allows it."""
+    while True:
+        try:
+            return prepared, act(prepared)
+        except TooManyTasksError as error:
+            if not prepared.clip or error.fits >= prepared.spec.array.count:
+                raise
+            prepared = prepared.clipped(error.fits)
+
+
+def _submit(prepared: Prepared, sweep: SweepRef, server: Endpoint) -> list[str]:
+    folder, spec = prepared.paths.folder, prepared.spec
+    tasks = [
+        AgentTask(sweep=sweep, endpoint=server, folder=folder, index=index, spec=spec)
+        for index in range(spec.array.count)
+    ]
+    return prepared.executor.submit(prepared.plan, tasks, prepared.paths)
 
 
 def endpoint(*, offline: bool, start: bool = True, node: str | None = None) -> Endpoint:

@@ -57,6 +57,8 @@ _OWNED = {
     "test-only": "use --dry-run",
     "parsable": "the job's id is in the submission's record",
     "wait": "use --wait",
+    "clusters": "set SLURM_CLUSTERS, which all of Slurm's commands heed",
+    "cluster": "set SLURM_CLUSTERS, which all of Slurm's commands heed",
 }
 AGENTS = ("native", "wandb")
 _LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them

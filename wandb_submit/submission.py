@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit import records
-from wandb_submit.errors import NotFoundError, UnavailableError
+from wandb_submit.errors import NotFoundError, RefusedError, UnavailableError
 from wandb_submit.events import Stamped
-from wandb_submit.executors.base import Executor, TaskStatus
+from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
 from wandb_submit.executors.catalog import load_executor
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import AgentView, Journal, RunView, SubmissionRecord
 from wandb_submit.states import TaskState
 
-# How long to wait between two looks at the agents' files, and between two questions to the scheduler. A login
-# node and its scheduler are shared; the local scheduler's answer is a file on this machine.
-_EVENTS_S = {"local": 0.2}
-_STATES_S = {"local": 0.2}
-_EVENTS_DEFAULT_S = 2.0
-_STATES_DEFAULT_S = 15.0
-_STATES_SOON_S = 3.0  # when all agents have said that they are done
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Patience:
+    """How long to wait between two looks, in seconds.
+
+    A login node, its file system and its scheduler are shared; the local scheduler's answer is a file on this machine.
+
+    Attributes:
+        events_s: between two looks at the agents' files.
+        states_s: between two questions to the scheduler; while nothing changes, twice as long each time.
+        most_s: what that grows to.
+        soon_s: the same when all agents have said that they are done.
+    """
+
+    events_s: float = 2.0
+    states_s: float = 15.0
+    most_s: float = 60.0
+    soon_s: float = 3.0
+
+
+_LOCAL = _Patience(events_s=0.2, states_s=0.2, most_s=0.2, soon_s=0.2)
+_REST = 5.0  # a look at very many files is followed by a rest this many times as long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,26 +163,49 @@ class Submission:
         self._journal.update()
         return self._snapshot()
 
+    @classmethod
+    def status_of_all(cls, submissions: Sequence[Submission]) -> list[Snapshot]:
+        """The same of several; each scheduler is asked once about all of them, and an error is in their snapshots."""
+        groups: dict[str, list[Submission]] = {}
+        for submission in submissions:
+            groups.setdefault(submission.record.executor, []).append(submission)
+        for group in groups.values():
+            try:
+                cls._ask_about(group)
+            except RefusedError as error:  # such as Slurm's commands missing here
+                for submission in group:
+                    submission._scheduler_error = str(error)
+        for submission in submissions:
+            submission._journal.update()
+        return [submission._snapshot() for submission in submissions]
+
     def follow(self) -> Iterator[tuple[Snapshot, list[tuple[str, Stamped]]]]:
         """Yields a snapshot and the events since the last one, until every task has ended.
 
         It sleeps between two looks, longer for a scheduler that others share.
         """
-        executor = self.record.executor
-        events_s = _EVENTS_S.get(executor, _EVENTS_DEFAULT_S)
+        patience = _LOCAL if self.record.executor == "local" else _Patience()
+        states_s = patience.states_s
         asked_at = -float("inf")
         while True:
-            all_stopped = self._all_stopped()
-            wait_s = _STATES_S.get(executor, _STATES_SOON_S if all_stopped else _STATES_DEFAULT_S)
-            if time.monotonic() >= asked_at + wait_s:
+            began = time.monotonic()
+            quiet = False
+            if began >= asked_at + (patience.soon_s if self._all_stopped() else states_s):
+                before = self._statuses
                 self._ask_scheduler()
+                quiet = before == self._statuses
                 asked_at = time.monotonic()
             news = self._journal.update()  # after the scheduler: what an ended task wrote is all there
+            if news:
+                states_s = patience.states_s
+            elif quiet:
+                states_s = min(states_s * 2, patience.most_s)
             snapshot = self._snapshot()
+            took_s = time.monotonic() - began
             yield snapshot, news
             if snapshot.is_over:
                 return
-            time.sleep(events_s)
+            time.sleep(max(patience.events_s, took_s * _REST))
 
     def wait(self, on_change: Callable[[Snapshot], None] | None = None) -> Snapshot:
         """Waits until every task has ended; `on_change` is called at every look."""
@@ -228,9 +266,12 @@ class Submission:
     def _snapshot(self) -> Snapshot:
         agents, runs = self._journal.agents, self._journal.runs
         halt = Halt.read(self.paths.halt)
+        by_task: dict[int, list[AgentView]] = {}
+        for agent in agents.values():
+            by_task.setdefault(agent.task, []).append(agent)
         tasks = []
         for index, (job, status) in enumerate(zip(self.record.jobs, self._statuses, strict=True)):
-            own = tuple(agent for agent in agents.values() if agent.task == index)
+            own = tuple(by_task.get(index, ()))
             busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
             dropped = status.state is TaskState.CANCELLED and all(agent.stopped is not None for agent in own)
             surplus = halt.reason if halt and halt.ok and dropped else None
@@ -238,17 +279,39 @@ class Submission:
         return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error, halt=halt)
 
     def _ask_scheduler(self) -> None:
-        if self._statuses and all(status.state.is_terminal for status in self._statuses):
+        self._ask_about([self])
+
+    @staticmethod
+    def _ask_about(group: Sequence[Submission]) -> None:
+        """Asks one executor about the tasks that have not ended; what has ended stays so."""
+        live = [(submission, task) for submission in group for task in submission._live()]
+        if not live:
             return
         try:
-            self._statuses = self._load_executor().states(self.record.jobs, self.paths)
-            self._scheduler_error = None
+            answers = group[0]._load_executor().states([task for _, task in live])
         except UnavailableError as error:
-            self._scheduler_error = str(error)
+            for submission in group:
+                submission._scheduler_error = str(error)
+            return
+        for submission in group:
+            submission._scheduler_error = None
+            submission._statuses = list(submission._statuses)
+        for (submission, task), status in zip(live, answers, strict=True):
+            submission._statuses[task.index] = status
+
+    def _live(self) -> list[TaskRef]:
+        """The tasks that have not ended, as far as is known."""
+        return [
+            TaskRef(paths=self.paths, index=index, job=job)
+            for index, (job, status) in enumerate(zip(self.record.jobs, self._statuses, strict=True))
+            if not status.state.is_terminal
+        ]
 
     def _all_stopped(self) -> bool:
+        """Whether all agents have said that they are done, and no other one will begin."""
         agents = self._journal.agents.values()
-        return len(agents) >= len(self.record.jobs) and all(agent.stopped is not None for agent in agents)
+        all_began = len(agents) >= len(self.record.jobs) or self.paths.halt.exists()
+        return bool(agents) and all_began and all(agent.stopped is not None for agent in agents)
 
     def _load_executor(self) -> Executor:
         if self._executor is None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from slurm.bed import environment
-from support import ROOT, Shell, overlapping, scrubbed, undisturbed, wait_until
+from support import ROOT, Shell, overlapping, undisturbed, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -30,28 +26,6 @@ with open(f"place-{run_id}.json", "w") as file:
 """
 
 SLEEP = "import os, time\nopen('started-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(600)\n"
-
-
-@pytest.fixture
-def root_shell(public_tmp: Path, clean_env: dict[str, str]) -> Iterator[Shell]:
-    """Root on the login node."""
-    shell = Shell(folder=public_tmp, env={**clean_env, **environment()})
-    yield shell
-    subprocess.run(["scancel", "--user=root"], env=dict(shell.env), check=False, timeout=60)
-    shell.leave()
-
-
-@pytest.fixture
-def user_shell(public_tmp: Path, installed: Path) -> Iterator[Shell]:
-    """A normal user on the login node, with the wheel installed in an environment that the nodes can read."""
-    env = {**scrubbed(public_tmp / "home"), **environment()}
-    env["PATH"] = f"{installed}:/usr/bin:/bin"
-    prefix = ("/usr/sbin/runuser", "-u", "tester", "--")
-    subprocess.run(["chown", "-R", "tester", str(public_tmp)], check=True)
-    shell = Shell(folder=public_tmp, env=env, prefix=prefix)
-    yield shell
-    subprocess.run(["scancel", "--user=tester"], env=env, check=False, timeout=60)
-    shell.leave()
 
 
 def submit_and_check(shell: Shell) -> list[dict]:
@@ -144,7 +118,6 @@ def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:
         (("--mem", "900G"), "--mem"),
         (("--constraint", "a|b"), "see --constraint"),
         (("--nodelist", "nowhere"), "see --nodelist"),
-        (("--array", "200"), "MaxArraySize"),
         (("--sbatch", "no-such-option=1"), "does not know"),
     ],
 )

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.errors import UnavailableError
 from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import TaskStatus
 from wandb_submit.states import TaskState
 
-# https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
+# https://slurm.schedmd.com/job_state_codes.html
 ALL_STATES = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -33,13 +33,12 @@ ALL_STATES = {
     "STOPPED",
     "SUSPENDED",
     "TIMEOUT",
+    "UPDATE_DB",
+    "EXPEDITING",
+    "LAUNCH_FAILED",
+    "POWER_UP_NODE",
+    "RECONFIG_FAIL",
 }
-
-
-def refused(text: str) -> str:
-    error = slurm_cli.refusal(text)
-    assert isinstance(error, RefusedError), text
-    return str(error)
 
 
 def states(text: str) -> dict[str, TaskState]:
@@ -59,7 +58,8 @@ def test_every_state_of_slurm_is_known() -> None:
         ("OUT_OF_MEMORY", TaskState.OUT_OF_MEMORY),
         ("COMPLETING", TaskState.RUNNING),
         ("REQUEUED", TaskState.PENDING),
-        ("LAUNCH_FAILED", TaskState.UNKNOWN),
+        ("LAUNCH_FAILED", TaskState.PENDING),
+        ("A_STATE_OF_TOMORROW", TaskState.UNKNOWN),
         ("", TaskState.UNKNOWN),
     ],
 )
@@ -101,10 +101,12 @@ def test_sacct_tells_state_and_node_of_each_task() -> None:
         ("7_[0,2-3,9-10]", [0, 2, 3, 9, 10]),
         ("7_[0-12:4]", [0, 4, 8, 12]),
         ("7_[0-12:2%3]", [0, 2, 4, 6, 8, 10, 12]),
+        ("7_[2,4-7%3]", [2, 4, 5, 6, 7]),
     ],
 )
 def test_a_range_of_tasks_that_never_started_is_all_of_them(job: str, tasks: list[int]) -> None:
     assert states(f"{job}|CANCELLED by 0|None assigned\n") == {f"7_{task}": TaskState.CANCELLED for task in tasks}
+    assert set(slurm_cli.parse_squeue(f"{job}|PENDING||Priority\n")) == {f"7_{task}" for task in tasks}
 
 
 @pytest.mark.parametrize("job", ["7_[0,2,5,...]", "7_[0,2,5-...%4]", "7_[0,2,5-1...%4]"])
@@ -114,104 +116,11 @@ def test_a_range_that_slurm_cut_short_tells_at_least_its_beginning(job: str) -> 
 
 def test_one_question_asks_about_each_array_once() -> None:
     jobs = ["7_0", "7_1", "9_0"]
-    assert "--jobs=7,9" in slurm_cli.squeue_argv(jobs)
+    assert slurm_cli.squeue_argv(jobs, [1000, 1000])[-2:] == ["--jobs=7,9", "--user=1000"]
+    assert slurm_cli.squeue_argv(jobs, [1000, 0])[-1] == "--jobs=7,9"
+    assert slurm_cli.squeue_argv(jobs[:2], [1000])[-1] == "--jobs=7"  # which squeue asks for alone
     assert slurm_cli.sacct_argv(jobs)[-2:] == ["-j", "7,9"]
     assert slurm_cli.scancel_argv(jobs) == ["scancel", "7", "9"]
-
-
-@pytest.mark.parametrize(
-    ("said", "advice"),
-    [
-        ("sbatch: error: Batch job submission failed: Invalid job array specification", "MaxArraySize"),
-        (
-            "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
-            "accounting/QOS policy (job submit limit, user's size and/or time limits)",
-            "lower --array",
-        ),
-        (
-            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
-            "--gpus-per-task",
-        ),
-        (
-            "sbatch: error: Memory specification can not be satisfied\n"
-            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
-            "--mem",
-        ),
-        (
-            "sbatch: error: invalid partition specified: nope\n"
-            "sbatch: error: Batch job submission failed: Invalid partition name specified",
-            "--partition",
-        ),
-        ("sbatch: error: Batch job submission failed: Invalid qos specification", "--qos"),
-        (
-            "sbatch: error: QOSMaxGRESPerUser\nsbatch: error: Batch job submission failed: Job violates "
-            "accounting/QOS policy (job submit limit, user's size and/or time limits)",
-            "what a task asks for",
-        ),
-        ("sbatch: error: AssocGrpSubmitJobsLimit", "that many jobs queued"),
-        ("sbatch: error: Requested time limit is invalid (missing or exceeds some limit)", "lower --time"),
-        (
-            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-            "--account",
-        ),
-        (
-            "sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information",
-            "does not know that option",
-        ),
-    ],
-)
-def test_a_refusal_keeps_slurms_words_and_says_what_to_do(said: str, advice: str) -> None:
-    text = refused(said)
-    assert advice in text
-    assert said.splitlines()[0].partition("sbatch: ")[2].removeprefix("error: ") in text
-    assert "\n" not in text
-
-
-def test_too_much_memory_is_told_from_other_things_that_no_node_has() -> None:
-    memory = "sbatch: error: Memory specification can not be satisfied"
-    nodes = "sbatch: error: Batch job submission failed: Requested node configuration is not available"
-    assert "lower --mem" in refused(f"{memory}\n{nodes}")
-
-
-def test_a_refusal_ends_with_what_there_is() -> None:
-    said = "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified"
-    asked = []
-
-    def choices(topic: slurm_cli.Topic) -> str:
-        asked.append(topic)
-        return "here: a, b"
-
-    assert str(slurm_cli.refusal(said, choices)) == (
-        "Slurm refuses the job: invalid partition specified: nope; Invalid partition name specified. "
-        "No such partition, see --partition (here: a, b)"
-    )
-    slurm_cli.refusal("sbatch: error: Unable to contact slurm controller", choices)
-    slurm_cli.refusal("sbatch: unrecognized option '--foo'", choices)
-    assert asked == [slurm_cli.Topic.PARTITION]
-
-
-def test_a_refusal_without_a_known_reason_is_still_a_refusal() -> None:
-    assert "Job violates some plugin" in refused("sbatch: error: Job violates some plugin")
-    assert "it gave no reason" in refused("")
-
-
-def test_a_word_said_twice_is_repeated_once() -> None:
-    assert refused("sbatch: error: no\nsbatch: error: no").count("no") == 1
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
-        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
-        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
-        "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
-    ],
-)
-def test_a_controller_that_does_not_answer_may_do_so_later(said: str) -> None:
-    error = slurm_cli.refusal(said)
-    assert isinstance(error, UnavailableError)
-    assert error.transient
 
 
 def test_sbatch_hears_the_script_and_not_its_variables() -> None:
@@ -229,3 +138,44 @@ def test_sbatch_hears_the_script_and_not_its_variables() -> None:
     assert set(outside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "SLURM_CPU_BIND", "HOME"}
     inside = slurm_cli.sbatch_environment({**environ, "SLURM_JOB_ID": "7", "SRUN_CPUS_PER_TASK": "2"}, script)
     assert set(inside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "HOME"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12\n",
+        "12;cluster\n",
+        "Submitted batch job 12\n",
+        "------\nWelcome to the machine!\n 3 jobs left\n------\n12;big\n",
+        "12\n\nYour project has 1200 core hours left.\n",
+    ],
+)
+def test_the_arrays_id_is_found_among_what_a_site_prints(text: str) -> None:
+    assert slurm_cli.parse_sbatch(text) == "12"
+
+
+@pytest.mark.parametrize("text", ["", "queued\n", "job 12 is number 3 in the queue\n"])
+def test_an_answer_without_an_id_leaves_open_what_was_submitted(text: str) -> None:
+    with pytest.raises(UnavailableError, match="no job id"):
+        slurm_cli.parse_sbatch(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("MaxArraySize            = 1001\n", 1001), ("MaxArraySize = 0\n", None), ("", None), ("Other = 1\n", None)],
+)
+def test_the_largest_array_is_what_slurm_says(text: str, size: int | None) -> None:
+    assert slurm_cli.parse_max_array_size(f"Configuration data\n{text}MaxJobCount = 10000\n") == size
+
+
+def test_a_persons_own_filters_do_not_change_what_we_ask() -> None:
+    environ = {
+        **dict.fromkeys(("SQUEUE_PARTITION", "SQUEUE_FORMAT", "SINFO_ALL", "SACCT_FEDERATION", "SCANCEL_STATE"), "x"),
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_CLUSTERS": "big",
+    }
+    assert slurm_cli.plain_environment(environ) == {
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_CLUSTERS": "big",
+        "SLURM_BITSTR_LEN": "0",
+    }

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from submitit.core import utils
 from unit.conftest import Program
 
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options, build_spec
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.executors import slurm_states
+from wandb_submit.executors.base import TaskRef, TooManyTasksError
 from wandb_submit.executors.catalog import pick
-from wandb_submit.executors.slurm import SlurmExecutor
+from wandb_submit.executors.slurm import SlurmExecutor, split
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.process import python_argv
 from wandb_submit.specs import Activation, ArraySpec, Endpoint, SubmissionSpec, SweepRef
@@ -35,6 +39,7 @@ def slurm(program: Program) -> SlurmExecutor:
     program("sbatch", "exit 99")
     program("srun", "exit 99")
     program("sinfo", "exit 1")
+    program("scontrol", "exit 1")
     return SlurmExecutor()
 
 
@@ -48,6 +53,10 @@ def tasks(paths: SubmissionPaths, count: int) -> list[AgentTask]:
         AgentTask(sweep=SWEEP, endpoint=endpoint, folder=paths.folder, index=index, spec=spec())
         for index in range(count)
     ]
+
+
+def refs(paths: SubmissionPaths, *jobs: str) -> list[TaskRef]:
+    return [TaskRef(paths=paths, index=index, job=job) for index, job in enumerate(jobs)]
 
 
 def lines_after(script: str, heading: str) -> list[str]:
@@ -217,13 +226,187 @@ def test_a_submission_that_fails_leaves_no_files(
     assert list(paths.jobs.iterdir()) == []
 
 
+# An sbatch that takes arrays of up to 5 tasks and 12 in all, and writes down what it is asked.
+SBATCH = """
+echo "$@" >>"{log}"
+case "$1" in
+  --test-only) test -n "$2" && last=${{2#--array=0-}} || last=$(sed -n "s/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p") ;;
+  *) last=$(sed -n "s/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p" "$2") ;;
+esac
+there=$(cat "{queued}")
+if [ $((there + last + 1)) -gt {most} ]; then
+  echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2
+  echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy" >&2
+  exit 1
+fi
+[ "$1" = --test-only ] && exit
+echo $((there + last + 1)) >"{queued}"
+echo $((100 + there))
+"""
+
+
+class Site:
+    """Programs that stand for a site with small arrays and a limit on jobs."""
+
+    def __init__(self, program: Program, folder: Path, *, most: int, scancel: str = "echo 0 >{queued}") -> None:
+        self.log, self.queued, self.cancelled = (folder / name for name in ("log", "queued", "cancelled"))
+        self.queued.write_text("0\n")
+        program("sbatch", SBATCH.format(log=self.log, queued=self.queued, most=most))
+        program("scontrol", "echo 'MaxArraySize            = 5'")
+        program("scancel", f'echo "$@" >>{self.cancelled}; {scancel.format(queued=self.queued)}')
+
+    def asked(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("array", "most", "arrays"),
+    [
+        ("12", 5, ["4", "4", "4"]),
+        ("13", 5, ["5", "4", "4"]),
+        ("13%7", 5, ["5%3", "4%2", "4%2"]),
+        ("10%2", 5, ["5%1", "5%1"]),
+        ("5%2", 5, ["5%2"]),
+        ("1000%999", 1001, ["1000%999"]),
+        ("1000", None, ["1000"]),
+    ],
+)
+def test_a_large_array_is_split_and_its_tasks_at_a_time_are_shared_out(
+    array: str, most: int | None, arrays: list[str]
+) -> None:
+    assert [str(part) for part in split(ArraySpec.parse(array), most)] == arrays
+
+
+def test_fewer_tasks_at_a_time_than_arrays_are_refused_with_what_would_do() -> None:
+    with pytest.raises(RefusedError, match=r"--array 13%3 or more, or --array 5%2$"):
+        split(ArraySpec.parse("13%2"), 5)
+
+
+def test_each_array_of_a_split_submission_has_its_own_tasks(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    site = Site(program, tmp_path, most=100)
+    plan = slurm.plan(spec(array=ArraySpec(count=12, parallel=6)), paths)
+    assert plan.render().count("#SBATCH --array=0-3%2\n") == 3
+    assert "12 array tasks are more than this site's MaxArraySize: 3 arrays" in plan.notes
+    slurm.check(plan)
+    jobs = slurm.submit(plan, tasks(paths, 12), paths)
+    assert jobs == [f"{array}_{task}" for array in (100, 104, 108) for task in range(4)]
+    assert len(site.asked()) == 4
+    pickled = [utils.DelayedSubmission.load(paths.jobs / f"{job}_submitted.pkl").function.index for job in jobs]
+    assert pickled == list(range(12))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_limit_is_told_with_the_number_of_tasks_that_fit(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path, most: int
+) -> None:
+    Site(program, tmp_path, most=most)
+    with pytest.raises(TooManyTasksError, match=rf"QOSMaxSubmitJobPerUserLimit.* Now {most} would be taken") as caught:
+        slurm.check(slurm.plan(spec(array=ArraySpec(count=4)), paths))
+    assert caught.value.fits == most
+
+
+def test_where_not_one_task_fits_no_smaller_array_is_offered(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    Site(program, tmp_path, most=0)
+    with pytest.raises(RefusedError, match="QOSMaxSubmitJobPerUserLimit") as caught:
+        slurm.check(slurm.plan(spec(array=ArraySpec(count=4)), paths))
+    assert not isinstance(caught.value, TooManyTasksError)
+
+
+def test_an_array_that_is_refused_takes_the_ones_before_it_along(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    site = Site(program, tmp_path, most=11)
+    plan = slurm.plan(spec(array=ArraySpec(count=15)), paths)
+    slurm.check(plan)
+    with pytest.raises(TooManyTasksError) as caught:
+        slurm.submit(plan, tasks(paths, 15), paths)
+    assert caught.value.fits == 11
+    assert site.cancelled.read_text().splitlines() == [f"--user={getpass.getuser()} --name=wandb-submit-abc234"]
+
+
+def test_what_cannot_be_taken_back_is_said_with_the_command_that_does(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    Site(program, tmp_path, most=11, scancel="echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
+    plan = slurm.plan(spec(array=ArraySpec(count=15)), paths)
+    with pytest.raises(
+        UnavailableError, match=r"Unable to contact.* run `scancel --user=\w+ --name=wandb-submit-abc234`"
+    ):
+        slurm.submit(plan, tasks(paths, 15), paths)
+
+
 def test_sacct_is_asked_for_what_squeue_has_forgotten(
     slurm: SlurmExecutor, program: Program, paths: SubmissionPaths
 ) -> None:
     program("squeue", "echo '7_1|RUNNING|gpu1|None'")
     program("sacct", "echo '7_0|COMPLETED|gpu2'; echo '7_1|PENDING|None assigned'")
-    states = slurm.states(["7_0", "7_1"], paths)
+    states = slurm.states(refs(paths, "7_0", "7_1"))
     assert [status.state for status in states] == [TaskState.COMPLETED, TaskState.RUNNING]
+
+
+@pytest.mark.parametrize("sacct", ["", "echo '7_[0-3%1]|PENDING|None assigned'", "echo '7_0|RUNNING|gpu1'"])
+def test_the_queue_is_believed_before_the_accounting(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, sacct: str
+) -> None:
+    """A task that is cancelled while it is pending leaves no record, or one that stays pending for ever."""
+    program("squeue", "echo '7_1|RUNNING|gpu1|None'")
+    program("sacct", sacct)
+    (status, _) = slurm.states(refs(paths, "7_0", "7_1"))
+    assert (status.state, status.detail) == (TaskState.CANCELLED, "it left the queue before it began")
+    (paths.jobs / "7_0_0_log.out").touch()
+    (status, _) = slurm.states(refs(paths, "7_0", "7_1"))
+    assert (status.state, status.detail.partition(":")[0]) == (TaskState.FAILED, "it was killed")
+
+
+@pytest.mark.parametrize(
+    ("result", "state"),
+    [
+        (("success", "the sweep is over"), TaskState.COMPLETED),
+        (("success", "received SIGTERM"), TaskState.CANCELLED),
+        (("error", "Traceback"), TaskState.FAILED),
+    ],
+)
+def test_a_result_tells_how_a_task_ended_that_slurm_has_forgotten(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, result: tuple[str, str], state: TaskState
+) -> None:
+    program("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    program("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    utils.cloudpickle_dump(result, paths.jobs / "7_0_0_result.pkl")
+    assert [status.state for status in slurm.states(refs(paths, "7_0"))] == [state]
+
+
+@pytest.mark.parametrize(
+    "sacct",
+    ["echo 'sacct: error: slurm_persist_conn_open_without_init: Connection refused' >&2; exit 1", "exec sleep 60"],
+)
+def test_an_accounting_that_does_not_answer_leaves_open_how_a_task_ended(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, sacct: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_states, "_TIMEOUT_S", 1.0)
+    program("squeue", "echo '7_1|RUNNING|gpu1|None'")
+    program("sacct", sacct)
+    states = [status.state for status in slurm.states(refs(paths, "7_0", "7_1"))]
+    assert states == [TaskState.UNKNOWN, TaskState.RUNNING]
+
+
+def test_all_arrays_of_all_submissions_are_one_question_of_each_kind(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path
+) -> None:
+    log = tmp_path / "asked"
+    program("squeue", f'echo "squeue $@" >>{log}; echo "9_0|RUNNING|gpu1|None"')
+    program("sacct", f'echo "sacct $@" >>{log}; echo "7_0|COMPLETED|gpu1"; echo "8_0|CANCELLED by 1000|gpu1"')
+    other = SubmissionPaths(paths.folder.with_name("other"))
+    other.folder.mkdir()
+    found = slurm.states([*refs(paths, "7_0", "9_0"), *refs(other, "8_0")])
+    assert [status.state for status in found] == [TaskState.COMPLETED, TaskState.RUNNING, TaskState.CANCELLED]
+    asked = [line.partition(" ") for line in log.read_text().splitlines()]
+    assert [command for command, _, _ in asked] == ["squeue", "sacct"]
+    assert "--jobs=7,9,8" in asked[0][2]
+    assert asked[1][2].endswith("-j 7,8")
 
 
 def test_without_accounting_a_task_that_left_no_result_was_cancelled(
@@ -231,13 +414,13 @@ def test_without_accounting_a_task_that_left_no_result_was_cancelled(
 ) -> None:
     program("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     program("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
-    assert [status.state for status in slurm.states(["7_0"], paths)] == [TaskState.CANCELLED]
+    assert [status.state for status in slurm.states(refs(paths, "7_0"))] == [TaskState.CANCELLED]
 
 
 def test_a_squeue_that_fails_may_answer_later(slurm: SlurmExecutor, program: Program, paths: SubmissionPaths) -> None:
     program("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(UnavailableError, match="Unable to contact"):
-        slurm.states(["7_0"], paths)
+        slurm.states(refs(paths, "7_0"))
 
 
 def test_cancelling_what_has_ended_is_no_error(slurm: SlurmExecutor, program: Program, paths: SubmissionPaths) -> None:

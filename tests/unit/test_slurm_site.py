@@ -6,7 +6,7 @@ import pytest
 from unit.conftest import Program
 
 from wandb_submit.executors import slurm_site
-from wandb_submit.executors.slurm_cli import Topic
+from wandb_submit.executors.slurm_refusals import Topic
 
 # A site with typed GPUs, nodes that differ within a partition, and features.
 SINFO = """\

@@ -26,12 +26,13 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     if not show_all:
         snapshots = [Submission(records.find(submission_id)).status()]
     else:
-        snapshots = []
+        found = []
         for paths in records.all_submissions():
             try:
-                snapshots.append(Submission(paths).status())
+                found.append(Submission(paths))
             except WandbSubmitError as error:  # one that cannot be read hides none of the others
                 click.echo(f"submission {paths.id}: {error}", err=True)
+        snapshots = Submission.status_of_all(found)
     if as_json:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @activation_options
 @slurm_options
 @click.option("--offline", is_flag=True, help="Run without W&B, on this folder's offline server.")
+@click.option("--clip", is_flag=True, help="Submit as many array tasks as the cluster takes now, if not all.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and do nothing.")
 @click.option(
     "--wait/--detach", default=None, help="Wait for the end. Default: wait for local agents, not for Slurm's."
@@ -46,6 +48,7 @@ def command(
     python: str | None,
     sbatch: tuple[str, ...],
     offline: bool,
+    clip: bool,
     dry_run: bool,
     wait: bool | None,
     as_json: bool,
@@ -79,7 +82,7 @@ def command(
         sbatch=sbatch,
         flags={name: value for name, value in flags.items() if value is not None},
     )
-    prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run)
+    prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     if dry_run:
@@ -105,6 +108,14 @@ def command(
 
 def _announce(prepared: Prepared, submission: Submission) -> None:
     record = submission.record
-    first, last = record.jobs[0], record.jobs[-1].rpartition("_")[2]
-    jobs = f"{first.rpartition('_')[0]}_[0-{last}]" if len(record.jobs) > 1 else first
-    click.echo(f"submission {record.id}: {prepared.spec.agents} agents, {record.executor} jobs {jobs}", err=True)
+    asked, spec = prepared.spec.array.count, prepared.spec
+    if len(record.jobs) < asked:
+        click.echo(f"note: --clip: {len(record.jobs)} of the {asked} array tasks, as many as fit now", err=True)
+    agents = len(record.jobs) * spec.agents_per_task
+    click.echo(f"submission {record.id}: {agents} agents, {record.executor} jobs {_arrays(record.jobs)}", err=True)
+
+
+def _arrays(jobs: Sequence[str]) -> str:
+    """The tasks of each array, as squeue writes them: `7_[0-3],8_0`."""
+    last = {job.rpartition("_")[0]: job.rpartition("_")[2] for job in jobs}
+    return ",".join(f"{array}_[0-{task}]" if task != "0" else f"{array}_0" for array, task in last.items())

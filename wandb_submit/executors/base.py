@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from wandb_submit.errors import RefusedError
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import SubmissionSpec
 from wandb_submit.states import TaskState
@@ -31,6 +32,32 @@ class TaskStatus:
     state: TaskState
     node: str = ""
     detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskRef:
+    """One array task of one submission, to ask about.
+
+    Attributes:
+        index: its place in the submission, from 0.
+        job: the scheduler's id of it.
+    """
+
+    paths: SubmissionPaths
+    index: int
+    job: str
+
+
+class TooManyTasksError(RefusedError):
+    """The scheduler would take fewer array tasks.
+
+    Attributes:
+        fits: how many it would take now; at least one.
+    """
+
+    def __init__(self, message: str, fits: int) -> None:
+        super().__init__(message)
+        self.fits = fits
 
 
 class Plan(Protocol):
@@ -85,25 +112,31 @@ class Executor(Protocol):
         """Asks the scheduler whether it would take the plan, before anything is created for it.
 
         Raises:
+            TooManyTasksError: if it would take a smaller array.
             RefusedError: if it would not.
         """
         ...
 
     def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
-        """Submits one job array; returns the tasks' job ids in order.
+        """Submits the plan; returns the tasks' job ids in order.
 
         Raises:
-            RefusedError: if the scheduler refuses it; then nothing was submitted.
+            TooManyTasksError: if the scheduler would take fewer; then nothing is left of what was submitted.
+            RefusedError: if the scheduler refuses it; likewise.
             UnavailableError: if the scheduler does not answer.
         """
         ...
 
     def abandon(self, paths: SubmissionPaths) -> None:
-        """Ends whatever a `submit` that was cut short has started; the submission will have no record."""
+        """Ends whatever a `submit` that was cut short has started; the submission will have no record.
+
+        Raises:
+            UnavailableError: if that cannot be done now; the text says how to do it by hand.
+        """
         ...
 
-    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
-        """Tells the state of each of a submission's tasks, in the same order; one question per call.
+    def states(self, tasks: Sequence[TaskRef]) -> list[TaskStatus]:
+        """Tells the state of each task, in the same order; at most one question of each kind to the scheduler.
 
         Raises:
             UnavailableError: if the scheduler does not answer.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import shlex
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from submitit.core import utils
@@ -20,11 +18,11 @@ from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit import activation, process
 from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.executors import slurm_cli, slurm_site
-from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskStatus
+from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_states
+from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
+from wandb_submit.executors.slurm_refusals import LimitError, slurms_words
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import SubmissionSpec
-from wandb_submit.states import TaskState
+from wandb_submit.specs import ArraySpec, SubmissionSpec
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask
@@ -35,10 +33,11 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlurmPlan:
-    """One sbatch script for one job array."""
+    """One sbatch script for each job array; of several, none is larger than the first."""
 
     spec: SubmissionSpec
-    script: str
+    arrays: tuple[ArraySpec, ...]
+    scripts: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -47,8 +46,8 @@ class SlurmPlan:
         return self.spec.array.count
 
     def render(self) -> str:
-        """The sbatch script."""
-        return self.script
+        """The sbatch scripts."""
+        return "\n".join(self.scripts)
 
     def resources(self) -> Mapping[str, object]:
         """What each task asked Slurm for."""
@@ -87,12 +86,11 @@ class ArrayExecutor(SubmititSlurmExecutor):
                 delayed.dump(pickle)
             text = self.script(len(delayed_submissions))
             script.write_text(text)
-            answer = _sbatch(text, "--parsable", str(script))
+            array_id = slurm_cli.parse_sbatch(slurm_sbatch.call(text, "--parsable", str(script)))
         except BaseException:
             for path in (script, *pickles):
                 path.unlink(missing_ok=True)
             raise
-        array_id = answer.strip().splitlines()[-1].partition(";")[0]  # `ID;CLUSTER` on a federation
         jobs: list[Job[Any]] = [
             SlurmJob(folder=self.folder, job_id=f"{array_id}_{task}") for task in range(len(pickles))
         ]
@@ -108,7 +106,7 @@ class ArrayExecutor(SubmititSlurmExecutor):
 
 
 class SlurmExecutor:
-    """Runs array tasks as one Slurm job array."""
+    """Runs array tasks as a Slurm job array, or as several where the site's arrays are small."""
 
     name: ClassVar[str] = "slurm"
 
@@ -121,54 +119,79 @@ class SlurmExecutor:
 
     def a_node(self) -> str | None:
         """The address by which Slurm reaches its first node."""
-        answer = process.run(slurm_cli.NODES_ARGV, timeout_s=_TIMEOUT_S)
+        answer = process.run(slurm_cli.NODES_ARGV, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
         if answer.returncode != 0 or not answer.stdout.strip():
             raise UnavailableError(f"sinfo failed: {answer.stderr.strip() or 'it names no node'}")
         return answer.stdout.split()[0]
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
-        """Renders the sbatch script."""
+        """Renders the sbatch scripts."""
         partitions = spec.sbatch.get("partition")
         late = slurm_site.too_long(spec.time_min, partitions) if spec.time_min is not None else None
-        return SlurmPlan(
-            spec=spec, script=_submitit(spec, paths).script(spec.array.count), notes=(late,) if late else ()
-        )
+        arrays = split(spec.array, slurm_site.max_array_size() if spec.array.count > 1 else None)
+        notes = [late] if late else []
+        if len(arrays) > 1:
+            notes.append(f"{spec.array.count} array tasks are more than this site's MaxArraySize: {len(arrays)} arrays")
+        scripts = tuple(_submitit(spec, array, paths).script(array.count) for array in arrays)
+        return SlurmPlan(spec=spec, arrays=arrays, scripts=scripts, notes=tuple(notes))
 
     def check(self, plan: Plan) -> None:
-        """Lets sbatch validate the script without submitting it."""
+        """Lets sbatch validate the first array, which none is larger than, without submitting it."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
-        _sbatch(plan.script, "--test-only", stdin=plan.script)
+        try:
+            slurm_sbatch.test_only(plan.scripts[0])
+        except LimitError as error:
+            raise slurm_sbatch.too_many(error, slurm_sbatch.fitting(plan.scripts[0], plan.arrays[0].count)) from error
 
     def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
-        """Submits the array with one sbatch call."""
+        """Submits each array with one sbatch call; all of them or none."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
         activation.write_python(plan.spec.activation, paths)
-        return [str(job.job_id) for job in _submitit(plan.spec, paths).submit_array(list(tasks))]
+        jobs: list[str] = []
+        for array, script in zip(plan.arrays, plan.scripts, strict=True):
+            own = tasks[len(jobs) : len(jobs) + array.count]
+            try:
+                jobs += [str(job.job_id) for job in _submitit(plan.spec, array, paths).submit_array(list(own))]
+            except RefusedError as error:
+                more = slurm_sbatch.fitting(script, array.count) if isinstance(error, LimitError) else None
+                if jobs:
+                    self.abandon(paths)
+                if more is None:
+                    raise
+                raise slurm_sbatch.too_many(error, len(jobs) + more) from error
+        return jobs
 
     def abandon(self, paths: SubmissionPaths) -> None:
-        """Cancels the array by its name: its id may not have reached us."""
-        process.run(["scancel", f"--user={getpass.getuser()}", f"--name={_job_name(paths)}"], timeout_s=_TIMEOUT_S)
+        """Cancels the arrays by their name: an id may not have reached us."""
+        argv = ["scancel", f"--user={getpass.getuser()}", f"--name={_job_name(paths)}"]
+        try:
+            answer = process.run(argv, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
+            problem = slurms_words(answer.stderr) if answer.returncode != 0 else None
+        except UnavailableError as error:
+            problem = str(error)
+        if problem is not None:
+            raise UnavailableError(
+                f"what was submitted may wait in the queue and cannot be cancelled ({problem}): "
+                f"when Slurm answers again, run `{shlex.join(argv)}`"
+            )
 
-    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
+    def states(self, tasks: Sequence[TaskRef]) -> list[TaskStatus]:
         """Asks squeue once, and sacct once for what squeue has forgotten."""
-        known = _ask_squeue(jobs)
-        forgotten = [job for job in jobs if job not in known]
-        if forgotten:
-            known |= {job: status for job, status in _ask_sacct(forgotten).items() if job not in known}
-        return [known.get(job) or _from_files(job, paths) for job in jobs]
+        return slurm_states.ask(tasks)
 
     def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
         """Cancels the array."""
-        answer = process.run(slurm_cli.scancel_argv(jobs), timeout_s=_TIMEOUT_S)
+        argv = slurm_cli.scancel_argv(jobs)
+        answer = process.run(argv, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
         if answer.returncode != 0 and "invalid job id" not in answer.stderr.lower():
-            raise UnavailableError(f"scancel failed: {answer.stderr.strip()}")
+            raise UnavailableError(f"scancel failed: {slurms_words(answer.stderr)}")
 
 
 def _job_name(paths: SubmissionPaths) -> str:
     return f"wandb-submit-{paths.id}"
 
 
-def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
+def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) -> ArrayExecutor:
     # Without submitit's %j in the folder: Slurm fails a task (0:53) whose log folder does not exist when it
     # starts, and one folder per task could be made only after sbatch has told the job's id.
     executor = ArrayExecutor(folder=paths.jobs, max_num_timeout=ANY_NUMBER)
@@ -187,7 +210,7 @@ def _submitit(spec: SubmissionSpec, paths: SubmissionPaths) -> ArrayExecutor:
         ntasks_per_node=1,
         cpus_per_task=spec.cpus_per_task,
         gpus_per_task=gpus or None,
-        array_parallelism=spec.array.at_once,
+        array_parallelism=array.at_once,
         signal_delay_s=spec.signal_delay_s,
         wckey=None,  # submitit's default is a key that most sites do not have
         additional_parameters=further,
@@ -215,42 +238,26 @@ def _teardown(spec: SubmissionSpec) -> list[str]:
     return ["ended=$?", *lines, 'exit "$ended"'] if lines else []
 
 
-def _sbatch(script: str, *arguments: str, stdin: str | None = None) -> str:
-    """Calls sbatch for a script; returns what it printed."""
-    environment = slurm_cli.sbatch_environment(os.environ, script)
-    answer = process.run(["sbatch", *arguments], timeout_s=_TIMEOUT_S, stdin=stdin, env=environment)
-    if answer.returncode != 0:
-        partitions = re.search(r"^#SBATCH --partition=(\S+)$", script, re.MULTILINE)
-        raise slurm_cli.refusal(
-            answer.stderr or answer.stdout,
-            lambda topic: slurm_site.choices(topic, partitions[1] if partitions else None),
+def split(array: ArraySpec, most: int | None) -> tuple[ArraySpec, ...]:
+    """Splits an array into ones that are no larger than the site allows, which share the tasks at a time out.
+
+    Raises:
+        RefusedError: if there would be arrays without a task at a time.
+    """
+    if most is None or array.count <= most:
+        return (array,)
+    number = -(-array.count // most)
+    if array.at_once < number:
+        raise RefusedError(
+            f"--array {array}: this site's MaxArraySize is {most}, so that these are {number} arrays, and each runs "
+            f"at least one task at a time: --array {array.count}%{number} or more, or --array {most}%{array.parallel}"
         )
-    return answer.stdout
 
+    def share(whole: int, place: int) -> int:
+        return whole // number + (place < whole % number)
 
-def _ask_squeue(jobs: Sequence[str]) -> dict[str, TaskStatus]:
-    answer = process.run(slurm_cli.squeue_argv(jobs), timeout_s=_TIMEOUT_S)
-    if answer.returncode != 0:
-        if "invalid job id" in answer.stderr.lower():  # all of them left long ago
-            return {}
-        raise UnavailableError(f"squeue failed: {answer.stderr.strip() or answer.stdout.strip()}")
-    return slurm_cli.parse_squeue(answer.stdout)
-
-
-def _ask_sacct(jobs: Sequence[str]) -> dict[str, TaskStatus]:
-    """Asks the accounting, which many small clusters do not have; then the tasks' own files have to do."""
-    try:
-        environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}  # lists of tasks whole
-        answer = process.run(slurm_cli.sacct_argv(jobs), timeout_s=_TIMEOUT_S, env=environment)
-    except RefusedError:
-        return {}
-    return slurm_cli.parse_sacct(answer.stdout) if answer.returncode == 0 else {}
-
-
-def _from_files(job: str, paths: SubmissionPaths) -> TaskStatus:
-    """What the task's result file tells, where Slurm remembers nothing."""
-    found = utils.JobPaths(paths.jobs, job_id=job)
-    if not Path(found.result_pickle).exists():
-        return TaskStatus(state=TaskState.CANCELLED, detail="Slurm has no record of it, and it left no result")
-    outcome, _ = utils.pickle_load(found.result_pickle)
-    return TaskStatus(state=TaskState.COMPLETED if outcome == "success" else TaskState.FAILED)
+    parallel = array.parallel
+    return tuple(
+        ArraySpec(count=share(array.count, place), parallel=None if parallel is None else share(parallel, place))
+        for place in range(number)
+    )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.errors import UnavailableError
 from wandb_submit.executors.base import TaskStatus
 from wandb_submit.states import TaskState
 
-# https://slurm.schedmd.com/squeue.html#SECTION_JOB-STATE-CODES
+# The states and flags of https://slurm.schedmd.com/job_state_codes.html; EXPEDITING came with Slurm 25.11. Whatever
+# may begin or begin again is pending; whatever holds its devices is running.
 STATES = {
     "BOOT_FAIL": TaskState.NODE_FAIL,
     "CANCELLED": TaskState.CANCELLED,
@@ -18,11 +18,15 @@ STATES = {
     "CONFIGURING": TaskState.PENDING,
     "COMPLETING": TaskState.RUNNING,
     "DEADLINE": TaskState.TIMEOUT,
+    "EXPEDITING": TaskState.PENDING,
     "FAILED": TaskState.FAILED,
+    "LAUNCH_FAILED": TaskState.PENDING,
     "NODE_FAIL": TaskState.NODE_FAIL,
     "OUT_OF_MEMORY": TaskState.OUT_OF_MEMORY,
     "PENDING": TaskState.PENDING,
+    "POWER_UP_NODE": TaskState.PENDING,
     "PREEMPTED": TaskState.PREEMPTED,
+    "RECONFIG_FAIL": TaskState.PENDING,
     "RUNNING": TaskState.RUNNING,
     "RESV_DEL_HOLD": TaskState.PENDING,
     "REQUEUE_FED": TaskState.PENDING,
@@ -36,63 +40,32 @@ STATES = {
     "STOPPED": TaskState.RUNNING,
     "SUSPENDED": TaskState.RUNNING,
     "TIMEOUT": TaskState.TIMEOUT,
+    "UPDATE_DB": TaskState.RUNNING,
 }
 
 
-class Topic(enum.Enum):
-    """What a refusal is about, where the site knows which values would do."""
-
-    PARTITION = enum.auto()
-    ACCOUNT = enum.auto()
-    QOS = enum.auto()
-    NODES = enum.auto()
-    FEATURE = enum.auto()
-    TIME = enum.auto()
-
-
-# sbatch's refusals, what a person can do about them, and what they are about; the first that fits counts.
-_REFUSALS: tuple[tuple[str, str, Topic | None], ...] = (
-    (r"invalid partition", "no such partition, see --partition", Topic.PARTITION),
-    (r"invalid account", "no such account for you, or not in this partition, see --account", Topic.ACCOUNT),
-    (r"invalid qos|qos.*not (valid|allowed)", "no such QOS for you, see --qos", Topic.QOS),
-    (r"memory specification can not be satisfied", "no node has that much memory: lower --mem", Topic.NODES),
-    (
-        r"node configuration is not available",
-        "no node has all of it: see --gpus-per-task, --cpus-per-task, --mem, --gres and --constraint",
-        Topic.NODES,
-    ),
-    (r"invalid (generic resource|gres|tres)", "no node has such GPUs, see --gpus-per-task and --gres", Topic.NODES),
-    (r"invalid node name|node count", "no such nodes, see --nodelist and --exclude: `sinfo -N` lists them", None),
-    (r"invalid feature", "no node has that feature, see --constraint", Topic.FEATURE),
-    (r"submitjob", "you may not have that many jobs queued: lower --array", None),
-    (
-        r"violates accounting/qos policy",
-        "over a limit of your account or QOS, on jobs, sizes or time: lower --array, what a task asks for, or --time",
-        None,
-    ),
-    (r"time limit", "the limit is above what the partition allows: lower --time", Topic.TIME),
-    (r"invalid job array specification", "the array is larger than the site's MaxArraySize: lower --array", None),
-    (r"reservation", "you cannot use that reservation: `scontrol show reservation` lists them", None),
-    (r"invalid license", "the cluster has no such licenses: `scontrol show licenses` lists them", None),
-    (r"invalid wckey", "this site wants a wckey: --sbatch wckey=NAME", None),
-    (r"unrecognized option|invalid option", "this sbatch does not know that option", None),
-)
 # sbatch options whose variable is not simply named after them.
 _VARIABLES = {"time": "timelimit", "array": "array_inx", "mem": "mem_per_node"}
-_UNREACHABLE = re.compile(
-    r"unable to contact|connection refused|timed out|communication connection failure|temporarily unable|"
-    r"zero bytes were transmitted|resource temporarily unavailable",
-    re.IGNORECASE,
-)
 
+# Where the cluster is; and what a job has set that says nothing about the next one.
+_PLACE = ("SLURM_CONF", "SLURM_CLUSTERS")
+_JOBS_OWN = ("SLURM_", "SRUN_", "SLURMD_", "SBATCH_CPU_BIND", "SBATCH_MEM_BIND")
 
 # The nodes' addresses, one a line.
 NODES_ARGV = ("sinfo", "--Node", "--noheader", "--format=%o")
 
 
-def squeue_argv(jobs: Iterable[str]) -> list[str]:
-    """One question about all of a submission's tasks that are in the queue or left it just now."""
-    return ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", f"--jobs={_arrays(jobs)}"]
+def squeue_argv(jobs: Iterable[str], users: Iterable[int]) -> list[str]:
+    """One question about all tasks that are in the queue or left it just now.
+
+    Args:
+        jobs: the tasks.
+        users: whose they are. Of a single array Slurm tells that alone; of several it would tell all jobs of the
+            cluster, were it not for a single user's.
+    """
+    arrays, owners = _arrays(jobs), sorted(set(users))
+    narrowed = [f"--user={owners[0]}"] if "," in arrays and len(owners) == 1 else []
+    return ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N|%r", f"--jobs={arrays}", *narrowed]
 
 
 def sacct_argv(jobs: Iterable[str]) -> list[str]:
@@ -105,12 +78,19 @@ def scancel_argv(jobs: Iterable[str]) -> list[str]:
     return ["scancel", *_arrays(jobs).split(",")]
 
 
+def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment to ask Slurm in, without a person's own filters and formats of its commands' answers."""
+    own = ("SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")
+    whole = {"SLURM_BITSTR_LEN": "0"}  # lists of tasks are not cut short
+    return {name: value for name, value in environ.items() if not name.startswith(own)} | whole
+
+
 def sbatch_environment(environ: Mapping[str, str], script: str) -> dict[str, str]:
     """The environment to submit a script in, so that what it says is what counts.
 
     sbatch prefers its input variables to the script (https://slurm.schedmd.com/sbatch.html#SECTION_INPUT-ENVIRONMENT-VARIABLES):
     the ones that name an option of the script are left out. So is what a surrounding job has set, such as its CPU
-    binding, which breaks the srun of ours.
+    binding, which breaks the srun of ours; a person's own defaults, such as SBATCH_ACCOUNT, stay.
     """
     options = re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE)
     named = {f"SBATCH_{_VARIABLES.get(option, option).upper().replace('-', '_')}" for option in options}
@@ -118,9 +98,28 @@ def sbatch_environment(environ: Mapping[str, str], script: str) -> dict[str, str
     return {
         name: value
         for name, value in environ.items()
-        if name not in named
-        and not (inside and name != "SLURM_CONF" and name.startswith(("SLURM_", "SRUN_", "SLURMD_")))
+        if name not in named and not (inside and name not in _PLACE and name.startswith(_JOBS_OWN))
     }
+
+
+def parse_sbatch(text: str) -> str:
+    """Reads the array's id from what `sbatch --parsable` printed, `ID` or `ID;CLUSTER`.
+
+    Sites wrap sbatch, and print greetings and balances around it.
+
+    Raises:
+        UnavailableError: if there is no id; the job may be in the queue all the same.
+    """
+    found = re.findall(r"^\s*(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$", text, re.MULTILINE)
+    if not found:
+        raise UnavailableError(f"sbatch has printed no job id, but {text.strip()[:200]!r}")
+    return str(found[-1])
+
+
+def parse_max_array_size(text: str) -> int | None:
+    """How many tasks an array may have, from `scontrol show config`; `None` if it does not say."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found and int(found[1]) > 0 else None
 
 
 def parse_squeue(text: str) -> dict[str, TaskStatus]:
@@ -130,9 +129,9 @@ def parse_squeue(text: str) -> dict[str, TaskStatus]:
         fields = line.strip().split("|")
         if len(fields) == 4:
             job, state, node, reason = fields
-            answer[job] = TaskStatus(
-                state=read_state(state), node=node, detail=reason if reason not in ("None", "") else ""
-            )
+            detail = "" if reason == "None" else reason
+            status = TaskStatus(state=read_state(state), node=node, detail=detail)
+            answer.update(dict.fromkeys(_expand(job), status))
     return answer
 
 
@@ -151,25 +150,6 @@ def parse_sacct(text: str) -> dict[str, TaskStatus]:
 def read_state(text: str) -> TaskState:
     """Reads a state as squeue and sacct write it, `CANCELLED by 1000` included."""
     return STATES.get(text.split(" ")[0].rstrip("+"), TaskState.UNKNOWN)
-
-
-def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> WandbSubmitError:
-    """Translates what a Slurm command said on its way out.
-
-    Args:
-        text: what it said.
-        choices: tells the values that the site has, as half a sentence, or nothing.
-    """
-    said = [re.sub(r"^(\w+: (error: )?|allocation failure: )", "", line) for line in text.splitlines() if line.strip()]
-    words = "; ".join(dict.fromkeys(said))[:400] or "it gave no reason"
-    if _UNREACHABLE.search(text):
-        return UnavailableError(f"Slurm does not answer now: {words}")
-    for pattern, advice, topic in _REFUSALS:
-        if re.search(pattern, text, re.IGNORECASE):
-            values = choices(topic) if topic else ""
-            there = f" ({values})" if values else ""
-            return RefusedError(f"Slurm refuses the job: {words}. {advice[0].upper()}{advice[1:]}{there}")
-    return RefusedError(f"Slurm refuses the job: {words}")
 
 
 def _arrays(jobs: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from wandb_submit import process
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
-from wandb_submit.executors.slurm_cli import Topic
+from wandb_submit.executors import slurm_cli
+from wandb_submit.executors.slurm_refusals import Topic
 from wandb_submit.specs import parse_time_min
 
 _TIMEOUT_S = 5.0
@@ -87,6 +88,11 @@ def node_groups(partitions: str | None = None) -> list[NodeGroup]:
     return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *chosen]))
 
 
+def max_array_size() -> int | None:
+    """How many tasks an array may have here; `None` if Slurm does not tell within seconds."""
+    return slurm_cli.parse_max_array_size(_asked(["scontrol", "show", "config"]))
+
+
 def choices(topic: Topic, partitions: str | None = None) -> str:
     """What a person can choose from, as half a sentence; empty if that cannot be had.
 
@@ -134,7 +140,7 @@ def _associations(field: str) -> list[str]:
 
 def _asked(argv: Sequence[str]) -> str:
     try:
-        answer = process.run(argv, timeout_s=_TIMEOUT_S)
+        answer = process.run(argv, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
     except (RefusedError, UnavailableError):
         return ""
     return answer.stdout if answer.returncode == 0 else ""

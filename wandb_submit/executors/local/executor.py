@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from wandb_submit import activation, process
 from wandb_submit.devices import Gpu, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
-from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskStatus
+from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import lock_folder
 from wandb_submit.executors.local.pool import Demand, places
 from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
@@ -159,7 +159,15 @@ class LocalExecutor:
             tell_scheduler(files, signal.SIGTERM)
         process.wait_until(lambda: not is_alive(files), timeout_s=_ABANDON_S)
 
-    def states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
+    def states(self, tasks: Sequence[TaskRef]) -> list[TaskStatus]:
+        """Reads the state file of each submission's scheduler."""
+        asked: dict[SubmissionPaths, list[str]] = {}
+        for task in tasks:
+            asked.setdefault(task.paths, []).append(task.job)
+        known = {paths: iter(self._states(jobs, paths)) for paths, jobs in asked.items()}
+        return [next(known[task.paths]) for task in tasks]
+
+    def _states(self, jobs: Sequence[str], paths: SubmissionPaths) -> list[TaskStatus]:
         """Reads the scheduler's state file; without a living scheduler, what had not ended is lost."""
         files = SchedulerFiles.of(paths.jobs, paths.id)
         alive = is_alive(files)  # asked first: a scheduler that ends in between has written its last state
