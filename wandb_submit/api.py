@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from wandb_submit import config, records, sources, sweeps
@@ -19,6 +19,7 @@ from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
+from wandb_submit.functions import Function
 from wandb_submit.paths import SubmissionPaths, current_folder, home, server_dir
 from wandb_submit.records import SubmissionRecord
 from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
@@ -37,6 +38,7 @@ class Prepared:
     Attributes:
         sweep: the sweep; `None` if it is to be created from `source`.
         node: the address of a machine that must reach the offline server; `None` if all of it is on this one.
+        function: what runs call; `None` if they run the sweep's command.
         notes: defaults that were filled in, and what else the person should know.
         clip: whether fewer tasks will do, if the scheduler takes no more.
     """
@@ -49,6 +51,7 @@ class Prepared:
     paths: SubmissionPaths
     offline: bool
     node: str | None = None
+    function: Function | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
     clip: bool = False
 
@@ -60,8 +63,9 @@ class Prepared:
 
 
 def submit(
-    sweep: str,
+    sweep: str | Mapping[str, Any],
     *,
+    function: Callable[[], object] | None = None,
     executor: str = "auto",
     array: int | str | None = None,
     gpus_per_task: int | str | None = None,
@@ -70,6 +74,7 @@ def submit(
     time: str | None = None,
     agents_per_task: int | None = None,
     agent: str | None = None,
+    preload: Sequence[str] | None = None,
     count: int | None = None,
     grace: float | None = None,
     max_requeues: int | None = None,
@@ -86,7 +91,10 @@ def submit(
     """Starts agents for a sweep and returns at once; the command line's main job.
 
     Args:
-        sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file to create it from.
+        sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file or its content as a
+            dictionary, to create it from.
+        function: what runs call, as `wandb.agent(function=...)` does, each in a process of its own; without one they
+            run the sweep's command. It may be defined in a notebook. What it uses is imported once per agent.
         executor: `slurm`, `local` or `auto`.
         array: the number of array tasks, or `N%K` for at most K at a time; indices such as `0-15%4` are counted.
         gpus_per_task: GPUs of each task, with a type as `a100:1`.
@@ -95,6 +103,8 @@ def submit(
         time: time limit of each task in Slurm's format, such as `4:00:00`.
         agents_per_task: how many agents share each task's GPUs and cores.
         agent: `native`, which is ours and the default, or `wandb` for the `wandb agent` command.
+        preload: modules that each agent imports once, so that runs are forked with them; an empty list starts each
+            run by itself. Default: what the function uses; nothing for a command.
         count: runs per agent.
         grace: seconds that a run gets to end when it is told to.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
@@ -121,6 +131,7 @@ def submit(
         time=time,
         agents_per_task=agents_per_task,
         agent=agent,
+        preload=preload,
         count=count,
         grace=grace,
         max_requeues=max_requeues,
@@ -132,11 +143,17 @@ def submit(
         python=python,
         sbatch=free,
     )
-    return send(prepare(sweep, options, offline=offline, clip=clip))
+    return send(prepare(sweep, options, function=function, offline=offline, clip=clip))
 
 
 def prepare(
-    sweep: str, options: Options, *, offline: bool = False, dry_run: bool = False, clip: bool = False
+    sweep: str | Mapping[str, Any],
+    options: Options,
+    *,
+    function: Callable[[], object] | None = None,
+    offline: bool = False,
+    dry_run: bool = False,
+    clip: bool = False,
 ) -> Prepared:
     """Checks everything that can be checked, and works out what would be submitted.
 
@@ -145,7 +162,8 @@ def prepare(
     Raises:
         WandbSubmitError: if anything is wrong.
     """
-    source = sources.parse(sweep)
+    source = sources.parse(sweep, needs_program=function is None)
+    pickled = None if function is None else Function.pickle(function)
     notes: list[str] = []
     found: sweeps.Sweep | None = None
     node: str | None = None
@@ -163,7 +181,13 @@ def prepare(
         notes.append(f"--array was not given: {array} array tasks")
         return array
 
-    spec = config.build_spec(options, workdir=current_folder(), pick_executor=catalog.pick, default_array=default_array)
+    spec = config.build_spec(
+        options,
+        workdir=current_folder(),
+        pick_executor=catalog.pick,
+        default_array=default_array,
+        modules=None if pickled is None else pickled.modules,
+    )
     if left is not None and spec.agents > left:
         notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")
     paths = SubmissionPaths(home() / records.new_id())
@@ -186,6 +210,7 @@ def prepare(
         paths=paths,
         offline=offline,
         node=node,
+        function=pickled,
         notes=(*notes, *plan.notes),
         clip=clip,
     )
@@ -204,6 +229,8 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
     """
     with _folder(prepared.paths) as paths:
         prepared = _fitting(prepared, lambda asked: asked.executor.check(asked.plan))[0]
+        if prepared.function is not None:
+            prepared.function.write(paths)
         server = endpoint(offline=prepared.offline, node=prepared.node)
         sweep = prepared.sweep
         if sweep is None:

@@ -17,6 +17,7 @@ from wandb_submit.specs import (
     MIN_TIME_MIN,
     SIGNAL_DELAY_S,
     ArraySpec,
+    Preload,
     SubmissionSpec,
     check_mem,
     parse_gpus,
@@ -73,6 +74,7 @@ _KEYS = (
     "time",
     "agents-per-task",
     "agent",
+    "preload",
     "count",
     "grace",
     "max-requeues",
@@ -92,6 +94,7 @@ class Options:
 
     Attributes:
         templates: names or files of templates.
+        preload: modules' names, one or several with commas between them in each text; an empty list is none.
         env: `NAME=VALUE` texts.
         setup: shell commands before the agents begin, after those of the templates.
         teardown: shell commands when the agents have ended.
@@ -108,6 +111,7 @@ class Options:
     time: str | None = None
     agents_per_task: int | None = None
     agent: str | None = None
+    preload: Sequence[str] | None = None
     count: int | None = None
     grace: float | None = None
     max_requeues: int | None = None
@@ -131,6 +135,7 @@ class Options:
             "time": self.time,
             "agents-per-task": self.agents_per_task,
             "agent": self.agent,
+            "preload": None if self.preload is None else ",".join(self.preload),
             "count": self.count,
             "grace": self.grace,
             "max-requeues": self.max_requeues,
@@ -171,6 +176,7 @@ def build_spec(
     workdir: Path,
     pick_executor: Callable[[str], str],
     default_array: DefaultArray,
+    modules: Sequence[str] | None = None,
 ) -> SubmissionSpec:
     """Checks options and fills in their defaults.
 
@@ -179,6 +185,7 @@ def build_spec(
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
         default_array: the array for an executor, GPUs, cores and agents per task when none was asked for.
+        modules: what the function uses that runs call; `None` where they run the sweep's command.
 
     Raises:
         ConfigError: naming every problem, one per line.
@@ -193,7 +200,8 @@ def build_spec(
     gpu_type, gpus = problems.check(lambda: (None, None) if asked is None else parse_gpus(str(asked))) or (None, None)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
-    agent = problems.check(lambda: _agent(values))
+    agent = problems.check(lambda: _agent(values, function=modules is not None))
+    preload = problems.check(lambda: _preload(values, modules or ()))
     count = problems.check(lambda: _number(values, "count", minimum=1))
     grace_s = problems.check(lambda: _seconds(values, "grace"))
     max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
@@ -225,6 +233,8 @@ def build_spec(
         max_requeues=0 if "no-requeue" in sbatch else max_requeues,
         min_run_s=(min_run_min or 0) * 60.0,
         activation=active,
+        preload=preload,
+        function=modules is not None,
     )
     _check_fit(spec)
     return spec
@@ -271,10 +281,24 @@ def _seconds(values: Mapping[str, object], key: str) -> float | None:
     return seconds
 
 
-def _agent(values: Mapping[str, object]) -> str:
+def _preload(values: Mapping[str, object], guess: Sequence[str]) -> Preload | None:
+    given = values.get("preload")
+    if given is None:
+        return Preload(modules=tuple(guess), required=False) if guess else None
+    names = given if isinstance(given, list) else [name for name in str(given).split(",") if name.strip()]
+    modules = [str(name).strip() for name in names]
+    if odd := [name for name in modules if not all(part.isidentifier() for part in name.split("."))]:
+        raise ConfigError(f"--preload {', '.join(map(repr, odd))}: not a module's name, such as torch or torch.nn")
+    return Preload(modules=tuple(modules)) if modules else None
+
+
+def _agent(values: Mapping[str, object], *, function: bool) -> str:
     name = str(values.get("agent", AGENTS[0]))
     if name not in AGENTS:
         raise ConfigError(f"--agent {name!r} is none of {', '.join(AGENTS)}")
+    if name != AGENTS[0] and (function or values.get("preload")):
+        what = "a function" if function else "--preload"
+        raise ConfigError(f"--agent {name}: {what} needs the native agent; leave --agent out")
     if name != AGENTS[0] and values.get("min-time-per-run") is not None:
         raise ConfigError("--min-time-per-run: `wandb agent` does not look at the time; leave it or --agent out")
     return name

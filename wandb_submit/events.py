@@ -70,6 +70,7 @@ class RunStarted:
     Attributes:
         idle_s: how long the agent had stood without a run before.
         resumed: whether the server handed out a run that had been preempted.
+        warm: whether it was forked from a process that had imported its modules.
     """
 
     name: ClassVar[str] = "run_started"
@@ -79,6 +80,7 @@ class RunStarted:
     log: str
     idle_s: float
     resumed: bool = False
+    warm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +114,14 @@ class RunAbandoned:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ColdStarts:
+    """The agent's runs were to start warm and cannot: from now on each starts by itself."""
+
+    name: ClassVar[str] = "cold_starts"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerLost:
     """The server does not answer; the agent keeps its run and tries again."""
 
@@ -142,7 +152,15 @@ class AgentStopped:
 
 
 Event: TypeAlias = (
-    AgentStarted | AgentRegistered | RunStarted | RunFinished | RunAbandoned | ServerLost | ServerBack | AgentStopped
+    AgentStarted
+    | AgentRegistered
+    | RunStarted
+    | RunFinished
+    | RunAbandoned
+    | ColdStarts
+    | ServerLost
+    | ServerBack
+    | AgentStopped
 )
 _KINDS: dict[str, type[Event]] = {
     kind.name: kind
@@ -152,6 +170,7 @@ _KINDS: dict[str, type[Event]] = {
         RunStarted,
         RunFinished,
         RunAbandoned,
+        ColdStarts,
         ServerLost,
         ServerBack,
         AgentStopped,

@@ -46,6 +46,7 @@ class SubmissionPaths:
     agents/TASK/events.jsonl     what each agent did, one line per event
     runs/RUN.log                 what each run's program printed
     bin/                         what `python` is for the runs, where a template or --python says so
+    function.pkl                 the function that its runs call, where they do not run the sweep's command
     halt                         why no agent takes another run, once that is so
     ```
     """
@@ -81,6 +82,11 @@ class SubmissionPaths:
     def bin(self) -> Path:
         """What is first on the runs' `PATH`; see `activation`."""
         return self.folder / "bin"
+
+    @property
+    def function(self) -> Path:
+        """The pickled function of a submission whose runs call one; see `functions`."""
+        return self.folder / "function.pkl"
 
     def events(self, agent: str) -> Path:
         """The event file of the agent of that name."""

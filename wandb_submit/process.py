@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,48 @@ def python_argv(module: str, *arguments: str) -> list[str]:
     or `netrc.py` there would stand in for Python's own (`python -P` does the same from 3.11 on).
     """
     return [sys.executable, "-u", str(Path(__file__).with_name("run_module.py")), module, *arguments]
+
+
+async def start_in_group(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    output: int,
+    cores: Collection[int] = (),
+    pass_fds: Sequence[int] = (),
+) -> asyncio.subprocess.Process:
+    """Starts a program in a process group of its own, with nothing to read; if we die, so does it.
+
+    Args:
+        argv: the program and its arguments.
+        env: its whole environment.
+        cwd: the folder that it starts in.
+        output: an open file for its standard output and error.
+        cores: what it runs on; empty is what we run on.
+        pass_fds: open files that it gets under the same numbers.
+
+    Raises:
+        OSError: if it cannot be started.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        os.setpgid(0, 0)
+        die_with_parent(parent, signal.SIGKILL)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        preexec_fn=prepare,
+        pass_fds=pass_fds,
+    )
 
 
 async def start_worker(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:

@@ -17,6 +17,7 @@ from wandb_submit.events import (
     AgentRegistered,
     AgentStarted,
     AgentStopped,
+    ColdStarts,
     EventReader,
     RunAbandoned,
     RunFinished,
@@ -189,6 +190,7 @@ class AgentView:
         running: the runs that it is running, oldest first.
         stopped: why it ended; `None` while it has not said so.
         server_lost: what it said of the server since that stopped answering.
+        cold: why its runs start cold, although they were to start warm.
     """
 
     name: str
@@ -205,6 +207,7 @@ class AgentView:
     stopped: str | None = None
     ok: bool | None = None
     server_lost: str | None = None
+    cold: str | None = None
 
 
 class Journal:
@@ -243,6 +246,7 @@ class Journal:
                 agent.host, agent.pid, agent.job_id = event.host, event.pid, event.job_id
                 agent.gpus, agent.cpus = event.gpus, event.cpus
                 agent.stopped, agent.ok, agent.server_lost, agent.running = None, None, None, []
+                agent.cold = None
             case AgentRegistered(agent_id=agent_id):
                 agent.agent_id = agent_id
             case RunStarted() as event:
@@ -270,6 +274,8 @@ class Journal:
             case RunAbandoned(failed=failed):
                 agent.done += failed
                 agent.failed += failed
+            case ColdStarts(reason=reason):
+                agent.cold = f"runs start cold: {reason}"
             case ServerLost(reason=reason):
                 agent.server_lost = reason
             case ServerBack():

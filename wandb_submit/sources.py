@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 from wandb_submit.errors import ConfigError
 from wandb_submit.templates import read_mapping
 
+_GIVEN = Path("the given configuration")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepName:
@@ -26,21 +28,29 @@ class SweepName:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepFile:
-    """A sweep configuration to create a sweep from."""
+    """A sweep configuration to create a sweep from; `path` says in messages where it comes from."""
 
     path: Path
     config: Mapping[str, Any]
 
 
-def parse(text: str) -> SweepName | SweepFile:
-    """Reads what a person names a sweep by: an id, a path, a URL, or a YAML file.
+def parse(sweep: str | Mapping[str, Any], *, needs_program: bool = True) -> SweepName | SweepFile:
+    """Reads what a person names a sweep by: an id, a path, a URL, a YAML file, or a configuration itself.
+
+    Args:
+        sweep: what was given.
+        needs_program: whether a configuration has to say what its runs execute.
 
     Raises:
         ConfigError: if it is none of them, or the file is not a sweep configuration.
         NotFoundError: if it names a file that is not there.
     """
+    if not isinstance(sweep, str):
+        return _checked(dict(sweep), _GIVEN, needs_program=needs_program)
+    text = sweep
     if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
-        return _read_file(Path(text))
+        path = Path(text)
+        return _checked(read_mapping(path, "sweep"), path, needs_program=needs_program)
     if "://" in text:
         return _parse_url(text)
     parts = text.split("/")
@@ -64,8 +74,7 @@ def _parse_url(text: str) -> SweepName:
     raise ConfigError(f"{text} is not a sweep's URL: that ends in /ENTITY/PROJECT/sweeps/ID")
 
 
-def _read_file(path: Path) -> SweepFile:
-    config = read_mapping(path, "sweep")
+def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> SweepFile:
     problems = []
     if not config.get("method"):
         problems.append("it lacks `method:` (grid, random or bayes)")
@@ -78,7 +87,7 @@ def _read_file(path: Path) -> SweepFile:
     metric = config.get("metric", {"name": "none"})
     if not isinstance(metric, dict) or not metric.get("name"):
         problems.append("`metric:` is not a mapping with a `name:`")
-    if not config.get("program") and not config.get("command"):
+    if needs_program and not config.get("program") and not config.get("command"):
         problems.append("it lacks `program:`, the script to run")
     if problems:
         raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")

@@ -118,6 +118,19 @@ class Activation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Preload:
+    """What a process imports once that runs are then forked from.
+
+    Attributes:
+        modules: the modules' names.
+        required: whether it is an error if one of them cannot be imported; what we guessed is not.
+    """
+
+    modules: tuple[str, ...]
+    required: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SubmissionSpec:
     """What is to be started and with which resources; which sweep it is for does not matter here.
 
@@ -138,6 +151,8 @@ class SubmissionSpec:
         min_run_s: seconds that a run takes at least, where that is known before the first has ended.
         agent: `native`, which is ours, or `wandb` for the `wandb agent` command.
         activation: how a task prepares the environment of its runs.
+        preload: what runs find imported; `None` starts each by itself.
+        function: whether a run is a call of the function in the submission's folder, and not the sweep's command.
     """
 
     executor: str
@@ -157,6 +172,8 @@ class SubmissionSpec:
     min_run_s: float = 0.0
     agent: str = "native"
     activation: Activation = field(default_factory=Activation)
+    preload: Preload | None = None
+    function: bool = False
 
     @property
     def agents(self) -> int:

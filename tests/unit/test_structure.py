@@ -18,7 +18,7 @@ LEVELS = (
     {"errors", "states"},
     {"specs", "paths", "files", "process", "events", "templates"},
     {"credentials", "sources", "halts", "activation"},
-    {"config", "devices", "sweeps", "records", "agent"},
+    {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"executors", "server"},
     {"submission", "onward"},
     {"api"},

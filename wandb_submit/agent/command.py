@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import Any
 import yaml
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import SweepRef
+from wandb_submit.specs import SubmissionSpec, SweepRef
 
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 
 _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+_FUNCTION_PROGRAM = Path(__file__).with_name("programs") / "function.py"
 # Set for the agent's own job by submitit; a trial that submits jobs of its own must not inherit them.
 _NOT_FOR_TRIALS = ("WANDB_SERVICE",)
 _NOT_FOR_TRIALS_PREFIX = "SUBMITIT_"
@@ -104,6 +106,14 @@ def build_argv(
     if not argv:
         raise ConfigError(f"the sweep's command {list(command or ())!r} leaves nothing to execute")
     return argv
+
+
+def function_argv(spec: SubmissionSpec) -> list[str]:
+    """A run's argument list where it calls the submission's function.
+
+    The interpreter is the one that submitted, whose modules the function knows, or what was named in its place.
+    """
+    return ["python" if spec.activation.python else sys.executable, str(_FUNCTION_PROGRAM)]
 
 
 def write_files(files: RunFiles, args: Mapping[str, Any], params: Mapping[str, Any], command: Sequence[object]) -> None:

@@ -7,21 +7,24 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
+from wandb_submit.agent.launcher import Launcher
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
 from wandb_submit.agent.task_clock import TaskClock
 from wandb_submit.agent.trial import Trial
+from wandb_submit.agent.zygote import PreloadError
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import (
     AgentRegistered,
+    ColdStarts,
     EventWriter,
     RunAbandoned,
     RunFinished,
@@ -90,6 +93,13 @@ class SweepAgent:
         self._pace = pace or Pace()
         self._client = SweepClient(endpoint, device=share.device(), timeout_s=self._pace.answer_s)
         self._guard = FailureGuard()
+        self._launcher = Launcher(
+            spec.preload,
+            program_folder=spec.workdir if spec.function else None,
+            cwd=spec.workdir,
+            cores=share.cores if share.bind else (),
+            on_cold=lambda reason: events.write(ColdStarts(reason=reason)),
+        )
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._command: tuple[object, ...] = ()
         self._trials: dict[str, Trial] = {}
@@ -120,7 +130,9 @@ class SweepAgent:
         """Runs the agent to its end, whatever the server answers."""
         try:
             info = await self._answered(lambda: self._client.sweep(self._sweep))
-            self._command = info.command if info else ()
+            if info is not None:
+                self._command = info.command
+                await self._unless_stopped(self._warm_up(info.program))
             agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
             if agent_id is not None:
                 self._agent_id = agent_id
@@ -129,10 +141,13 @@ class SweepAgent:
                 await self._work(agent_id)
         except SweepEndedError:
             self._leave_for_all(_OVER, ok=True)
+        except PreloadError as error:
+            self._leave_for_all(str(error), ok=False)
         except WandbSubmitError as error:
             self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
+            await self._launcher.close()
             await self._say_goodbye()
             await self._client.close()
         left = self._leaving or Outcome(reason=self._stopping or "stopped", ok=True, runs=0)
@@ -245,8 +260,7 @@ class SweepAgent:
                 self._cut_short.add(run_id)
                 return
             argv, environment = prepared
-            cores = self._share.cores if self._share.bind else ()
-            trial = await Trial.start(run_id, argv, env=environment, cwd=self._spec.workdir, log=log, cores=cores)
+            trial = await self._launcher.start(run_id, argv, env=environment, log=log)
         except (OSError, WandbSubmitError) as error:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
@@ -262,6 +276,7 @@ class SweepAgent:
                 log=str(log),
                 idle_s=idle_s,
                 resumed=order.type == "resume",
+                warm=trial.warm,
             )
         )
         _LOG.info("run %s started (pid %d)", run_id, trial.pid)
@@ -269,12 +284,25 @@ class SweepAgent:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
+    async def _warm_up(self, program: str | None) -> None:
+        """Has the runs' modules imported before the server hands out one."""
+        if self._spec.preload is None:
+            return
+        files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
+        argv = self._argv(program, {}, files)
+        await self._launcher.prepare(argv, commands.clean_environment({**os.environ, **self._share.environment()}))
+
+    def _argv(self, program: str | None, params: Mapping[str, object], files: commands.RunFiles) -> list[str]:
+        if self._spec.function:
+            return commands.function_argv(self._spec)
+        return commands.build_argv(self._command, program, params, files)
+
     async def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
         """Writes a run's configuration; returns its command line and environment."""
         wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
         files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
         params = commands.parameters(order.args)
-        argv = commands.build_argv(self._command, order.program, params, files)
+        argv = self._argv(order.program, params, files)
         commands.write_files(files, order.args, params, self._command)
         environment = commands.build_environment(
             {**os.environ, **self._share.environment()},
@@ -284,6 +312,8 @@ class SweepAgent:
             wandb_dir=wandb_dir,
             server=trial_environment(find_login(self._endpoint), offline=self._endpoint.server_dir is not None),
         )
+        if self._spec.function:
+            environment["WANDB_SUBMIT_FUNCTION"] = str(self._paths.function)
         return argv, environment
 
     async def _watch(self, trial: Trial) -> None:

@@ -76,6 +76,7 @@ class SweepInfo:
 
     state: str
     command: tuple[object, ...]
+    program: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,10 +130,14 @@ class SweepClient:
             if not found:
                 raise SweepGoneError(f"no sweep {sweep.path} at {sweep.base_url}: it may have been deleted")
             config = yaml.safe_load(found.get("config") or "") or {}
-            command = config.get("command")
+            command, program = config.get("command"), config.get("program")
         except (AttributeError, ValueError, yaml.YAMLError) as error:
             raise UnavailableError(f"the server's answer about the sweep cannot be read: {str(data)[:200]}") from error
-        return SweepInfo(state=str(found.get("state")), command=tuple(command) if isinstance(command, list) else ())
+        return SweepInfo(
+            state=str(found.get("state")),
+            command=tuple(command) if isinstance(command, list) else (),
+            program=program if isinstance(program, str) else None,
+        )
 
     async def register(self, sweep: SweepRef, host: str) -> str:
         """Announces this agent; returns the id that the server gave it.

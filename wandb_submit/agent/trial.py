@@ -9,7 +9,7 @@ import signal
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from wandb_submit.process import die_with_parent
+from wandb_submit.process import start_in_group
 
 _WANDBS_OWN = "wandb-"  # how the names of its programs begin: wandb-core, wandb-xpu
 
@@ -19,13 +19,20 @@ class Trial:
 
     It starts as `wandb agent` starts it: own process group, closed standard input (with a terminal's, `import
     torch` can hang on SIGTTIN, https://github.com/wandb/wandb/pull/10489). If the agent dies, so does it.
+
+    Args:
+        run_id: the run.
+        pid: the process.
+        ended: becomes its exit status, negative for a signal's number.
+        warm: whether it was forked from a zygote.
     """
 
-    def __init__(self, run_id: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, run_id: str, pid: int, ended: asyncio.Future[int], *, warm: bool = False) -> None:
         self.run_id = run_id
-        self.pid = process.pid
+        self.pid = pid
+        self.warm = warm
         self.stop_reason: str | None = None
-        self._process = process
+        self._ended = ended
         self._told_to_stop_at: float | None = None
 
     @classmethod
@@ -44,33 +51,16 @@ class Trial:
         Raises:
             OSError: if it cannot be started, or the log not written.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        parent = os.getpid()
-
-        def prepare() -> None:
-            os.setpgid(0, 0)
-            die_with_parent(parent, signal.SIGKILL)
-            if cores:
-                os.sched_setaffinity(0, cores)
-
+        descriptor = open_log(log)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                env=dict(env),
-                cwd=cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                preexec_fn=prepare,
-            )
+            process = await start_in_group(argv, env=env, cwd=cwd, output=descriptor, cores=cores)
         finally:
             os.close(descriptor)
-        return cls(run_id, process)
+        return cls(run_id, process.pid, asyncio.ensure_future(process.wait()))
 
     async def wait(self) -> int:
         """Waits for the program's end; returns its exit status, negative for a signal's number."""
-        return await self._process.wait()
+        return await asyncio.shield(self._ended)
 
     def stop(self, reason: str, *, kill_after_s: float) -> None:
         """Asks the program to end; asked again after `kill_after_s` seconds, kills it."""
@@ -93,11 +83,17 @@ class Trial:
         To all of them, because a wrapper such as `bash train.sh` does not pass on what it gets; but not to
         wandb-core, which the same signals kill, and the run's data with it.
         """
-        if self._process.returncode is not None:
+        if self._ended.done():
             return
         for pid in _group(self.pid):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, gentlest_signal(pid))
+
+
+def open_log(path: Path) -> int:
+    """Opens a run's log to append to; it is its owner's alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def _group(leader: int) -> list[int]:

@@ -33,6 +33,11 @@ resource_options = together(
     click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),
     click.option("--agents-per-task", type=int, metavar="K", help="K agents share each task's GPUs and cores."),
     click.option("--agent", metavar="NAME", help="native, or wandb for the `wandb agent` command. Default: native."),
+    click.option(
+        "--preload",
+        metavar="MODULES",
+        help="Import these once per agent, such as torch,transformers, and fork each run from there.",
+    ),
     click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
     click.option(
         "--grace", type=float, metavar="S", help="Seconds that a run gets to end when it is told to. Default: 60."

@@ -16,6 +16,7 @@ from wandb_submit.events import (
     AgentRegistered,
     AgentStarted,
     AgentStopped,
+    ColdStarts,
     RunAbandoned,
     RunFinished,
     RunStarted,
@@ -86,6 +87,8 @@ def event_line(agent: str, stamped: Stamped) -> str | None:
             words = f"run {event.run} {exit_words(event.exit_code, event.reason)} after {event.seconds:.1f} s"
         case RunAbandoned(run=run, reason=reason):
             words = f"run {run} not started: {reason}"
+        case ColdStarts(reason=reason):
+            words = f"runs start cold: {reason}"
         case ServerLost(reason=reason):
             words = f"the server does not answer, trying again: {reason}"
         case ServerBack(seconds=seconds):

@@ -1,0 +1,52 @@
+"""`--preload`: runs that are forked from a process which has imported their modules, with the real `wandb`."""
+
+from __future__ import annotations
+
+import json
+
+from support import Shell
+
+RECORD = """
+import argparse, json, os, sys, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--x", type=int)
+x = parser.parse_args().x
+before = "wandb" in sys.modules
+import wandb
+with wandb.init() as run:
+    run.log({"loss": x})
+with open(f"place-{run.id}.json", "w") as file:
+    json.dump({"before": before, "config": run.config["x"], "x": x, "pid": os.getpid(), "ppid": os.getppid()}, file)
+"""
+
+
+def test_warm_runs_are_whole_runs_of_their_own_processes(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1, 2, 3, 4, 5, 6]}})
+    answer = offline_shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "2", "--preload", "wandb,json", "--gpus-per-task", "1"),
+        CUDA_VISIBLE_DEVICES="4,5",
+    )
+    assert answer["ok"], answer
+    assert answer["results"]["states"] == {"finished": 6}
+    places = [json.loads(path.read_text()) for path in offline_shell.folder.glob("place-*.json")]
+    assert sorted(place["x"] for place in places) == sorted(place["config"] for place in places) == [1, 2, 3, 4, 5, 6]
+    assert all(place["before"] for place in places)
+    started = offline_shell.events(answer["id"], "run_started")
+    assert {event["pid"] for event in started} == {place["pid"] for place in places}
+    assert all(event["warm"] for event in started)
+    assert len({place["ppid"] for place in places}) == 2
+
+
+def test_a_module_that_cannot_be_imported_ends_the_submission_before_it_takes_a_run(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1, 2]}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "2", "--preload", "nonsense")
+    assert done.returncode == 1
+    assert "--preload cannot import nonsense: ModuleNotFoundError" in done.stdout + done.stderr
+
+
+def test_a_command_of_another_form_runs_cold_and_says_so(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1]}}, command=["bash", "-c", "true"])
+    answer = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--preload", "wandb")
+    (cold,) = offline_shell.events(answer["id"], "cold_starts")
+    assert "not of the form `python PROGRAM.py`: bash -c true" in cold["reason"]
+    assert [event["warm"] for event in offline_shell.events(answer["id"], "run_started")] == [False]
