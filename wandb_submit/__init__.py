@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wandb_submit.api import Submission, submit
+    from wandb_submit.api import Submission, attach, submit
 
 __version__ = "0.1.0"
-__all__ = ["Submission", "__version__", "submit"]
+__all__ = ["Submission", "__version__", "attach", "submit"]
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that `wandb-submit --help` and the agents load neither submitit nor wandb.
-    if name in ("Submission", "submit"):
+    if name in ("Submission", "attach", "submit"):
         from wandb_submit import api
 
         return getattr(api, name)

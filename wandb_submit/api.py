@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from wandb_submit import config, records, sources, sweeps
+from wandb_submit import config, notebook, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
@@ -25,9 +25,11 @@ from wandb_submit.records import SubmissionRecord
 from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.submission import Submission
 
-__all__ = ["Prepared", "Submission", "endpoint", "prepare", "send", "submit"]
+__all__ = ["Prepared", "Submission", "attach", "endpoint", "prepare", "send", "submit"]
 
 _T = TypeVar("_T")
+notebook.register()
+
 _SLURM_ARRAY = 8  # agents of a Slurm submission that names no number
 
 
@@ -144,6 +146,15 @@ def submit(
         sbatch=free,
     )
     return send(prepare(sweep, options, function=function, offline=offline, clip=clip))
+
+
+def attach(submission_id: str | None = None) -> Submission:
+    """Finds a submission of this folder by its id or the beginning of it; without one, the newest.
+
+    Raises:
+        NotFoundError: if there is none.
+    """
+    return Submission.attach(submission_id)
 
 
 def prepare(

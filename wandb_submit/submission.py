@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit import records
+from wandb_submit import records, sweeps
 from wandb_submit.errors import NotFoundError, RefusedError, UnavailableError
 from wandb_submit.events import Stamped
 from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
@@ -16,6 +16,7 @@ from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import AgentView, Journal, RunView, SubmissionRecord
 from wandb_submit.states import TaskState
+from wandb_submit.sweeps import Results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,6 +252,31 @@ class Submission:
                 )
             case several:
                 raise NotFoundError(f"{run_id!r} could be {', '.join(run.id for run in several)}: type more of it")
+
+    def logs(self, run_id: str) -> str:
+        """What a run has printed, by its id or the beginning of it.
+
+        Raises:
+            NotFoundError: if this submission has no such run.
+        """
+        return self.run_log(run_id).read_text(errors="replace")
+
+    def results(self) -> Results:
+        """How the sweep came out so far, as its server tells: its runs with their configurations, and the best one.
+
+        Raises:
+            UnavailableError: if the server does not answer.
+        """
+        return sweeps.results(self.record.sweep, self.record.endpoint)
+
+    def __repr__(self) -> str:
+        self._journal.update()
+        snapshot = self._snapshot()
+        total = self.record.runs_left
+        of = "" if total is None else f" of {total}"
+        failed = f", {snapshot.runs_failed} failed" if snapshot.runs_failed else ""
+        where = f"sweep {self.record.sweep.path}, {len(self.record.jobs)} tasks on {self.record.executor}"
+        return f"<Submission {self.id}: {where}, runs done {snapshot.runs_done}{of}{failed}>"
 
     def task_logs(self, index: int) -> list[Path]:
         """The log files of an array task itself, standard output first.

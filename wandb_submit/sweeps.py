@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+import yaml
 
 from wandb_submit.credentials import Login, deployment, find_login, http_options, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
@@ -22,6 +25,18 @@ _GREETING_S = 20.0
 _LOOK_UP = """
 query LookUp($entity: String, $project: String, $sweep: String!) {
   project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state runCount runCountExpected } }
+}
+"""
+_CONFIG = """
+query Config($entity: String, $project: String, $sweep: String!) {
+  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { config } }
+}
+"""
+_FIRST_RUN = """
+query FirstRun($entity: String, $project: String, $filters: JSONString, $order: String) {
+  project(name: $project, entityName: $entity) {
+    runs(filters: $filters, order: $order, first: 1) { edges { node { name displayName summaryMetrics } } }
+  }
 }
 """
 _ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
@@ -54,6 +69,17 @@ class RunResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Best:
+    """The best run of a sweep, and where its page is."""
+
+    run: str
+    name: str
+    metric: str
+    value: float
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """How a sweep came out.
 
@@ -62,6 +88,7 @@ class Results:
         metric: the name of the metric that the sweep optimises, if it names one.
         goal: `minimize` or `maximize`.
         best: the best finished run, if there is a metric and a run that has it.
+        runs: all of them.
     """
 
     states: Mapping[str, int]
@@ -69,6 +96,7 @@ class Results:
     goal: str | None = None
     best: RunResult | None = None
     parameters: Sequence[str] = field(default_factory=tuple)
+    runs: Sequence[RunResult] = field(default_factory=tuple)
 
 
 def default_endpoint() -> Endpoint:
@@ -178,20 +206,68 @@ def results(ref: SweepRef, endpoint: Endpoint) -> Results:
         target = sweep.config.get("metric") or {}
         metric, goal = target.get("name"), target.get("goal", "minimize")
         parameters = tuple(sweep.config.get("parameters") or ())
-        best = _best(runs, metric, goal) if metric else None
-        return Results(states=states, metric=metric, goal=goal, best=best, parameters=parameters)
+        told = [_told(run, metric) for run in runs]
+        return Results(
+            states=states, metric=metric, goal=goal, best=_best(told, goal), parameters=parameters, runs=told
+        )
 
 
-def _best(runs: Sequence[wandb.apis.public.Run], metric: str, goal: str) -> RunResult | None:
-    measured = []
-    for run in runs:
-        value = dict(run.summary).get(metric)
-        if run.state == "finished" and isinstance(value, (int, float)) and not isinstance(value, bool):
-            measured.append((float(value), run))
+def _told(run: wandb.apis.public.Run, metric: str | None) -> RunResult:
+    value = _number(dict(run.summary).get(metric)) if metric else None
+    return RunResult(id=run.id, name=run.name or run.id, state=run.state, config=dict(run.config), metric=value)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _best(runs: Sequence[RunResult], goal: str) -> RunResult | None:
+    measured = [(run.metric, run) for run in runs if run.state == "finished" and run.metric is not None]
     if not measured:
         return None
-    value, run = (max if goal == "maximize" else min)(measured, key=lambda pair: pair[0])
-    return RunResult(id=run.id, name=run.name or run.id, state=run.state, config=dict(run.config), metric=value)
+    return (max if goal == "maximize" else min)(measured, key=lambda pair: pair[0])[1]
+
+
+def best(ref: SweepRef, endpoint: Endpoint) -> Best | None:
+    """The best finished run of a sweep so far, without `wandb`; `None` if there is none, or nothing to tell it by.
+
+    Unlike `results` it may be called in any thread: it leaves the environment alone.
+
+    Raises:
+        UnavailableError: if the server does not answer.
+        NotLoggedInError: if it does not accept the key.
+    """
+    login, offline = find_login(endpoint), endpoint.server_dir is not None
+    place = {"entity": ref.entity, "project": ref.project}
+    data = _ask(login, _CONFIG, {**place, "sweep": ref.id}, offline=offline)
+    config = yaml.safe_load(((data.get("project") or {}).get("sweep") or {}).get("config") or "") or {}
+    target = config.get("metric") or {}
+    if not target.get("name"):
+        return None
+    sign = "-" if target.get("goal") == "maximize" else "+"
+    asked = {
+        "filters": json.dumps({"$and": [{"sweep": ref.id}, {"state": "finished"}]}),
+        "order": f"{sign}summary_metrics.{target['name']}",
+    }
+    data = _ask(login, _FIRST_RUN, {**place, **asked}, offline=offline)
+    edges = ((data.get("project") or {}).get("runs") or {}).get("edges") or []
+    for edge in edges:
+        node = edge["node"]
+        value = _number(json.loads(node["summaryMetrics"] or "{}").get(target["name"]))
+        if value is not None:
+            return Best(
+                run=node["name"],
+                name=node["displayName"] or node["name"],
+                metric=target["name"],
+                value=value,
+                url=f"{_pages(login.base_url)}/{quote(ref.entity)}/{quote(ref.project)}/runs/{quote(node['name'])}",
+            )
+    return None
+
+
+def _pages(base_url: str) -> str:
+    """Where a server's pages are, as W&B's own are beside its API."""
+    return "https://wandb.ai" if base_url == "https://api.wandb.ai" else base_url
 
 
 def is_over(sweep: Sweep) -> bool:

@@ -15,12 +15,13 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"errors", "states"},
+    {"errors", "states", "wording"},
     {"specs", "paths", "files", "process", "events", "templates"},
     {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"executors", "server"},
     {"submission", "onward"},
+    {"notebook"},
     {"api"},
     {"cli"},
     {"__main__", "run_module"},

@@ -25,6 +25,7 @@ from wandb_submit.events import (
     Stamped,
 )
 from wandb_submit.states import TaskState
+from wandb_submit.wording import duration, exit_words
 
 if TYPE_CHECKING:
     from wandb_submit.records import RunView
@@ -45,31 +46,10 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(width=400)
 
 
-def duration(seconds: float) -> str:
-    """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
 def near(path: str) -> str:
     """A path as one would type it here."""
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
-
-
-def exit_words(exit_code: int, stop_reason: str | None) -> str:
-    """How a run ended, in words."""
-    if stop_reason is not None:
-        return f"stopped: {stop_reason}"
-    if exit_code == 0:
-        return "finished"
-    if exit_code < 0:
-        return f"killed by signal {-exit_code}"
-    return f"failed with exit status {exit_code}"
 
 
 def event_line(agent: str, stamped: Stamped) -> str | None:

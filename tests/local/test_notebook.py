@@ -1,0 +1,122 @@
+"""Submissions in a real Jupyter kernel."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+from jupyter_client import BlockingKernelClient, KernelManager
+from support import ROOT, Shell, wait_until
+
+NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
+SUBMIT = """
+import os, time, wandb, wandb_submit
+def train():
+    with wandb.init() as run:
+        if run.config.x == 2:
+            raise ValueError("<two>")
+        while not os.path.exists("go"):
+            time.sleep(0.05)
+        run.log({"loss": run.config.x})
+config = {"method": "grid", "project": "tests", "metric": {"name": "loss"}, "parameters": {"x": {"values": [1, 2, 3]}}}
+submission = wandb_submit.submit(config, function=train, array=1, executor="local", offline=True)
+submission
+"""
+
+
+class Kernel:
+    """A notebook's kernel, and what it shows."""
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self._client = client
+        self.shown: list[str] = []
+        self.said = ""
+
+    def run(self, code: str) -> None:
+        """Runs a cell to its end."""
+        asked = self._client.execute(code)
+        while True:
+            message = self._client.get_iopub_msg(timeout=120)
+            self._take(message)
+            done = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+            if done and message["parent_header"].get("msg_id") == asked:
+                return
+
+    def look(self) -> list[str]:
+        """What it has shown so far, with what came while no cell ran."""
+        try:
+            while True:
+                self._take(self._client.get_iopub_msg(timeout=0.1))
+        except queue.Empty:
+            return self.shown
+
+    def _take(self, message: dict) -> None:
+        content = message["content"]
+        assert message["msg_type"] != "error", "\n".join(content["traceback"])
+        if message["msg_type"] in ("display_data", "update_display_data"):
+            self.shown.append(content["data"]["text/html"])
+        if message["msg_type"] == "stream":
+            self.said += content["text"]
+
+
+@pytest.fixture
+def manager(shell: Shell) -> Iterator[KernelManager]:
+    manager = KernelManager()
+    manager.start_kernel(cwd=str(shell.folder), env=dict(shell.env))
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def connect(manager: KernelManager) -> Kernel:
+    client = manager.blocking_client()
+    client.start_channels()
+    client.wait_for_ready(timeout=120)
+    return Kernel(client)
+
+
+def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, manager: KernelManager) -> None:
+    kernel = connect(manager)
+    kernel.run(SUBMIT)
+    first = kernel.shown[-1]
+    assert '<progress max="3"' in first
+    assert "<th>GPU</th>" in first
+    # The kernel is free while the table changes by itself.
+    wait_until(lambda: "1 running" in kernel.look()[-1], what="the table shows the first run")
+    kernel.run("print(submission.status().runs_done, submission)")
+    assert re.match(r"0 <Submission \w{6}: sweep local/tests/\w+, 1 tasks on local, runs done 0 of 3>", kernel.said)
+    # Restarted, it knows nothing, and the runs go on.
+    manager.restart_kernel(now=True)
+    kernel = connect(manager)
+    (shell.folder / "go").touch()
+    kernel.run("import wandb_submit; submission = wandb_submit.attach(); submission")
+    ended = wait_until(lambda: [text for text in kernel.look() if "3 of 3 done" in text], what="the runs end")[-1]
+    assert "1 failed" in ended
+    assert "<code>ValueError: &lt;two&gt;</code>" in ended
+    assert re.search(
+        r'best run: <a href="http://127\.0\.0\.1:\d+/local/tests/runs/\w+"[^>]*>[^<]+</a>, loss = 1<', ended
+    )
+    kernel.run("failed = [run for run in submission.runs() if run.exit_code]; print(submission.logs(failed[0].id))")
+    assert "ValueError: <two>" in kernel.said
+    assert 'raise ValueError("<two>")' in kernel.said  # the cell's own line, which is in no file
+
+
+def test_the_example_runs_from_its_first_cell_to_its_plot(shell: Shell) -> None:
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    assert all(cell.get("outputs", []) == [] and cell.get("execution_count") is None for cell in cells)
+    (shell.folder / "notebook.ipynb").write_text(NOTEBOOK.read_text())
+    done = shell.call(sys.executable, "-m", "jupyter", "execute", "notebook.ipynb", "--output=done.ipynb")
+    assert done.returncode == 0, done.stderr
+    *_, table, results, plot = [
+        cell["outputs"]
+        for cell in json.loads((shell.folder / "done.ipynb").read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    assert "<progress" in "".join(table[0]["data"]["text/html"])
+    said = "".join("".join(output["text"]) for output in results)
+    assert "{'finished': 12} best: {'lr': " in said
+    assert "on GPU " in said
+    assert any("image/png" in output["data"] for output in plot)

@@ -1,0 +1,24 @@
+"""How lengths of time and ends of runs are told, wherever people see them."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def exit_words(exit_code: int, stop_reason: str | None) -> str:
+    """How a run ended, in words."""
+    if stop_reason is not None:
+        return f"stopped: {stop_reason}"
+    if exit_code == 0:
+        return "finished"
+    if exit_code < 0:
+        return f"killed by signal {-exit_code}"
+    return f"failed with exit status {exit_code}"
