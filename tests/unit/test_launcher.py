@@ -162,6 +162,28 @@ def test_each_run_draws_its_own_random_numbers(tmp_path: Path, module: str) -> N
     assert (first[1] != second[1]) == (module == "numpy")
 
 
+TORCH = """
+class Generator:
+    def __init__(self, seed):
+        self._seed = seed
+    def initial_seed(self):
+        return self._seed
+    def seed(self):
+        import secrets
+        self._seed = secrets.randbits(60)
+default_generator = Generator({seed})
+"""
+
+
+@pytest.mark.parametrize(("seed", "new"), [(67280421310721, False), (5, True)], ids=["fixed", "drawn"])
+def test_torch_draws_a_new_seed_where_it_does_so_at_every_start(tmp_path: Path, seed: int, new: bool) -> None:
+    (tmp_path / "torch.py").write_text(TORCH.format(seed=seed))
+    code = "import torch; print(torch.default_generator.initial_seed())"
+    text, status, warm = said(tmp_path, code, "torch")
+    assert (status, warm) == (0, True)
+    assert (int(text) != seed) == new
+
+
 @pytest.mark.parametrize(
     ("module", "why"),
     [

@@ -29,6 +29,8 @@ import types
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# What older versions of torch begin with (c10/core/GeneratorImpl.h); newer ones draw a seed when they are imported.
+_TORCHS_FIXED_SEED = 67280421310721
 _ACCELERATORS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
 # What would end the zygote and is meant for runs; a run gets them as soon as it has its own handlers back.
 _HELD_BACK = {
@@ -145,10 +147,18 @@ class Zygote:
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
-        if "numpy.random" in sys.modules:  # `random` does it by itself
-            sys.modules["numpy.random"].seed()
+        _draw_new_seeds()
         signal.signal(signal.SIGCHLD, self._handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
+def _draw_new_seeds() -> None:
+    """Lets each run draw its own random numbers where it would, started by itself; `random` sees to that alone."""
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    generator = getattr(sys.modules.get("torch"), "default_generator", None)
+    if generator is not None and generator.initial_seed() != _TORCHS_FIXED_SEED:
+        generator.seed()
 
 
 def preload(modules: list[str], *, required: bool) -> str | None:
