@@ -63,14 +63,11 @@ def train():
 """
 
 
-@pytest.mark.parametrize("preload", [None, []], ids=["warm", "cold"])
-def test_a_function_of_main_is_called_for_each_run_in_a_fresh_process(
-    offline_shell: Shell, preload: list[str] | None
-) -> None:
-    done = Done(offline_shell, CALLED, {"x": {"values": [1, 2, 3, 4]}}, preload=preload, array=2)
+def test_a_function_of_main_is_called_for_each_run_in_a_fresh_process(offline_shell: Shell) -> None:
+    done = Done(offline_shell, CALLED, {"x": {"values": [1, 2, 3, 4]}}, array=2)
     assert done.is_well
     assert list(done.ends.values()) == [0] * 4
-    assert [event["warm"] for event in done.started] == [preload is None] * 4
+    assert [event["warm"] for event in done.started] == [True] * 4
     assert stat.S_IMODE((done.folder / "function.pkl").stat().st_mode) == 0o600
     assert sorted(row[0][0] for row in offline_shell.histories(done.sweep, "loss").values()) == [3, 6, 9, 12]
     code = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 
-from support import Shell
+from support import Shell, alive, wait_until
 
 RECORD = """
 import argparse, json, os, sys, time
@@ -50,3 +51,20 @@ def test_a_command_of_another_form_runs_cold_and_says_so(offline_shell: Shell) -
     (cold,) = offline_shell.events(answer["id"], "cold_starts")
     assert "not of the form `python PROGRAM.py`: bash -c true" in cold["reason"]
     assert [event["warm"] for event in offline_shell.events(answer["id"], "run_started")] == [False]
+
+
+def test_a_warm_run_that_is_cancelled_ends_as_a_cold_one(shell: Shell) -> None:
+    script = "import os, time, wandb\nrun = wandb.init()\nrun.log({'loss': 1})\nopen('ready', 'w')\ntime.sleep(600)\n"
+    sweep = shell.sweep(script, parameters={"x": {"values": [1]}})
+    submitted = shell.json(
+        *(sweep, "--offline", "--executor", "local", "--array", "1", "--preload", "wandb", "--detach")
+    )
+    wait_until((shell.folder / "ready").exists, what="the run is at work")
+    shell.ok("cancel", submitted["id"])
+    shell.run("wait", submitted["id"])
+    (started,) = shell.events(submitted["id"], "run_started")
+    (ended,) = shell.events(submitted["id"], "run_finished")
+    assert started["warm"]
+    assert (ended["exit_code"], ended["reason"]) == (-signal.SIGINT, "received SIGTERM")
+    assert shell.states(submitted["sweep"]) == {"killed": 1}
+    assert not alive(started["pid"])

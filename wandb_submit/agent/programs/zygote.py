@@ -24,6 +24,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 import types
 from pathlib import Path
@@ -32,6 +33,9 @@ _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # What older versions of torch begin with (c10/core/GeneratorImpl.h); newer ones draw a seed when they are imported.
 _TORCHS_FIXED_SEED = 67280421310721
 _ACCELERATORS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
+_LOOKS, _BETWEEN_LOOKS_S = 20, 0.05
+# What `__main__` has in the versions of Python that give it to us as well.
+_ONLY_SOME_VERSIONS = ("__annotations__", "__cached__")
 # What would end the zygote and is meant for runs; a run gets them as soon as it has its own handlers back.
 _HELD_BACK = {
     signal.SIGHUP,
@@ -184,9 +188,13 @@ def why_not_to_fork(descriptors_before: set[str]) -> str | None:
         os._exit(0)
     os.waitpid(child, 0)
     own = str(os.getpid())
-    threads = [_read(f"/proc/self/task/{thread}/comm") for thread in _names_in("/proc/self/task") if thread != own]
-    if threads:
-        return f"an imported module has started threads ({', '.join(threads)})"
+    for _ in range(_LOOKS):  # what has been told to end may be seen for a moment longer
+        threads = [thread for thread in _names_in("/proc/self/task") if thread != own]
+        if not threads:
+            break
+        time.sleep(_BETWEEN_LOOKS_S)
+    else:
+        return f"an imported module has started {len(threads)} threads"
     if _read(f"/proc/self/task/{own}/children"):
         return "an imported module has started another process"
     opened = open_descriptors() - descriptors_before
@@ -228,17 +236,14 @@ def run_program(argv: list[str]) -> None:
     path = os.path.abspath(argv[0])  # noqa: PTH100 light
     main = types.ModuleType("__main__")
     vars(main).update(
-        __annotations__={},
+        {name: {} if name == "__annotations__" else None for name in _ONLY_SOME_VERSIONS if name in globals()},
         __builtins__=builtins,
-        __cached__=None,
         __file__=path,
         __loader__=importlib.machinery.SourceFileLoader("__main__", path),
     )
     ours = sys.modules["__main__"]
-    for name in [
-        name for name, module in sys.modules.items() if module is ours
-    ]:  # multiprocessing's `__mp_main__`, too
-        sys.modules[name] = main
+    names = [name for name, module in sys.modules.items() if module is ours]  # multiprocessing's `__mp_main__`, too
+    sys.modules.update(dict.fromkeys(names, main))
     try:
         with Path(path).open("rb") as file:
             source = file.read()
