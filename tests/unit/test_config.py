@@ -9,7 +9,7 @@ from wandb_submit import config
 from wandb_submit.config import Options
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.executors.catalog import pick
-from wandb_submit.specs import Activation, ArraySpec, SubmissionSpec
+from wandb_submit.specs import Activation, ArraySpec, Preload, SubmissionSpec
 
 WORKDIR = Path("/somewhere")
 
@@ -220,6 +220,8 @@ def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
         ({"grace": float("nan")}, "--grace nan is not a number of seconds"),
         ({"max_requeues": -1}, "--max-requeues -1 is not a whole number"),
         ({"agent": "ours"}, "--agent 'ours' is none of native, wandb"),
+        ({"agent": "wandb", "preload": ["torch"]}, "--agent wandb: --preload needs the native agent"),
+        ({"preload": ["torch,two words"]}, "--preload 'two words': not a module's name"),
         ({"agent": "wandb", "min_time_per_run": "1"}, "`wandb agent` does not look at the time"),
         ({"min_time_per_run": "soon"}, "--min-time-per-run 'soon' is not a time"),
         ({"grace": 300, "time": "5"}, "--time 5 min leaves 0 s for runs"),
@@ -229,3 +231,37 @@ def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
 def test_what_does_not_fit_is_said(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         build(**options)
+
+
+@pytest.mark.parametrize(
+    ("text", "preload", "modules"),
+    [
+        ("{}", None, None),
+        ("{}", ["torch, torch.nn"], ("torch", "torch.nn")),
+        ("preload: torch,numpy", None, ("torch", "numpy")),
+        ("preload: [torch, numpy]", None, ("torch", "numpy")),
+        ("preload: [torch, numpy]", ["wandb"], ("wandb",)),
+        ("preload: torch", [], None),
+    ],
+)
+def test_modules_to_preload_come_from_templates_and_flags(
+    tmp_path: Path, text: str, preload: list[str] | None, modules: tuple[str, ...] | None
+) -> None:
+    spec = build(templates=[template(tmp_path, text)], preload=preload)
+    assert spec.preload == (None if modules is None else Preload(modules=modules))
+
+
+def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else_was_asked_for() -> None:
+    def of(preload: list[str] | None) -> SubmissionSpec:
+        return config.build_spec(
+            Options(executor="slurm", preload=preload),
+            workdir=WORKDIR,
+            pick_executor=pick,
+            default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=5),
+            modules=("numpy",),
+        )
+
+    assert of(None).preload == Preload(modules=("numpy",), required=False)
+    assert of(["torch"]).preload == Preload(modules=("torch",))
+    assert of([]).preload is None
+    assert of([]).function

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -207,6 +208,20 @@ def test_a_module_that_cannot_be_shared_lets_runs_start_cold_and_says_why(
 
     (reason,) = with_launcher(tmp_path, run, "odd")
     assert why in reason
+
+
+def test_an_opened_gpu_is_a_reason_not_to_fork(tmp_path: Path) -> None:
+    code = """
+import sys
+from wandb_submit.agent.programs import zygote
+zygote._ACCELERATORS = (sys.argv[1] + "/nvidia",)
+before = zygote.open_descriptors()
+print(zygote.why_not_to_fork(before))
+kept = [open(sys.argv[1] + name, "w") for name in ("/data", "/nvidia0")]
+print(zygote.why_not_to_fork(before))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"None\nan imported module has opened the GPU ({tmp_path}/nvidia0)\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""What of a function travels, and what is told about it."""
+
+from __future__ import annotations
+
+import collections
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wandb_submit.errors import ConfigError
+from wandb_submit.functions import Function
+
+SCRIPT = """
+import collections.abc as shapes, json, xml.dom
+from decimal import Decimal
+unused = open
+def helper():
+    def inner():
+        import email.message
+        from html import parser
+    return Decimal(1), inner
+def train():
+    return helper(), shapes.Mapping, json.dumps
+from wandb_submit.functions import Function
+print(*Function.pickle(train).modules)
+"""
+
+
+def test_the_modules_that_a_function_uses_are_found_and_only_these() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    to_read_it = "cloudpickle.cloudpickle"
+    assert set(done.stdout.split()) == {"collections.abc", "decimal", "email.message", "html", "json", to_read_it}
+
+
+def test_a_function_of_a_module_stays_there() -> None:
+    pickled = Function.pickle(collections.OrderedDict)
+    assert pickled.modules == ("collections",)
+    assert len(pickled.data) < 2000
+
+
+@pytest.mark.parametrize("odd", ["train", 5, None])
+def test_what_is_no_function_is_refused(odd: object) -> None:
+    with pytest.raises(ConfigError, match="is not a function"):
+        Function.pickle(odd)  # type: ignore[arg-type]
+
+
+def test_the_source_of_a_cell_comes_along(tmp_path: Path) -> None:
+    import linecache
+
+    code = "def train():\n    return 1\n"
+    linecache.cache["<cell 5>"] = (len(code), None, code.splitlines(keepends=True), "<cell 5>")
+    namespace: dict = {"__name__": "__main__"}
+    exec(compile(code, "<cell 5>", "exec"), namespace)
+    assert b"return 1" in Function.pickle(namespace["train"]).data
