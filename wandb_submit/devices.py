@@ -30,11 +30,16 @@ class Gpu:
 def visible_gpus(environ: Mapping[str, str] | None = None) -> list[Gpu]:
     """Lists the GPUs that this process may use.
 
+    In a Slurm job they are the job's: also where Slurm sets no `CUDA_VISIBLE_DEVICES`, as in jobs without GPUs.
+
     `CUDA_VISIBLE_DEVICES` limits the driver's list, and is enough where there is no driver to ask. Empty, or -1,
     means none, as it does to CUDA
     (https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html#cuda-environment-variables).
     """
-    named = (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
+    variables = os.environ if environ is None else environ
+    named = variables.get("CUDA_VISIBLE_DEVICES")
+    if named is None and on_allocated_node(variables):
+        named = variables.get("SLURM_STEP_GPUS") or variables.get("SLURM_JOB_GPUS") or ""
     driver = _driver_gpus()
     if named is None:
         return driver
@@ -90,6 +95,21 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def usable_cores() -> list[int]:
-    """The cores that this process may run on, as its affinity (cgroup, Slurm, taskset) leaves them."""
-    return sorted(os.sched_getaffinity(0))
+def usable_cores(environ: Mapping[str, str] | None = None) -> list[int]:
+    """The cores that this process may run on, as its affinity (cgroup, Slurm, taskset) leaves them.
+
+    In a Slurm job no more than the job has, where the cluster does not bind jobs to their cores: which of them is
+    then for us to choose, and differs between the jobs of a node.
+    """
+    variables = os.environ if environ is None else environ
+    cores = sorted(os.sched_getaffinity(0))
+    own, job = variables.get("SLURM_CPUS_ON_NODE", ""), variables.get("SLURM_JOB_ID", "")
+    if not on_allocated_node(variables) or not own.isdecimal() or not job.isdecimal() or int(own) >= len(cores):
+        return cores
+    first = int(job) * int(own) % len(cores)
+    return sorted((cores * 2)[first : first + max(int(own), 1)])
+
+
+def on_allocated_node(environ: Mapping[str, str]) -> bool:
+    """Whether this process is part of a Slurm job; a shell of `salloc` on the login node has a job but is not."""
+    return "SLURM_JOB_ID" in environ and "SLURMD_NODENAME" in environ

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.bed import environment
+from slurm.bed import SCRIPT, environment
 from support import Shell, scrubbed
 
 
@@ -31,3 +33,21 @@ def user_shell(public_tmp: Path, installed: Path) -> Iterator[Shell]:
     yield shell
     subprocess.run(["scancel", "--user=tester"], env=env, check=False, timeout=60)
     shell.leave()
+
+
+@pytest.fixture
+def second_bed() -> Iterator[dict[str, str]]:
+    """The variables of another test bed, beside the shared one: without accounting, and soon forgetting jobs."""
+    # Not pytest's tmp_path: Slurm makes sockets in there, and their names must not be long.
+    with tempfile.TemporaryDirectory() as folder:
+        variant = {"TB_DIR": f"{folder}/bed", "TB_PORT": "17800", "TB_PREFIX": "b"}
+        variant |= {"TB_ACCOUNTING": "0", "TB_MIN_JOB_AGE": "2"}
+
+        def call(*argv: str) -> None:
+            subprocess.run([SCRIPT, *argv], env={**os.environ, **variant}, check=True, timeout=120)
+
+        try:
+            call("start")
+            yield variant
+        finally:
+            call("stop", "--purge")

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,19 +44,6 @@ def shared_folder() -> Iterator[Path]:
     folder = run("runuser", "-u", "tester", "--", "mktemp", "--directory").strip()
     yield Path(folder)
     run("rm", "-r", "--", folder)
-
-
-@pytest.fixture
-def second_bed() -> Iterator[dict[str, str]]:
-    """The variables of another test bed, beside the shared one."""
-    # Not pytest's tmp_path: Slurm makes sockets in there, and their names must not be long.
-    with tempfile.TemporaryDirectory() as folder:
-        variant = {"TB_DIR": f"{folder}/bed", "TB_PORT": "17800", "TB_PREFIX": "b", "TB_ACCOUNTING": "0"}
-        try:
-            run(SCRIPT, "start", env=variant)
-            yield variant
-        finally:
-            run(SCRIPT, "stop", "--purge", env=variant)
 
 
 def test_all_daemons_are_healthy() -> None:

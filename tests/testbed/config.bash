@@ -102,7 +102,8 @@ SlurmdTimeout=60
 UnkillableStepTimeout=120
 ReturnToService=2
 KillWait=${KILL_WAIT_S}
-MaxArraySize=101
+MaxArraySize=${MAX_ARRAY}
+MinJobAge=${MIN_JOB_AGE}
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2
 SelectType=select/cons_tres

@@ -129,6 +129,8 @@ class SweepAgent:
     async def run(self) -> Outcome:
         """Runs the agent to its end, whatever the server answers."""
         try:
+            at_once = self._spec.array.at_once * self._spec.agents_per_task
+            await self._unless_stopped(asyncio.sleep(self._pace.before_registering_s(at_once)))
             info = await self._answered(lambda: self._client.sweep(self._sweep))
             if info is not None:
                 self._command = info.command

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+_FEW = 10  # agents that register at once without a burden for any server
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
@@ -16,12 +18,21 @@ class Pace:
         first_retry_s: how long after an answer that failed the agent asks again; the double after the next one.
         last_retry_s: what that grows to: still less often than the heartbeats of good days, and little time lost
             once the server is back.
+        spread_s: how long each agent beyond the first few adds to the time in which they register.
+        longest_spread_s: what that time grows to.
     """
 
     heartbeat_s: float = 5.0
     answer_s: float = 60.0
     first_retry_s: float = 1.0
     last_retry_s: float = 20.0
+    spread_s: float = 0.02
+    longest_spread_s: float = 30.0
+
+    def before_registering_s(self, agents: int) -> float:
+        """How long to wait before registering, where so many agents may start at the same moment."""
+        span = max(agents - _FEW, 0) * self.spread_s
+        return random.uniform(0.0, min(span, self.longest_spread_s))  # noqa: S311
 
     def until_heartbeat_s(self, *, at_work: bool) -> float:
         """How long to wait for the next heartbeat; differently each time, which spreads a submission's agents.
