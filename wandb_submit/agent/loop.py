@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wandb_submit.agent import command as commands
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
-from wandb_submit.agent.launcher import Launcher
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
+from wandb_submit.agent.starter import Starter
 from wandb_submit.agent.task_clock import TaskClock
 from wandb_submit.agent.trial import Trial
 from wandb_submit.agent.zygote import PreloadError
-from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import (
     AgentRegistered,
@@ -82,26 +79,24 @@ class SweepAgent:
         pace: Pace | None = None,
     ) -> None:
         self._sweep = sweep
-        self._endpoint = endpoint
         self._paths = paths
         self._events = events
         self._host = host
         self._spec = spec
-        self._share = share
         self._count = count
         self._clock = TaskClock.of(spec, ends_at, paths)
         self._pace = pace or Pace()
         self._client = SweepClient(endpoint, device=share.device(), timeout_s=self._pace.answer_s)
         self._guard = FailureGuard()
-        self._launcher = Launcher(
-            spec.preload,
-            program_folder=spec.workdir if spec.function else None,
-            cwd=spec.workdir,
-            cores=share.cores if share.bind else (),
+        self._starter = Starter(
+            sweep=sweep,
+            endpoint=endpoint,
+            paths=paths,
+            spec=spec,
+            share=share,
             on_cold=lambda reason: events.write(ColdStarts(reason=reason)),
         )
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
-        self._command: tuple[object, ...] = ()
         self._trials: dict[str, Trial] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -133,8 +128,7 @@ class SweepAgent:
             await self._unless_stopped(asyncio.sleep(self._pace.before_registering_s(at_once)))
             info = await self._answered(lambda: self._client.sweep(self._sweep))
             if info is not None:
-                self._command = info.command
-                await self._unless_stopped(self._warm_up(info.program))
+                await self._unless_stopped(self._starter.warm_up(info))
             agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
             if agent_id is not None:
                 self._agent_id = agent_id
@@ -149,7 +143,7 @@ class SweepAgent:
             self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
-            await self._launcher.close()
+            await self._starter.close()
             await self._say_goodbye()
             await self._client.close()
         left = self._leaving or Outcome(reason=self._stopping or "stopped", ok=True, runs=0)
@@ -254,15 +248,13 @@ class SweepAgent:
     async def _start(self, order: Command, run_id: str) -> None:
         """Starts a run; one that cannot be started counts as failed."""
         idle_s = round(time.monotonic() - self._idle_since, 3)
-        log = self._paths.run_log(run_id)
         try:
-            prepared = await self._answered(lambda: self._prepare(order, run_id))
+            prepared = await self._answered(lambda: self._starter.prepare(order, run_id))
             if prepared is None or self._stopping is not None:
                 self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
                 self._cut_short.add(run_id)
                 return
-            argv, environment = prepared
-            trial = await self._launcher.start(run_id, argv, env=environment, log=log)
+            trial = await self._starter.start(prepared)
         except (OSError, WandbSubmitError) as error:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
@@ -274,8 +266,8 @@ class SweepAgent:
             RunStarted(
                 run=run_id,
                 pid=trial.pid,
-                command=argv,
-                log=str(log),
+                command=list(prepared.argv),
+                log=str(prepared.log),
                 idle_s=idle_s,
                 resumed=order.type == "resume",
                 warm=trial.warm,
@@ -285,38 +277,6 @@ class SweepAgent:
         watcher = asyncio.create_task(self._watch(trial))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
-
-    async def _warm_up(self, program: str | None) -> None:
-        """Has the runs' modules imported before the server hands out one."""
-        if self._spec.preload is None:
-            return
-        files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
-        argv = self._argv(program, {}, files)
-        await self._launcher.prepare(argv, commands.clean_environment({**os.environ, **self._share.environment()}))
-
-    def _argv(self, program: str | None, params: Mapping[str, object], files: commands.RunFiles) -> list[str]:
-        if self._spec.function:
-            return commands.function_argv(self._spec)
-        return commands.build_argv(self._command, program, params, files)
-
-    async def _prepare(self, order: Command, run_id: str) -> tuple[list[str], dict[str, str]]:
-        """Writes a run's configuration; returns its command line and environment."""
-        wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
-        files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
-        params = commands.parameters(order.args)
-        argv = self._argv(order.program, params, files)
-        commands.write_files(files, order.args, params, self._command)
-        environment = commands.build_environment(
-            {**os.environ, **self._share.environment()},
-            sweep=self._sweep,
-            run_id=run_id,
-            files=files,
-            wandb_dir=wandb_dir,
-            server=trial_environment(find_login(self._endpoint), offline=self._endpoint.server_dir is not None),
-        )
-        if self._spec.function:
-            environment["WANDB_SUBMIT_FUNCTION"] = str(self._paths.function)
-        return argv, environment
 
     async def _watch(self, trial: Trial) -> None:
         """Waits for a run's end, writes it down, and wakes the loop at once."""

@@ -1,0 +1,123 @@
+"""How an agent makes a process of what the server hands out: configuration, command line, environment, start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wandb_submit.agent import command as commands
+from wandb_submit.agent.launcher import Launcher
+from wandb_submit.agent.protocol import Command, SweepInfo
+from wandb_submit.agent.shares import Share
+from wandb_submit.agent.trial import Trial
+from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedRun:
+    """A run that only has to be started; its configuration file is there.
+
+    Attributes:
+        environment: all of it, the server's key included: not to be written anywhere, nor shown.
+        log: the file that what it prints is appended to.
+    """
+
+    run_id: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+
+    def __repr__(self) -> str:
+        """Without the environment, which holds the key."""
+        return f"PreparedRun({self.run_id!r}, {self.argv!r})"
+
+
+class Starter:
+    """Starts one agent's runs, on its share of the task's devices.
+
+    Args:
+        on_cold: told why, once, if runs that were to start warm cannot.
+    """
+
+    def __init__(
+        self,
+        *,
+        sweep: SweepRef,
+        endpoint: Endpoint,
+        paths: SubmissionPaths,
+        spec: SubmissionSpec,
+        share: Share,
+        on_cold: Callable[[str], None],
+    ) -> None:
+        self._sweep = sweep
+        self._endpoint = endpoint
+        self._paths = paths
+        self._spec = spec
+        self._share = share
+        self._command: tuple[object, ...] = ()
+        self._launcher = Launcher(
+            spec.preload,
+            program_folder=spec.workdir if spec.function else None,
+            cwd=spec.workdir,
+            cores=share.cores if share.bind else (),
+            on_cold=on_cold,
+        )
+
+    async def warm_up(self, sweep: SweepInfo) -> None:
+        """Takes the sweep's `command`, and has the runs' modules imported before the server hands out one.
+
+        Raises:
+            PreloadError: if a module that was asked for cannot be imported.
+        """
+        self._command = sweep.command
+        if self._spec.preload is None:
+            return
+        files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
+        argv = self._argv(sweep.program, {}, files)
+        await self._launcher.prepare(argv, commands.clean_environment({**os.environ, **self._share.environment()}))
+
+    async def prepare(self, order: Command, run_id: str) -> PreparedRun:
+        """Writes a run's configuration, and builds its command line and environment.
+
+        Raises:
+            OSError: if the configuration cannot be written.
+            WandbSubmitError: if the command cannot be built, or there is no login for the server; now, if transient.
+        """
+        wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
+        files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
+        params = commands.parameters(order.args)
+        argv = self._argv(order.program, params, files)
+        commands.write_files(files, order.args, params, self._command)
+        environment = commands.build_environment(
+            {**os.environ, **self._share.environment()},
+            sweep=self._sweep,
+            run_id=run_id,
+            files=files,
+            wandb_dir=wandb_dir,
+            server=trial_environment(find_login(self._endpoint), offline=self._endpoint.server_dir is not None),
+        )
+        if self._spec.function:
+            environment["WANDB_SUBMIT_FUNCTION"] = str(self._paths.function)
+        return PreparedRun(run_id=run_id, argv=tuple(argv), environment=environment, log=self._paths.run_log(run_id))
+
+    async def start(self, prepared: PreparedRun) -> Trial:
+        """Starts a run that has been prepared.
+
+        Raises:
+            OSError: if it cannot be started, or its log not written.
+            WandbSubmitError: if a module that was asked for cannot be imported.
+        """
+        return await self._launcher.start(prepared.run_id, prepared.argv, env=prepared.environment, log=prepared.log)
+
+    async def close(self) -> None:
+        """Ends what runs are forked from; they have ended before."""
+        await self._launcher.close()
+
+    def _argv(self, program: str | None, params: Mapping[str, object], files: commands.RunFiles) -> list[str]:
+        if self._spec.function:
+            return commands.function_argv(self._spec)
+        return commands.build_argv(self._command, program, params, files)
