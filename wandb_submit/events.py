@@ -90,6 +90,7 @@ class RunFinished:
     Attributes:
         exit_code: its exit status; negative is the number of the signal that killed it.
         reason: why it was stopped, where it did not end by itself.
+        out_of_memory: whether it failed, and the kernel killed something of the task meanwhile for want of memory.
     """
 
     name: ClassVar[str] = "run_finished"
@@ -97,6 +98,7 @@ class RunFinished:
     exit_code: int
     seconds: float
     reason: str | None = None
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -138,5 +138,6 @@ def _failure(run: RunView) -> str:
     """How a run failed: for one that raised something, its log ends in what that was."""
     assert run.exit_code is not None  # noqa: S101 it has failed
     took = duration((run.ended or run.started) - run.started)
-    words = f"run {run.id} {exit_words(run.exit_code, run.stop_reason)} after {took}"
+    end = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
+    words = f"run {run.id} {end} after {took}"
     return f"{escape(words)}: <code>{escape(log_tail(Path(run.log), lines=1))}</code><br>"

@@ -165,6 +165,7 @@ class RunView:
     Attributes:
         started: seconds since the epoch, as is `ended`.
         exit_code: `None` while it runs.
+        out_of_memory: whether it failed for want of memory, as far as the kernel tells.
         attempts: how often it was started; more than once if it was preempted.
     """
 
@@ -179,6 +180,7 @@ class RunView:
     ended: float | None = None
     exit_code: int | None = None
     stop_reason: str | None = None
+    out_of_memory: bool = False
     attempts: int = 1
 
 
@@ -271,6 +273,7 @@ class Journal:
                 # Not if another agent has resumed it meanwhile: nodes' clocks differ.
                 if (run := self.runs.get(event.run)) and run.agent == name:
                     run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
+                    run.out_of_memory = event.out_of_memory
             case RunAbandoned(failed=failed):
                 agent.done += failed
                 agent.failed += failed

@@ -13,12 +13,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def exit_words(exit_code: int, stop_reason: str | None) -> str:
+def exit_words(exit_code: int, stop_reason: str | None, *, out_of_memory: bool = False) -> str:
     """How a run ended, in words."""
     if stop_reason is not None:
         return f"stopped: {stop_reason}"
     if exit_code == 0:
         return "finished"
-    if exit_code < 0:
-        return f"killed by signal {-exit_code}"
-    return f"failed with exit status {exit_code}"
+    words = f"killed by signal {-exit_code}" if exit_code < 0 else f"failed with exit status {exit_code}"
+    return f"{words}: out of memory (see --mem)" if out_of_memory else words

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
+from wandb_submit.agent.oom import oom_kills
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
@@ -280,7 +281,7 @@ class SweepAgent:
 
     async def _watch(self, trial: Trial) -> None:
         """Waits for a run's end, writes it down, and wakes the loop at once."""
-        started = time.monotonic()
+        started, kills_before = time.monotonic(), oom_kills()
         exit_code = await trial.wait()
         self._wake.set()  # the loop goes on as soon as this coroutine has no more to await: at its end
         seconds = round(time.monotonic() - started, 3)
@@ -288,15 +289,24 @@ class SweepAgent:
             self._clock.saw_run(seconds)
         else:
             self._cut_short.add(trial.run_id)
+        # A run that was told to stop has not failed, whatever it exits with.
+        failed = exit_code != 0 and trial.stop_reason is None
+        out_of_memory = failed and oom_kills() > kills_before
         trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
         self._idle_since = time.monotonic()
         self._events.write(
-            RunFinished(run=trial.run_id, exit_code=exit_code, seconds=seconds, reason=trial.stop_reason)
+            RunFinished(
+                run=trial.run_id,
+                exit_code=exit_code,
+                seconds=seconds,
+                reason=trial.stop_reason,
+                out_of_memory=out_of_memory,
+            )
         )
-        _LOG.info("run %s ended with status %d after %.1f s", trial.run_id, exit_code, seconds)
-        # A run that was told to stop has not failed, whatever it exits with.
-        self._judge(failed=exit_code != 0 and trial.stop_reason is None)
+        cause = ": out of memory" if out_of_memory else ""
+        _LOG.info("run %s ended with status %d after %.1f s%s", trial.run_id, exit_code, seconds, cause)
+        self._judge(failed=failed)
 
     def _judge(self, *, failed: bool) -> None:
         verdict = self._guard.record(failed=failed)

@@ -64,7 +64,8 @@ def event_line(agent: str, stamped: Stamped) -> str | None:
         case RunStarted(run=run, resumed=resumed):
             words = f"run {run} {'resumed' if resumed else 'started'}"
         case RunFinished() as event:
-            words = f"run {event.run} {exit_words(event.exit_code, event.reason)} after {event.seconds:.1f} s"
+            end = exit_words(event.exit_code, event.reason, out_of_memory=event.out_of_memory)
+            words = f"run {event.run} {end} after {event.seconds:.1f} s"
         case RunAbandoned(run=run, reason=reason):
             words = f"run {run} not started: {reason}"
         case ColdStarts(reason=reason):
@@ -165,7 +166,9 @@ def runs_table(runs: Iterable[RunView], lost: Set[str]) -> Table:
         table.add_column(name, no_wrap=True)
     for run in runs:
         took = "" if run.id in lost else duration((run.ended or time.time()) - run.started)
-        words = "running" if run.exit_code is None else exit_words(run.exit_code, run.stop_reason)
+        words = "running"
+        if run.exit_code is not None:
+            words = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
         words = "lost with its agent" if run.id in lost else words
         table.add_row(run.id, run.agent, run.host, run.gpus or "", took, words, Text(near(run.log)))
     return table
