@@ -62,3 +62,13 @@ def test_setup_that_fails_fails_the_task(shell: Shell) -> None:
     assert (done.returncode, task["state"], task["detail"]) == (1, "failed", "exit status 127")
     assert "command 2 of setup failed with exit status 127" in shell.ok("logs", answer["id"], "--task", "0")
     assert not list(shell.folder.glob("seen-*"))
+
+
+def test_a_line_of_setup_that_names_other_gpus_ends_the_task_before_its_runs(shell: Shell) -> None:
+    sweep = shell.sweep("pass", parameters={"x": {"values": [1, 2]}})
+    options = (*LOCAL, "--gpus-per-task", "1", "--setup", "export CUDA_VISIBLE_DEVICES=0")
+    done = shell.run(sweep, *options, CUDA_VISIBLE_DEVICES="3")
+    assert done.returncode == 1
+    assert "CUDA_VISIBLE_DEVICES is '0', but the local executor gave it 3" in done.stdout + done.stderr
+    (stopped,) = shell.events(shell.json("status")["id"])
+    assert (stopped["event"], stopped["ok"], stopped["runs"]) == ("agent_stopped", False, 0)

@@ -66,31 +66,3 @@ def test_the_end_is_read_from_the_environment_first(program: Program, monkeypatc
 def test_a_job_without_an_end_has_none(program: Program, end: str) -> None:
     answers(program, end=end)
     assert slurm_job.ends_at(ask=True) is None
-
-
-@pytest.mark.parametrize(
-    ("visible", "step", "job", "asked", "numbers"),
-    [
-        ("0,1", "2,3", "2,3", "0,1", "2,3"),
-        ("0,1,2,3", None, "4,5,6,7", "2,3", "6,7"),  # of one agent among several
-        ("0", "1", "0,1,2,3", "0", "1"),
-        ("0", None, None, "0", None),
-        ("0,1", None, "3", "0", None),
-        ("", None, "", "", None),
-        (None, None, None, None, None),
-    ],
-)
-def test_the_nodes_numbers_of_gpus_are_slurms(
-    monkeypatch: pytest.MonkeyPatch,
-    visible: str | None,
-    step: str | None,
-    job: str | None,
-    asked: str | None,
-    numbers: str | None,
-) -> None:
-    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("SLURM_STEP_GPUS", step), ("SLURM_JOB_GPUS", job)):
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-    assert slurm_job.node_gpus(asked) == numbers

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from wandb_submit.agent import slurm_job
+from wandb_submit.agent import gpus, slurm_job
 from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.shares import Share, shares
 from wandb_submit.agent.stock import StockAgent
@@ -162,7 +162,7 @@ class TaskRunner:
                 gpus=share.gpus,
                 cpus=list(share.cores),
                 restarts=task.all_restarts(),
-                node_gpus=slurm_job.node_gpus(share.gpus),
+                node_gpus=gpus.node_gpus(share.gpus),
             )
         )
         if count == 0:

@@ -21,22 +21,6 @@ def task_id() -> str | None:
     return f"{array}_{task}" if array and task else None
 
 
-def node_gpus(gpus: str | None) -> str | None:
-    """The node's own numbers of some of the GPUs that this task sees; `None` where Slurm does not tell.
-
-    Where the cluster confines a job to its devices, `CUDA_VISIBLE_DEVICES` is 0 in every job of one GPU.
-    """
-    visible = _listed("CUDA_VISIBLE_DEVICES")
-    numbers = _listed("SLURM_STEP_GPUS") or _listed("SLURM_JOB_GPUS")
-    if not gpus or len(numbers) != len(visible):
-        return None
-    return ",".join(dict(zip(visible, numbers, strict=True))[gpu] for gpu in gpus.split(","))
-
-
-def _listed(variable: str) -> list[str]:
-    return [entry for entry in os.environ.get(variable, "").split(",") if entry]
-
-
 def is_preempted() -> bool:
     """Whether Slurm is preempting this job, which it tells by the same SIGTERM as `scancel`.
 

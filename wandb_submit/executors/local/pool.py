@@ -52,6 +52,7 @@ class Slot:
         variables = dict(base)
         if self.gpus is not None:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.token for gpu in self.gpus)
+            variables["WANDB_SUBMIT_GPUS"] = variables["CUDA_VISIBLE_DEVICES"]  # a line of --setup may change the other
             # Indices are the driver's, in PCI bus order; CUDA's own default is fastest first.
             variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         return variables

@@ -1,0 +1,83 @@
+"""What a task sees of the GPUs that it asked for, before it takes a run that would lack them or use a stranger's."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from wandb_submit.specs import SubmissionSpec
+
+# NVIDIA's, AMD's and Intel's; Slurm sets the one that fits (https://slurm.schedmd.com/gres.html).
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+_NONE = ("NoDevFiles",)  # what Slurm calls GPUs that it has no files of
+# sbatch's other options that ask for GPUs, and how their values begin where they do.
+_OPTIONS = {"gres": "gpu", "gpus": "", "gpus-per-node": "", "tres-per-task": "gres"}
+
+
+def why_not(spec: SubmissionSpec) -> str | None:
+    """Why this task must not take a run, as far as its GPUs go; `None` where all is well.
+
+    Where Slurm confines jobs to their devices, a task with the node's GPU 2 sees it as 0: numbers that count from 0
+    are right, as Slurm's own are. Others, which a prolog or a line of --setup has set, are somebody else's GPUs.
+    """
+    wanted = _wanted(spec)
+    if not wanted:
+        return None
+    name = next((name for name in _VISIBLE if _listed(name)), _VISIBLE[0])
+    visible, given, whose = _listed(name), *_given()
+    node = f"on {socket.gethostname()} the task asked for {wanted} GPU{'s' if wanted > 1 else ''}"
+    if len(visible) < wanted:
+        sees = f"{name} is {os.environ[name]!r}" if name in os.environ else f"{name} is not set"
+        told = f", although it has {','.join(given)} from {whose}" if given else ""
+        return (
+            f"{node} and sees {len(visible) or 'none'} ({sees}{told}): look at what the node's prolog and --setup do "
+            "with that variable; --exclude avoids a node"
+        )
+    own = {*given, *(map(str, range(len(given))) if whose == "Slurm" else ())}
+    # Slurm tells numbers, and does not know the UUIDs that a site may put in their place.
+    if given and (len(visible) > len(given) or any(gpu not in own and gpu.isdecimal() for gpu in visible)):
+        return (
+            f"{node} and would use GPUs that are not its own: {name} is {os.environ[name]!r}, but {whose} gave it "
+            f"{','.join(given)}: a prolog or a line of --setup must not set that variable"
+        )
+    return None
+
+
+def node_gpus(gpus: str | None) -> str | None:
+    """The node's own numbers of some of the GPUs that this task sees; `None` where Slurm does not tell.
+
+    Where the cluster confines a job to its devices, `CUDA_VISIBLE_DEVICES` is 0 in every job of one GPU.
+    """
+    visible, numbers = _listed("CUDA_VISIBLE_DEVICES"), _slurms()
+    if not gpus or len(numbers) != len(visible):
+        return None
+    return ",".join(dict(zip(visible, numbers, strict=True))[gpu] for gpu in gpus.split(","))
+
+
+def _wanted(spec: SubmissionSpec) -> int:
+    """How many GPUs the task asked for; of those that sbatch was asked for in words of its own at least one."""
+    asked = any(
+        (spec.sbatch.get(key) or "-").startswith(start) for key, start in _OPTIONS.items() if key in spec.sbatch
+    )
+    return int(asked and spec.executor == "slurm") if spec.gpus_per_task is None else spec.gpus_per_task
+
+
+def _given() -> tuple[list[str], str]:
+    """The GPUs that the scheduler gave this task, and whose words these are."""
+    if os.environ.get("SUBMITIT_EXECUTOR") == "workstation":
+        return _listed("WANDB_SUBMIT_GPUS"), "the local executor"
+    return _slurms(), "Slurm"
+
+
+def _slurms() -> list[str]:
+    return _listed("SLURM_STEP_GPUS") or _listed("SLURM_JOB_GPUS")
+
+
+def _listed(variable: str) -> list[str]:
+    """The devices that a variable names; CUDA ignores what stands behind an invalid one."""
+    found: list[str] = []
+    for entry in os.environ.get(variable, "").split(","):
+        if not entry.strip() or entry.startswith("-") or entry in _NONE:
+            break
+        found.append(entry.strip())
+    return found
