@@ -303,6 +303,16 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
             raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
 
 
+def greet(endpoint: Endpoint) -> None:
+    """Makes sure that a server answers and knows this user.
+
+    Raises:
+        NotLoggedInError: if there is no key for it, or it is refused.
+        UnavailableError: if it does not answer as a W&B server does.
+    """
+    _greet(find_login(endpoint), offline=endpoint.server_dir is not None)
+
+
 def _greet(login: Login, *, offline: bool) -> None:
     """Asks the server who we are; `wandb` needs 19 s to find that it is not there, and calls that a wrong key."""
     if _ask(login, "query Viewer { viewer { id } }", {}, offline=offline).get("viewer") is None:

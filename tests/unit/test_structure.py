@@ -20,7 +20,7 @@ LEVELS = (
     {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"executors", "server"},
-    {"submission", "onward"},
+    {"submission", "onward", "doctor"},
     {"notebook"},
     {"api"},
     {"cli"},

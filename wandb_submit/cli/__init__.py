@@ -11,7 +11,7 @@ from wandb_submit import __version__
 from wandb_submit.errors import WandbSubmitError
 
 # In the order of the help. Their modules import nothing heavy before they are called.
-_COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "server", "sync")
+_COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync")
 
 
 class _Group(click.Group):

@@ -118,6 +118,17 @@ def choices(topic: Topic, partitions: str | None = None) -> str:
             return _listed("limits: ", [f"{group.partition} {group.limit}" for group in groups])
 
 
+def own_limits() -> str:
+    """The limits of our associations, as sacctmgr writes them; empty if there are none, or they cannot be had."""
+    names = ("account", "partition", "maxjobs", "maxsubmitjobs", "maxtres", "maxwall")
+    argv = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}"]
+    rows = [line.split("|") for line in _asked([*argv, f"format={','.join(names)}"]).splitlines()]
+    limited = [
+        [f"{name} {value}" for name, value in zip(names, row, strict=False) if value] for row in rows if any(row[2:])
+    ]
+    return _listed("", [" ".join(words) for words in limited], between="; ")
+
+
 def too_long(time_min: int, partitions: str | None) -> str | None:
     """What to say of a time limit that is over that of every partition that the job may run in.
 

@@ -1,0 +1,88 @@
+"""`wandb-submit doctor` on machines where things are missing: it always answers, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from support import Shell
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """The address of a W&B that does not answer."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def put(shell: Shell, **programs: str) -> str:
+    """Puts programs first on PATH; returns that PATH."""
+    folder = shell.folder / "bin"
+    folder.mkdir()
+    for name, body in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:{shell.env['PATH']}"
+
+
+def examined(shell: Shell, *options: str, status: int, **env: str) -> dict[str, list[dict[str, str]]]:
+    done = shell.run("doctor", "--json", *options, **env)
+    assert done.returncode == status, done.stdout + done.stderr
+    by_topic: dict[str, list[dict[str, str]]] = {}
+    for finding in json.loads(done.stdout):
+        assert finding["remedy"] or finding["verdict"] == "ok"
+        by_topic.setdefault(finding["topic"], []).append(finding)
+    return by_topic
+
+
+def only_python(shell: Shell) -> str:
+    """A PATH without Slurm."""
+    return shell.env["PATH"].partition(":")[0]
+
+
+def test_without_slurm_and_w_and_b_nothing_fails(shell: Shell, nowhere: str) -> None:
+    env = {"PATH": only_python(shell), "WANDB_BASE_URL": nowhere, "WANDB_API_KEY": "0" * 40}
+    found = examined(shell, "--probe", status=0, **env)
+    assert "--executor local" in found["Slurm"][0]["words"]
+    assert found["W&B"][0]["verdict"] == "warning"
+    assert "--offline" in found["W&B"][0]["remedy"]
+    assert "with wandb" in found["runs' Python"][0]["words"]
+    shown = shell.ok("doctor", **env)
+    assert f"{nowhere} does not answer" in shown
+    assert "→ see WANDB_BASE_URL" in shown
+    assert "0" * 40 not in shown
+
+
+def test_without_a_login_the_ways_out_are_named(shell: Shell, nowhere: str) -> None:
+    found = examined(shell, status=0, PATH=only_python(shell), WANDB_BASE_URL=nowhere)
+    assert "not logged in" in found["W&B"][0]["words"]
+    assert "--offline" in found["W&B"][0]["remedy"]
+
+
+def test_a_slurm_that_does_not_answer_fails(shell: Shell, nowhere: str) -> None:
+    says = "echo 'slurm_load_ctl_conf error: Unable to contact slurm controller' >&2; exit 1"
+    path = put(shell, **dict.fromkeys(("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol"), says))
+    found = examined(shell, status=1, PATH=path, WANDB_BASE_URL=nowhere)
+    assert found["Slurm"][0]["verdict"] == "failed"
+    assert "Unable to contact slurm controller" in found["Slurm"][0]["words"]
+
+
+def test_what_stands_in_for_wandb_is_found(shell: Shell, nowhere: str) -> None:
+    Path(shell.folder / "wandb.py").write_text("")
+    found = examined(shell, status=1, PATH=only_python(shell), WANDB_BASE_URL=nowhere)
+    assert [finding["verdict"] for finding in found["runs' Python"]] == ["failed", "ok"]
+
+
+def test_the_probe_of_a_node_that_sees_nothing_says_so(shell: Shell, nowhere: str) -> None:
+    fails = "exit 1"
+    seen = '{"host": "n1", "folder": false, "why": "timed out"}'
+    path = put(
+        shell, srun=f"echo welcome; echo '{seen}'", **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo"), fails)
+    )
+    found = examined(shell, "--probe", status=1, PATH=path, WANDB_BASE_URL=nowhere)["from a node"]
+    assert [finding["verdict"] for finding in found] == ["ok", "failed", "warning"]
+    assert "a file system that the nodes share" in found[1]["remedy"]
+    assert "--offline" in found[2]["remedy"]

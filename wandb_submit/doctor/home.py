@@ -1,0 +1,64 @@
+"""Where things are written: the submission's folder, and HOME, whose quota wandb's caches fill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from wandb_submit.doctor.finding import Finding, Verdict
+from wandb_submit.paths import current_folder, home
+
+_LOW_GB = 2.0
+_GB = 1024**3
+_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 they are named, not used
+
+
+def findings() -> Iterator[Finding]:
+    """Checks that what is written has a place, and that nodes can see it."""
+    folder = home()
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(place, os.W_OK):
+        yield Finding(
+            topic="submissions",
+            words=f"{folder} cannot be written",
+            verdict=Verdict.FAILED,
+            remedy="submit from a folder of your own, or name one in WANDB_SUBMIT_DIR",
+        )
+    elif shutil.which("sbatch") and any(place.resolve().is_relative_to(path) for path in _TEMPORARY):
+        yield Finding(
+            topic="submissions",
+            words=f"{folder} is in a folder that every machine has its own of",
+            verdict=Verdict.WARNING,
+            remedy="on Slurm submit from a file system that the nodes share; --probe looks from a node",
+        )
+    else:
+        yield Finding(topic="submissions", words=f"{folder}, {_free_gb(place):.0f} GB free")
+    yield from _caches()
+
+
+def _caches() -> Iterator[Finding]:
+    own = Path.home()
+    if not own.exists():
+        yield Finding(
+            topic="HOME",
+            words=f"{own} is not there",
+            verdict=Verdict.WARNING,
+            remedy="set HOME, or let wandb write elsewhere: --template scratch-dirs",
+        )
+        return
+    free, here = _free_gb(own), current_folder()
+    few = free < _LOW_GB
+    yield Finding(
+        topic="HOME",
+        words=f"{own}, {free:.1f} GB free for what wandb caches" + ("" if few else f"; runs are kept in {here}"),
+        verdict=Verdict.WARNING if few else Verdict.OK,
+        remedy="--template scratch-dirs puts wandb's caches and artifacts elsewhere" if few else "",
+    )
+
+
+def _free_gb(path: Path) -> float:
+    """What may still be written; of a quota it knows what the file system tells."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize / _GB

@@ -1,0 +1,33 @@
+"""W&B from here: where it is, whether it answers, whether it knows us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from wandb_submit import sweeps
+from wandb_submit.credentials import check_mode
+from wandb_submit.doctor.finding import Finding, Verdict
+from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
+
+
+def findings() -> Iterator[Finding]:
+    """Checks the login; who always uses --offline needs none, so that it is never a failure."""
+    without = "or use --offline, which runs sweeps without W&B"
+    try:
+        check_mode(os.environ)
+        endpoint = sweeps.default_endpoint()
+        sweeps.greet(endpoint)
+    except ConfigError as error:
+        yield Finding(topic="W&B", words=str(error), verdict=Verdict.FAILED, remedy=f"correct the setting, {without}")
+    except NotLoggedInError as error:
+        yield Finding(topic="W&B", words=str(error), verdict=Verdict.WARNING, remedy=f"run `wandb login`, {without}")
+    except UnavailableError as error:
+        yield Finding(
+            topic="W&B",
+            words=str(error),
+            verdict=Verdict.WARNING,
+            remedy=f"see WANDB_BASE_URL and the proxy's variables, {without}",
+        )
+    else:
+        yield Finding(topic="W&B", words=f"{endpoint.base_url} answers and knows you")

@@ -1,0 +1,92 @@
+"""A look from a compute node, by a job of one task."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from wandb_submit import process, sweeps
+from wandb_submit.doctor.finding import Finding, Verdict
+from wandb_submit.errors import WandbSubmitError
+from wandb_submit.executors import slurm_cli
+from wandb_submit.executors.slurm_refusals import slurms_words
+from wandb_submit.paths import home
+
+_QUEUE_S = 60
+_TIMEOUT_S = _QUEUE_S + 60.0
+_TOPIC = "from a node"
+# It asks as the runs' clients do, proxies included; an answer of any kind means that the way is open.
+_LOOK = """
+import json, os, socket, sys, urllib.error, urllib.request
+mark, url = sys.argv[1:]
+try:
+    urllib.request.urlopen(url, timeout=15).close()
+    why = ""
+except urllib.error.HTTPError:
+    why = ""
+except Exception as error:
+    why = str(error)
+print(json.dumps({"host": socket.gethostname(), "folder": os.path.exists(mark), "why": why}))
+"""
+
+
+def findings() -> Iterator[Finding]:
+    """Checks what runs will find on a node: our Python, the submission's folder, W&B."""
+    if shutil.which("srun") is None:
+        yield Finding(topic=_TOPIC, words="no Slurm here: nothing to probe")
+        return
+    try:
+        url = sweeps.default_endpoint().base_url
+        place = next(path for path in (home(), *home().parents) if path.exists())
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".wandb-submit-probe-") as mark:
+            yield from _looked(Path(mark.name), url)
+    except (OSError, WandbSubmitError) as error:
+        yield Finding(
+            topic=_TOPIC, words=f"no probe: {error}", verdict=Verdict.FAILED, remedy="correct that, and probe again"
+        )
+
+
+def _looked(mark: Path, url: str) -> Iterator[Finding]:
+    look = ["srun", "--ntasks=1", "--time=5", f"--immediate={_QUEUE_S}", "--job-name=wandb-submit-doctor"]
+    # Neither a job around us nor the current folder's modules are to decide.
+    environment = slurm_cli.sbatch_environment(os.environ, "")
+    answer = process.run(
+        [*look, sys.executable, "-I", "-c", _LOOK, str(mark), url], timeout_s=_TIMEOUT_S, env=environment
+    )
+    lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
+    if answer.returncode != 0 or not lines:
+        yield Finding(
+            topic=_TOPIC,
+            words=f"the probe's job did not run: {slurms_words(answer.stderr)}",
+            verdict=Verdict.FAILED,
+            remedy=f"nodes must be able to run {sys.executable}: install wandb-submit where they see it; if Slurm "
+            "wants a partition or an account, name them in SLURM_PARTITION and SLURM_ACCOUNT; if none "
+            "is free, probe later",
+        )
+        return
+    seen = json.loads(lines[-1])
+    yield Finding(topic=_TOPIC, words=f"{seen['host']} runs the Python of wandb-submit")
+    if seen["folder"]:
+        yield Finding(topic=_TOPIC, words=f"{seen['host']} sees {mark.parent}")
+    else:
+        yield Finding(
+            topic=_TOPIC,
+            words=f"{seen['host']} does not see {mark.parent}",
+            verdict=Verdict.FAILED,
+            remedy="submit from a file system that the nodes share, or name a folder there in WANDB_SUBMIT_DIR",
+        )
+    if not seen["why"]:
+        yield Finding(topic=_TOPIC, words=f"{seen['host']} reaches {url}")
+    else:
+        yield Finding(
+            topic=_TOPIC,
+            words=f"{seen['host']} does not reach {url}: {seen['why']}",
+            verdict=Verdict.WARNING,
+            remedy="set the site's https_proxy, or run the sweep with --offline and bring it to W&B with "
+            "`wandb-submit sync` afterwards",
+        )
