@@ -297,6 +297,20 @@ def test_each_array_of_a_split_submission_has_its_own_tasks(
     assert pickled == list(range(12))
 
 
+@pytest.mark.parametrize(("grace_s", "told"), [(90.0, True), (60.0, False), (29.0, False), (121.0, True)])
+def test_a_grace_that_slurm_cuts_short_is_pointed_out(
+    slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, grace_s: float, told: bool
+) -> None:
+    program("scontrol", "echo 'KillWait                = 30 sec'")
+    notes = slurm.plan(spec(grace_s=grace_s), paths).notes
+    assert any(f"--grace {grace_s:.0f}" in note and "30 s after SIGTERM (KillWait)" in note for note in notes) is told
+
+
+def test_a_grace_that_slurm_grants_is_no_matter(slurm: SlurmExecutor, program: Program, paths: SubmissionPaths) -> None:
+    program("scontrol", "echo 'KillWait                = 300 sec'")
+    assert slurm.plan(spec(grace_s=90.0), paths).notes == ()
+
+
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_a_limit_is_told_with_the_number_of_tasks_that_fit(
     slurm: SlurmExecutor, program: Program, paths: SubmissionPaths, tmp_path: Path, most: int

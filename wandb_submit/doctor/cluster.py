@@ -51,14 +51,14 @@ def findings() -> Iterator[Finding]:
 def _limits(config: str) -> Iterator[Finding]:
     most = slurm_cli.parse_max_array_size(config)
     yield Finding(topic="arrays", words=f"MaxArraySize {most or 'not told'}; larger ones become several arrays")
-    kill_wait = re.match(r"\d+", _setting(config, "KillWait"))
-    if kill_wait and int(kill_wait[0]) < DEFAULT_GRACE_S:
+    kill_wait_s = slurm_cli.parse_kill_wait_s(config)
+    if kill_wait_s is not None and kill_wait_s < DEFAULT_GRACE_S:
         yield Finding(
             topic="grace",
-            words=f"Slurm kills what it cancels after {kill_wait[0]} s (KillWait), before --grace is over "
+            words=f"Slurm kills what it cancels after {kill_wait_s} s (KillWait), before --grace is over "
             f"({DEFAULT_GRACE_S:.0f} s by default)",
             verdict=Verdict.WARNING,
-            remedy=f"let runs save within {kill_wait[0]} s of SIGTERM; at the time limit they have all of --grace",
+            remedy=f"let runs save within {kill_wait_s} s of SIGTERM; at the time limit they have all of --grace",
         )
 
 

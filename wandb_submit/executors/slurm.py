@@ -22,7 +22,7 @@ from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_st
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.slurm_refusals import LimitError, slurms_words
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import ArraySpec, SubmissionSpec
+from wandb_submit.specs import DEFAULT_GRACE_S, ArraySpec, SubmissionSpec
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask
@@ -128,8 +128,15 @@ class SlurmExecutor:
         """Renders the sbatch scripts."""
         partitions = spec.sbatch.get("partition")
         late = slurm_site.too_long(spec.time_min, partitions) if spec.time_min is not None else None
-        arrays = split(spec.array, slurm_site.max_array_size() if spec.array.count > 1 else None)
+        site = slurm_site.settings() if spec.array.count > 1 or spec.grace_s > DEFAULT_GRACE_S else ""
+        arrays = split(spec.array, slurm_cli.parse_max_array_size(site) if spec.array.count > 1 else None)
         notes = [late] if late else []
+        kill_wait_s = slurm_cli.parse_kill_wait_s(site)
+        if spec.grace_s > DEFAULT_GRACE_S and kill_wait_s is not None and spec.grace_s > kill_wait_s:
+            notes.append(
+                f"--grace {spec.grace_s:.0f}: when a task is cancelled, this site kills it {kill_wait_s} s "
+                "after SIGTERM (KillWait); at its time limit runs have the whole grace"
+            )
         if len(arrays) > 1:
             notes.append(f"{spec.array.count} array tasks are more than this site's MaxArraySize: {len(arrays)} arrays")
         scripts = tuple(_submitit(spec, array, paths).script(array.count) for array in arrays)

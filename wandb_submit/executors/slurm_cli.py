@@ -122,6 +122,12 @@ def parse_max_array_size(text: str) -> int | None:
     return int(found[1]) if found and int(found[1]) > 0 else None
 
 
+def parse_kill_wait_s(text: str) -> int | None:
+    """How long Slurm waits between SIGTERM and SIGKILL, from `scontrol show config`; `None` if it does not say."""
+    found = re.search(r"^KillWait\s*=\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 def parse_squeue(text: str) -> dict[str, TaskStatus]:
     """Reads squeue's answer, by `ARRAY_TASK`."""
     answer: dict[str, TaskStatus] = {}

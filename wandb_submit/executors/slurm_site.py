@@ -88,9 +88,9 @@ def node_groups(partitions: str | None = None) -> list[NodeGroup]:
     return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *chosen]))
 
 
-def max_array_size() -> int | None:
-    """How many tasks an array may have here; `None` if Slurm does not tell within seconds."""
-    return slurm_cli.parse_max_array_size(_asked(["scontrol", "show", "config"]))
+def settings() -> str:
+    """What `scontrol show config` tells; empty if Slurm does not within seconds."""
+    return _asked(["scontrol", "show", "config"])
 
 
 def choices(topic: Topic, partitions: str | None = None) -> str:
