@@ -4,66 +4,81 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import threading
+import time
+from dataclasses import dataclass, field
 
 import httpx
 from offline.clients import Protocol
 from support import wait_until
 
 from wandb_submit.server import lifecycle
+from wandb_submit.server.lifecycle import ServerInfo
 
-GRID = {"program": "train.py", "method": "grid", "parameters": {"x": {"values": list(range(500))}}}
+KILLS = int(os.environ.get("KILLS", "2"))
+POINTS = list(range(150 * KILLS))
+GRID = {"program": "train.py", "method": "grid", "parameters": {"x": {"values": POINTS}}}
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp_path):
-    info = serve(tmp_path / "data")
-    with Protocol(info) as client:
-        sweep = client.create_sweep(**GRID)
-    enough = threading.Event()
-    rows: dict[str, int] = {}
-    taken: dict[str, int] = {}
+@dataclass
+class Acknowledged:
+    """What the server has told several clients that it has."""
 
-    def work() -> None:
-        """Takes runs and logs to them until the server is gone; keeps what was acknowledged."""
+    taken: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def work(self, info: ServerInfo, sweep: str, most: int) -> None:
+        """Takes runs and logs to them until the server is gone, or there are `most`."""
         try:
             with Protocol(info) as client:
                 agent = client.agent(sweep)
-                while True:
+                while len(self.taken) < most:
                     order = client.take_run(agent)
                     run = order["run_id"]
-                    taken[run] = order["args"]["x"]["value"]
+                    assert self.taken.setdefault(run, order["args"]["x"]["value"]) == order["args"]["x"]["value"]
                     client.start_run(run, sweep=sweep)
                     client.heartbeat(agent, run)
                     for number in range(5):
                         client.log(run, [{"_step": number}], offset=number)
-                        rows[run] = number + 1
-                    if len(taken) > 60:
-                        enough.set()
+                        self.rows[run] = number + 1
         except httpx.HTTPError:
             pass
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    assert enough.wait(60)
-    os.kill(info.pid, signal.SIGKILL)
-    for thread in threads:
-        thread.join(30)
-    wait_until(lambda: lifecycle.status(tmp_path / "data") is None, what="the server is dead")
 
-    with Protocol(serve(tmp_path / "data")) as client:
+def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp_path):
+    """Kills the server at random moments under load; `KILLS=200` so often."""
+    moments = random.Random(os.environ.get("SEED"))
+    info = serve(tmp_path / "data")
+    with Protocol(info) as client:
+        sweep = client.create_sweep(**GRID)
+    acknowledged = Acknowledged()
+    for number in range(1, KILLS + 1):
+        arguments = (info, sweep, 100 * number)
+        threads = [threading.Thread(target=acknowledged.work, args=arguments) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        time.sleep(moments.uniform(0.02, 1.0))
+        os.kill(info.pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join(60)
+        wait_until(lambda: lifecycle.status(tmp_path / "data") is None, what="the server is dead")
+        info = serve(tmp_path / "data")
+
+    assert acknowledged.rows
+    with Protocol(info) as client:
         runs = client.runs(sweep)
-        assert {run: json.loads(runs[run]["config"])["x"]["value"] for run in taken} == taken
-        for run, count in rows.items():
+        known = {run: json.loads(content["config"])["x"]["value"] for run, content in runs.items()}
+        assert known.items() >= acknowledged.taken.items()
+        for run, count in acknowledged.rows.items():
             query = 'query($n: String!) { project(name: "tests", entityName: "local") { run(name: $n) { history } } }'
             assert len(client.data(query, n=run)["project"]["run"]["history"]) >= count
         agent = client.agent(sweep)
         left = []
         while (order := client.heartbeat(agent)[0])["type"] == "run":
             left.append(order["args"]["x"]["value"])
-        known = [json.loads(run["config"])["x"]["value"] for run in runs.values()]
-        assert sorted([*known, *left]) == list(range(500))
+        assert sorted([*known.values(), *left]) == POINTS
 
 
 def test_an_order_whose_answer_died_with_the_server_is_given_again(serve, tmp_path):
