@@ -35,7 +35,11 @@ class Acknowledged:
             with Protocol(info) as client:
                 agent = client.agent(sweep)
                 while len(self.taken) < most:
-                    order = client.take_run(agent)
+                    orders = client.heartbeat(agent)
+                    if not orders:  # the search that begins anew with the server is not ready yet
+                        time.sleep(0.02)
+                        continue
+                    (order,) = orders
                     run = order["run_id"]
                     assert self.taken.setdefault(run, order["args"]["x"]["value"]) == order["args"]["x"]["value"]
                     client.start_run(run, sweep=sweep)
@@ -45,6 +49,22 @@ class Acknowledged:
                         self.rows[run] = number + 1
         except httpx.HTTPError:
             pass
+
+
+def points(client: Protocol, sweep: str) -> dict[str, int]:
+    """The points of all runs of a sweep that the server knows."""
+    query = """query($filters: JSONString!, $after: String) { project(name: "tests", entityName: "local") {
+        runs(filters: $filters, first: 1000, after: $after) {
+            edges { node { name config } } pageInfo { endCursor hasNextPage } } } }"""
+    found: dict[str, int] = {}
+    after = None
+    while True:
+        page = client.data(query, filters=json.dumps({"sweep": sweep}), after=after)["project"]["runs"]
+        nodes = [edge["node"] for edge in page["edges"]]
+        found |= {node["name"]: json.loads(node["config"])["x"]["value"] for node in nodes}
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp_path):
@@ -68,16 +88,15 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp
 
     assert acknowledged.rows
     with Protocol(info) as client:
-        runs = client.runs(sweep)
-        known = {run: json.loads(content["config"])["x"]["value"] for run, content in runs.items()}
+        known = points(client, sweep)
         assert known.items() >= acknowledged.taken.items()
         for run, count in acknowledged.rows.items():
             query = 'query($n: String!) { project(name: "tests", entityName: "local") { run(name: $n) { history } } }'
             assert len(client.data(query, n=run)["project"]["run"]["history"]) >= count
         agent = client.agent(sweep)
         left = []
-        while (order := client.heartbeat(agent)[0])["type"] == "run":
-            left.append(order["args"]["x"]["value"])
+        while (orders := client.heartbeat(agent)) == [] or orders[0]["type"] == "run":
+            left += [order["args"]["x"]["value"] for order in orders]
         assert sorted([*known.values(), *left]) == POINTS
 
 
