@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 LATER = "now+1hour"
+NAME = "bench-slurm-array"
 # What clients ask for; the nodes' own messages are no matter here, nor is the question itself.
 CLIENTS = re.compile(
     r"^\s+(REQUEST_(?!STATS_INFO|PING|NODE_REG|COMPLETE|STEP)\w+)\s*\(\s*\d+\) count:(\d+)", re.MULTILINE
@@ -33,6 +34,7 @@ class Bench:
     def __init__(self, folder: Path, tasks: int) -> None:
         self.folder = folder
         self.tasks = tasks
+        self.submitted: list[str] = []  # the names of our jobs
         parameters = {"x": {"values": list(range(tasks))}}
         (folder / "train.py").write_text("pass\n")
         sweep = {"program": "train.py", "method": "grid", "project": "bench", "parameters": parameters}
@@ -47,17 +49,21 @@ class Bench:
     def submit(self) -> str:
         """Submits the sweep; returns the submission's id."""
         options = ("--offline", "--executor", "slurm", "--array", str(self.tasks), "--sbatch", f"begin={LATER}")
-        return str(json.loads(self.call("wandb-submit", "sweep.yaml", *options, "--json"))["id"])
+        submission = str(json.loads(self.call("wandb-submit", "sweep.yaml", *options, "--json"))["id"])
+        self.submitted.append(f"wandb-submit-{submission}")
+        return submission
 
     def plain(self) -> None:
-        self.call("sbatch", f"--array=0-{self.tasks - 1}", f"--begin={LATER}", "--wrap=true")
+        self.call("sbatch", f"--array=0-{self.tasks - 1}", f"--begin={LATER}", f"--job-name={NAME}", "--wrap=true")
 
     def singles(self, number: int) -> None:
         for _ in range(number):
-            self.call("sbatch", f"--begin={LATER}", "--wrap=true")
+            self.call("sbatch", f"--begin={LATER}", f"--job-name={NAME}", "--wrap=true")
 
     def empty(self) -> None:
-        self.call("scancel", "--user=root")
+        """Cancels what this bench has put into the queue, and no other job."""
+        for name in (NAME, *self.submitted):  # scancel takes one name at a time
+            self.call("scancel", f"--name={name}")
 
     def requests(self) -> Counter[str]:
         """What clients have asked the controller so far, by kind."""
