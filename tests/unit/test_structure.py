@@ -28,8 +28,9 @@ LEVELS = (
 )
 LIGHT = {"errors", "states", "specs", "paths", "files", "events", "halts", "credentials", "process"}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
-# submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process.
-MAY_EXIT = {Path("executors/plugin.py")}
+# submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,
+# which leaves with it, too: a fork must not go back into its scheduler.
+MAY_EXIT = {Path("executors/plugin.py"), Path("executors/local/task.py")}
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,9 @@ def test_submitit_is_imported_by_executors_and_only_late_by_their_task() -> None
     assert [item for item in found[task] if not (item.lazy or item.typing)] == []
 
 
-def test_programs_are_started_in_one_place_except_for_tasks() -> None:
+def test_programs_are_started_in_one_place() -> None:
     starters = {module for module in MODULES if any(call.startswith("subprocess.") for call in calls(module))}
-    assert starters == {Path("process.py"), Path("executors/local/scheduler.py")}
+    assert starters == {Path("process.py")}
 
 
 @pytest.mark.parametrize("module", [module for module in PARTS if own_part(module) != "cli"], ids=str)

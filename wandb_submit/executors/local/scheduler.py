@@ -7,11 +7,10 @@ pending ones are dropped, running ones get SIGTERM and their grace. A second SIG
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -27,9 +26,9 @@ from wandb_submit.executors.local.state import (
     SchedulerState,
     TaskRow,
 )
+from wandb_submit.executors.local.task import TaskProcess, fork_task, import_what_tasks_need, run_task
 from wandb_submit.files import try_lock
 from wandb_submit.halts import Halt
-from wandb_submit.process import python_argv
 from wandb_submit.states import TaskState
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -50,7 +49,7 @@ class Scheduler:
         )
         self._pool = Pool(gpus=array.gpus, cores=array.cores, places=self._places())
         self._queue = list(range(len(array.jobs)))
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._processes: dict[int, TaskProcess] = {}
         self._warned: set[int] = set()
         self._deadlines: dict[int, float] = {}
         self._saved = ""
@@ -62,6 +61,8 @@ class Scheduler:
         # A blocked signal whose action is "ignore" is thrown away instead of waited for.
         for number in _SIGNALS:
             signal.signal(number, _never_called)
+        self._save()  # whoever submitted waits for it
+        import_what_tasks_need()
         while True:
             self._reap()
             self._enforce_limits()
@@ -134,22 +135,14 @@ class Scheduler:
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
         folder = self._files.jobs
-        cores = ",".join(map(str, slot.cores))
-        command = python_argv("wandb_submit.executors.local.task", str(self._files.folder), str(os.getpid()), cores)
-        environment = slot.environment(os.environ) | {
-            "SUBMITIT_EXECUTOR": "workstation",
-            "WANDB_SUBMIT_JOB_ID": job,
-        }
-        with (folder / f"{job}_0_log.out").open("ab") as out, (folder / f"{job}_0_log.err").open("ab") as err:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                pass_fds=slot.descriptors,
-                start_new_session=True,
-            )
+        process = fork_task(
+            functools.partial(run_task, self._array, folder),
+            env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation", "WANDB_SUBMIT_JOB_ID": job},
+            out=folder / f"{job}_0_log.out",
+            err=folder / f"{job}_0_log.err",
+            cores=slot.cores,
+            keep=slot.descriptors,
+        )
         slot.close()
         self._processes[task] = process
         if self._array.time_s is not None:
@@ -163,7 +156,6 @@ class Scheduler:
             code = process.poll()
             if code is None:
                 continue
-            _kill_group(process.pid)
             del self._processes[task]
             limited = task in self._deadlines and time.monotonic() >= self._deadlines[task]
             self._deadlines.pop(task, None)
@@ -193,7 +185,7 @@ class Scheduler:
         for task, deadline in self._deadlines.items():
             process = self._processes[task]
             if now >= deadline:
-                _kill_group(process.pid)
+                process.kill()
             elif now >= self._warn_at(task, deadline) and task not in {*self._warned, *self._cancelled}:
                 self._warned.add(task)
                 process.send_signal(signal.SIGUSR2)
@@ -215,17 +207,11 @@ class Scheduler:
             elif (process := self._processes.get(task)) is None:
                 continue
             elif self._cancelled[task] > 1:
-                _kill_group(process.pid)
+                process.kill()
             else:
                 process.send_signal(signal.SIGTERM)
                 patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
                 self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
-
-
-def _kill_group(pid: int) -> None:
-    """Kills a task and what is left in its process group; its trials die with it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _never_called(number: int, frame: FrameType | None) -> None:
