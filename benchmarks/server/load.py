@@ -159,6 +159,8 @@ class Connection(asyncio.Protocol):
         if len(body) >= int(head[start:].partition(b"\r\n")[0]):
             self._received = b""
             assert self._answer is not None
+            if self._answer.done():  # who asked was cancelled meanwhile
+                return
             if not head.startswith(b"HTTP/1.1 200") or b'"errors"' in body[:20]:
                 self._answer.set_exception(RuntimeError(f"{head[:40]!r} {body[:300]!r}"))
             else:
