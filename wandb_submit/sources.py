@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from wandb_submit.errors import ConfigError
+from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.templates import read_mapping
 
 _GIVEN = Path("the given configuration")
@@ -91,7 +91,7 @@ def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> Swee
         problems.append("it lacks `program:`, the script to run")
     if problems:
         raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")
-    return SweepFile(path=path, config=_find_program(config, path))
+    return SweepFile(path=path, config=_find_program(config, path) if needs_program else config)
 
 
 def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -99,10 +99,18 @@ def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
 
     Agents start programs from the folder that they are submitted in. One that is not there but beside the
     sweep file is what `program: train.py` means to a person.
+
+    Raises:
+        NotFoundError: if it is a Python file that is in neither place, and the runs would be started with it.
     """
     program = config.get("program")
-    if isinstance(program, str) and not Path(program).exists() and (path.parent / program).is_file():
+    if not isinstance(program, str) or Path(program).exists():
+        return config
+    if (path.parent / program).is_file():
         return {**config, "program": str(path.parent / program)}
+    if program.endswith(".py") and "${program}" in (config.get("command") or "${program}"):
+        beside = "" if path.parent.samefile(".") else f" and none beside {path}"
+        raise NotFoundError(f"{path} wants to run {program}, but there is no such file in this folder{beside}")
     return config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -217,6 +218,26 @@ def test_a_failed_run_makes_the_exit_status_one(offline_shell: Shell) -> None:
     done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
     assert done.returncode == 1
     assert "failed with exit status 3" in done.stderr
+
+
+def test_a_failed_run_is_told_with_the_last_line_of_its_log(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("raise RuntimeError('as told')", name="raising", parameters={"x": {"value": 1}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
+    told = re.search(
+        r"^run \w+ failed: RuntimeError: as told \(its log: (wandb-submit logs \w+ \w+)\)$", done.stderr, re.M
+    )
+    assert told, done.stderr
+    assert "Traceback" in offline_shell.call(*told[1].split()).stdout
+
+
+def test_a_command_with_a_slip_is_not_taken_for_a_sweep(shell: Shell) -> None:
+    fails(shell, "statsu", status=2, says="did you mean status?")
+
+
+def test_a_program_that_is_not_there(shell: Shell) -> None:
+    sweep = shell.sweep("pass", **SWEEP)
+    (shell.folder / "sweep.py").unlink()
+    fails(shell, sweep, "--offline", "--executor", "local", status=3, says="sweep.yaml wants to run sweep.py")
 
 
 @pytest.mark.parametrize("name", ["100%", "back\\slash", "two\nlines"])

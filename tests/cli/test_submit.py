@@ -217,6 +217,8 @@ def test_the_server_commands(shell: Shell) -> None:
     assert re.search(r"^version .*, up .*; 0 sweeps, 0 runs, 0 agents at work$", shell.ok("server", "status"), re.M)
     assert re.search(r"serving .* at http://127\.0\.0\.1:\d+\n$", shell.ok("server", "log", "-n", "1"))
     shell.ok("server", "backup", "copy")
+    assert 'eval "$(wandb-submit server env --data copy)"' in shell.run("server", "start", "--data", "copy").stderr
+    shell.ok("server", "stop", "--data", "copy")
     assert "exists already" in shell.run("server", "backup", "copy").stderr
     assert "is stopped" in shell.ok("server", "stop")
     assert shell.run("server", "status", "--json").returncode == 3

@@ -83,6 +83,7 @@ def test_a_url_of_something_else_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["sweep.yaml", "sweep.yml", "sweep"])
 def test_a_sweep_file_is_read_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    (tmp_path / "cwd" / "train.py").write_text("")
     found = read(tmp_path / "cwd" / name, GOOD)
     assert found.config["method"] == "grid"
 
@@ -117,8 +118,17 @@ def test_a_program_in_the_current_folder_stays_as_it_is(tmp_path: Path) -> None:
     assert read(folder / "s.yaml", GOOD).config["program"] == "train.py"
 
 
-def test_a_program_that_is_nowhere_stays_as_it_is(tmp_path: Path) -> None:
-    assert read(tmp_path / "s.yaml", GOOD).config["program"] == "train.py"
+def test_a_program_that_is_nowhere_is_refused_before_there_are_runs(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotFoundError, match=r"s\.yaml wants to run train\.py, but there is no such file in this folder"
+    ):
+        read(tmp_path / "s.yaml", GOOD)
+
+
+def test_a_program_that_is_no_file_or_not_what_runs_stays_as_it_is(tmp_path: Path) -> None:
+    other = GOOD + "command: [./run.sh, '${args}']\n"
+    assert read(tmp_path / "s.yaml", other).config["program"] == "train.py"
+    assert read(tmp_path / "s.yaml", GOOD.replace("train.py", "train")).config["program"] == "train"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -30,6 +31,7 @@ class _Group(click.Group):
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         first = next((arg for arg in args if arg not in ("--debug",)), None)
         if first is not None and first not in _COMMANDS and first not in own:
+            _refuse_slip(first)
             at = args.index(first)
             args = [*args[:at], "submit", *args[at:]]
         return super().parse_args(ctx, args)
@@ -48,6 +50,14 @@ class _Group(click.Group):
         with formatter.section("General options"):
             formatter.write_dl(own)
         self.format_commands(ctx, formatter)
+
+
+def _refuse_slip(sweep: str) -> None:
+    """Refuses what looks more like one of the commands than like a sweep; W&B's ids have eight characters."""
+    if len(sweep) != 8 and (meant := difflib.get_close_matches(sweep, _COMMANDS, n=1, cutoff=0.75)):
+        raise click.UsageError(
+            f"there is no command {sweep!r}: did you mean {meant[0]}? (`wandb-submit submit {sweep}` is for a sweep)"
+        )
 
 
 @click.group(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from wandb_submit.doctor import Finding
 
 
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+
 @click.command("doctor", short_help="Check Slurm, W&B, Python, folders and devices, with remedies.")
 @click.option("--probe", is_flag=True, help="Look from a compute node, too: a Slurm job of one task.")
 @json_option
@@ -37,16 +40,9 @@ def command(probe: bool, as_json: bool) -> None:
 
 
 def _show(found: Sequence[Finding]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from wandb_submit.cli._render import table_console
-
-    styles = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-    table = Table(box=None, show_header=False, pad_edge=False)
+    width = max(len(finding.topic) for finding in found)
     for finding in found:
         verdict = finding.verdict.value
-        table.add_row(Text(verdict, styles[verdict]), Text(finding.topic), Text(finding.words))
+        click.echo(f"{click.style(f'{verdict:7}', _COLOURS[verdict])}  {finding.topic:{width}}  {finding.words}")
         if finding.remedy:
-            table.add_row("", "", Text(f"→ {finding.remedy}"))
-    table_console().print(table)
+            click.echo(f"{'':7}  {'':{width}}  → {finding.remedy}")

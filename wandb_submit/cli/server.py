@@ -68,22 +68,22 @@ def start(
         stop_grace_s=stop_grace,
     )
     click.echo(_where(running))
-    _introduce(running)
+    _introduce(running, f" --data {shlex.quote(str(data))}" if data else "")
 
 
-def _introduce(running: ServerInfo) -> None:
+def _introduce(running: ServerInfo, option: str) -> None:
     """Tells how to use the server; with its key, if others can reach it and nobody has seen the key yet."""
     from wandb_submit.server.addresses import is_loopback
     from wandb_submit.server.auth import is_first_showing
 
     if is_loopback(running.host) or not is_first_showing(running.data_dir):
-        click.echo('point a shell at it with: eval "$(wandb-submit server env)"', err=True)
+        click.echo(f'point a shell at it with: eval "$(wandb-submit server env{option})"', err=True)
         return
     _print_environment(running)
     click.echo(
         f"other machines reach this server, on {running.host}: it lets in who has the key above, and nobody else. "
-        "The key is shown this once; `wandb-submit server env` prints it again for you alone. What travels is not "
-        "encrypted: use it in networks that you trust.",
+        f"The key is shown this once; `wandb-submit server env{option}` prints it again for you alone. What travels is "
+        "not encrypted: use it in networks that you trust.",
         err=True,
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wandb_submit.cli._options import json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.process import log_tail
 
 if TYPE_CHECKING:
     from wandb_submit.submission import Snapshot, Submission
@@ -56,12 +58,23 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
         if server_dir:
             click.echo("the offline server runs on; `wandb-submit server stop` ends it", err=True)
+    if snapshot.runs_failed:
+        _tell_a_failure(submission)
     for task in snapshot.tasks:
         if not task.is_well:
             log = f"wandb-submit logs {submission.id} --task {task.index}"
             click.echo(f"agent {task.index} {task.status.state.value}: {task.detail} (its log: {log})", err=True)
     if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
+
+
+def _tell_a_failure(submission: Submission) -> None:
+    """Shows how the run that failed last ended: the last line of its log is mostly the reason."""
+    failed = [run for run in submission.runs() if run.exit_code not in (None, 0) and run.stop_reason is None]
+    if failed:
+        run = max(failed, key=lambda run: run.ended or run.started)
+        last = log_tail(Path(run.log), lines=1) or "it printed nothing"
+        click.echo(f"run {run.id} failed: {last} (its log: wandb-submit logs {submission.id} {run.id})", err=True)
 
 
 def _follow(submission: Submission, *, ctrl_c_cancels: bool) -> Snapshot:

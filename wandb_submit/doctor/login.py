@@ -21,7 +21,9 @@ def findings() -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(topic="W&B", words=str(error), verdict=Verdict.FAILED, remedy=f"correct the setting, {without}")
     except NotLoggedInError as error:
-        yield Finding(topic="W&B", words=str(error), verdict=Verdict.WARNING, remedy=f"run `wandb login`, {without}")
+        yield Finding(
+            topic="W&B", words=str(error), verdict=Verdict.WARNING, remedy="--offline runs sweeps without W&B"
+        )
     except UnavailableError as error:
         yield Finding(
             topic="W&B",
