@@ -1,7 +1,6 @@
 """One array task on this machine: a fork of the scheduler, which has imported what tasks need.
 
-So a task begins within milliseconds and shares the scheduler's memory: a Python of its own would take half a second
-of a core and 20 MB more.
+So a task begins without importing anything, and shares the scheduler's memory.
 """
 
 from __future__ import annotations
