@@ -22,7 +22,8 @@ x = parser.parse_args().x
 import wandb
 with wandb.init() as run:
     run.log({"loss": (x - 5) ** 2})
-    place = {"x": x, "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"), "cores": sorted(os.sched_getaffinity(0))}
+    place = {"x": x, "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"), "cores": sorted(os.sched_getaffinity(0)),
+             "threads": os.environ.get("OMP_NUM_THREADS")}
     run_id = run.id
 with open(f"place-{run_id}.json", "w") as file:
     json.dump({**place, "started": started, "ended": time.time()}, file)
@@ -85,7 +86,7 @@ def test_cores_asked_for_are_owned_and_bind_the_runs(shell: Shell) -> None:
     shell.ok(sweep, "--offline", "--executor", "local", "--array", "3", "--cpus-per-task", "1", "--count", "1")
     seen = places(shell.folder)
     assert len(seen) == 3
-    assert all(len(place["cores"]) == 1 for place in seen)
+    assert all(len(place["cores"]) == 1 and place["threads"] == "1" for place in seen)
     for core in os.sched_getaffinity(0):
         assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cores"] == [core]])
 

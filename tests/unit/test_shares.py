@@ -34,6 +34,12 @@ def test_cores_are_split_where_they_divide_and_runs_bound_to_them() -> None:
 def test_the_runs_of_a_tasks_only_agent_are_as_the_scheduler_made_them() -> None:
     (share,) = shares(1, gpus=None, cores=[3])
     assert not share.bind
-    assert share.environment() == {}
+    assert "CUDA_VISIBLE_DEVICES" not in share.environment({})
     (share,) = shares(1, gpus="", cores=[3])
-    assert share.environment() == {"CUDA_VISIBLE_DEVICES": ""}
+    assert share.environment({"CUDA_VISIBLE_DEVICES": "0"})["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_runs_start_as_many_threads_as_they_have_cores_unless_told_otherwise() -> None:
+    first, _ = shares(2, gpus=None, cores=[0, 1, 8, 9])
+    told = first.environment({"OMP_NUM_THREADS": "1", "HOME": "/h"})
+    assert (told["OMP_NUM_THREADS"], told["MKL_NUM_THREADS"], told["HOME"]) == ("1", "2", "/h")

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
+# How many threads libraries start: some count the machine's cores, and not those that they may run on.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
@@ -23,9 +26,11 @@ class Share:
     cores: tuple[int, ...]
     bind: bool = field(default=False)
 
-    def environment(self) -> Mapping[str, str]:
-        """The variables that tell a run its GPUs."""
-        return {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """A run's environment: `base` with the variables that tell it its GPUs and, unless they are set, its cores."""
+        threads = dict.fromkeys(_THREADS, str(len(self.cores))) if self.cores else {}
+        gpus = {} if self.gpus is None else {"CUDA_VISIBLE_DEVICES": self.gpus}
+        return {**threads, **base, **gpus}
 
     def device(self) -> Mapping[str, object]:
         """What an agent tells of it in its heartbeats."""

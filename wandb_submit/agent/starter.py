@@ -78,7 +78,7 @@ class Starter:
             return
         files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
         argv = self._argv(sweep.program, {}, files)
-        await self._launcher.prepare(argv, commands.clean_environment({**os.environ, **self._share.environment()}))
+        await self._launcher.prepare(argv, commands.clean_environment(self._share.environment(os.environ)))
 
     async def prepare(self, order: Command, run_id: str) -> PreparedRun:
         """Writes a run's configuration, and builds its command line and environment.
@@ -93,7 +93,7 @@ class Starter:
         argv = self._argv(order.program, params, files)
         commands.write_files(files, order.args, params, self._command)
         environment = commands.build_environment(
-            {**os.environ, **self._share.environment()},
+            self._share.environment(os.environ),
             sweep=self._sweep,
             run_id=run_id,
             files=files,

@@ -95,7 +95,7 @@ class StockAgent:
     async def _start(self) -> asyncio.subprocess.Process:
         limit = [] if self._count is None else ["--count", str(self._count)]
         offline = self._endpoint.server_dir is not None
-        environment = clean_environment({**os.environ, **self._share.environment()})
+        environment = clean_environment(self._share.environment(os.environ))
         environment.update(trial_environment(find_login(self._endpoint), offline=offline))
         parent = os.getpid()
 
