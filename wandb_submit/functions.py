@@ -16,6 +16,9 @@ from types import CodeType, FunctionType, ModuleType
 from wandb_submit.errors import ConfigError
 from wandb_submit.paths import SubmissionPaths
 
+# What cloudpickle, since 3.1.3, names as the file of all code that it packs; a traceback needs the real one.
+_NO_FILE = "<dynamic-code>"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Function:
@@ -58,6 +61,9 @@ class Function:
                 if isinstance(obj, FunctionType):
                     modules.update(_imports(obj.__code__))
                     files.add(obj.__code__.co_filename)
+                if isinstance(obj, CodeType):
+                    make, parts = self.dispatch_table[CodeType](obj)
+                    return make, tuple(obj.co_filename if part == _NO_FILE else part for part in parts)
                 return super().reducer_override(obj)
 
         body = io.BytesIO()
