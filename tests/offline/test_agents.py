@@ -155,11 +155,11 @@ def test_run_cap_ends_a_random_sweep(protocol: Protocol):
 def test_the_same_seed_gives_the_same_random_points(serve, tmp_path):
     def points(client: Protocol) -> list[float]:
         sweep = client.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
-        return [client.take_run(client.agent(sweep))["args"]["x"]["value"] for _ in range(20)]
+        return [client.take_run(client.agent(sweep))["args"]["x"]["value"] for _ in range(50)]
 
     with Protocol(serve(tmp_path / "a", "--seed", "1")) as one, Protocol(serve(tmp_path / "b", "--seed", "1")) as other:
         first, second = points(one), points(one)
-        assert len({*first, *second}) == 40
+        assert len({*first, *second}) == 100
         assert [points(other), points(other)] == [first, second]
 
 

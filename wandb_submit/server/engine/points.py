@@ -13,8 +13,9 @@ from wandb_submit.server.engine.package import load, plain, sentence
 from wandb_submit.server.engine.tried import Tried
 from wandb_submit.server.sweeps.config import Config, metric
 
-# Random points are drawn so many at a time, and always the same ones together.
-_RANDOM_BLOCK = 16
+# Random points are drawn so many at a time, and always the same ones together: all that a new sweep keeps in stock, so
+# that agents which ask at once, before anything can be drawn in the background, get theirs.
+_RANDOM_BLOCK = 64
 # In one request; a grid of which others have tried that much goes on with the next.
 _MAX_BLOCKS = 64
 
@@ -39,7 +40,7 @@ def draw_random(config: Config, first: int, seed: str) -> Drawn:
     """The points from number `first` to the end of its block."""
     block, skipped = divmod(first - 1, _RANDOM_BLOCK)
     # The engine draws from Python's own generator.
-    random.seed(f"{seed}/{block}")
+    random.seed(f"{seed}/{block * _RANDOM_BLOCK + 1}")
     found = load().next_runs({**config, "method": "random"}, [], n=_RANDOM_BLOCK)
     return Drawn(points=_plain(found)[skipped:])
 
