@@ -17,6 +17,8 @@ from wandb_submit.errors import RefusedError, UnavailableError
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+# Names, in the environment of all that a task on this machine starts, the task that it ends with.
+JOB = "WANDB_SUBMIT_JOB_ID"
 # asyncio wants to know; the longest answer of a worker is a few thousand points.
 _MAX_LINE = 256 * 1024 * 1024
 
@@ -172,7 +174,7 @@ async def start_worker(argv: Sequence[str], *, env: Mapping[str, str] | None = N
 def spawn_detached(
     argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts a program in a session of its own, so that it outlives the terminal and the caller.
+    """Starts a program in a session of its own, so that it outlives the terminal, the caller and a task they are in.
 
     Its standard output and error are appended to `log`, which only the owner may read.
     """
@@ -183,7 +185,7 @@ def spawn_detached(
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            env=None if env is None else dict(env),
+            env={name: value for name, value in (os.environ if env is None else env).items() if name != JOB},
             cwd=cwd,
             start_new_session=True,
         )

@@ -137,7 +137,8 @@ class Scheduler:
         folder = self._files.jobs
         process = fork_task(
             functools.partial(run_task, self._array, folder),
-            env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation", "WANDB_SUBMIT_JOB_ID": job},
+            job=job,
+            env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
             out=folder / f"{job}_0_log.out",
             err=folder / f"{job}_0_log.err",
             cores=slot.cores,

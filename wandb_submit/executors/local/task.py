@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wandb_submit.executors.local.leftovers import kill_leftovers
 from wandb_submit.executors.local.state import ArrayFile
-from wandb_submit.process import die_with_parent, run_in_shell, take_environment_of_shell
+from wandb_submit.process import JOB, die_with_parent, run_in_shell, take_environment_of_shell
 
 
 def import_what_tasks_need() -> None:
@@ -58,18 +59,21 @@ class TaskProcess:
 
     Attributes:
         pid: its number; it stays its own until `poll` has told of its end.
+        job: what it is called in the environment of what it starts.
     """
 
     pid: int
+    job: str
     _code: int | None = field(default=None)
 
     def poll(self) -> int | None:
         """Its exit status, negative for a signal's number; `None` while it runs.
 
-        Kills what is left in its group, as long as that number cannot have become another's.
+        Kills what it has left, its group as long as that number cannot have become another's.
         """
         if self._code is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             self.kill()
+            kill_leftovers(self.job)
             _, status = os.waitpid(self.pid, 0)
             self._code = os.waitstatus_to_exitcode(status)
         return self._code
@@ -87,8 +91,9 @@ class TaskProcess:
 
 
 def fork_task(
-    job: Callable[[], int],
+    work: Callable[[], int],
     *,
+    job: str,
     env: Mapping[str, str],
     out: Path,
     err: Path,
@@ -100,8 +105,9 @@ def fork_task(
     In the new process it does not return, but exits, through its callers' frames.
 
     Args:
-        job: what it does; its result is the exit status.
-        env: its whole environment.
+        work: what it does; its result is the exit status.
+        job: what it is called.
+        env: its whole environment, to which its name is added.
         out: what it prints is appended to this file.
         err: its errors, to this one.
         cores: what it runs on; empty is what we run on.
@@ -114,19 +120,22 @@ def fork_task(
     with out.open("ab") as output, err.open("ab") as errors, Path(os.devnull).open("rb") as nothing:
         pid = os.fork()
         if pid:
-            return TaskProcess(pid=pid)
+            return TaskProcess(pid=pid, job=job)
         try:
             for number, file in enumerate((nothing, output, errors)):
                 os.dup2(file.fileno(), number)
         except OSError:
             os._exit(1)
-    # An exit that unwinds the stack, unlike `os._exit`, waits for threads and calls what a job registers with `atexit`.
+    # An exit that unwinds the stack, unlike `os._exit`, waits for threads and calls what is registered with `atexit`.
     try:
-        _become_a_task(parent, env, cores, keep)
-        status = job()
+        _become_a_task(parent, {**env, JOB: job}, cores, keep)
+        status = work()
     except Exception:  # noqa: BLE001 whatever it is must not return into the scheduler's loop
         traceback.print_exc()
         sys.exit(1)
+    finally:
+        if os.getppid() != parent:  # killed, so nobody else will
+            kill_leftovers(job)
     sys.exit(status)
 
 
