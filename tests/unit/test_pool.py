@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wandb_submit.devices import Gpu
 from wandb_submit.executors.local.locks import try_lock
-from wandb_submit.executors.local.pool import Demand, Pool, Slot
+from wandb_submit.executors.local.pool import Demand, Pool, Shortage, Slot
 
 
 def gpus(count: int) -> list[Gpu]:
@@ -162,3 +162,18 @@ def test_no_word_about_gpus_leaves_the_environment_as_it_is() -> None:
     slot = pool(gpu_count=2).take(0, Demand())
     assert slot is not None
     assert slot.environment({"HOME": "/h"}) == {"HOME": "/h"}
+
+
+def test_a_shortage_is_told_with_numbers_and_whether_others_cause_it() -> None:
+    mine, theirs = pool(gpu_count=2), pool(gpu_count=2)
+    first = mine.take(0, Demand(gpus=1))
+    assert mine.shortage is None
+    assert mine.take(1, Demand(gpus=2)) is None
+    assert mine.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", others=False)
+    assert theirs.take(0, Demand(gpus=2)) is None
+    assert theirs.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", others=True)
+    second = theirs.take(1, Demand(gpus=1))
+    assert theirs.shortage is None
+    assert mine.take(1, Demand(gpus=1)) is None
+    assert mine.shortage == Shortage(reason="waits for 1 GPU (0 of 2 free)", others=True)
+    close(first, second)

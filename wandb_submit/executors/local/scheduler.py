@@ -92,7 +92,8 @@ class Scheduler:
     def _patience(self) -> float:
         """How long nothing can happen that no signal tells."""
         due = [deadline - time.monotonic() for deadline in self._next_deadlines()]
-        if self._queue and len(self._processes) < self._array.at_once:
+        held_by_others = self._pool.shortage is not None and self._pool.shortage.others
+        if self._queue and held_by_others and len(self._processes) < self._array.at_once:
             due.append(_FOREIGN_LOCK_S)
         return max(min(due, default=3600.0), 0.0)
 
@@ -116,7 +117,7 @@ class Scheduler:
             try:
                 slot = self._pool.take(task, self._array.demand)
                 if slot is None:
-                    self._state.tasks[task].detail = "waits for free devices"
+                    self._state.tasks[task].detail = self._pool.shortage.reason if self._pool.shortage else ""
                     return
                 self._queue.pop(0)
                 self._start(task, slot)
