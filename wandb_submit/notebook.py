@@ -14,7 +14,8 @@ from wandb_submit import sweeps
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.process import log_tail
 from wandb_submit.records import RunView
-from wandb_submit.submission import Snapshot, Submission, TaskView
+from wandb_submit.snapshot import Snapshot, TaskView
+from wandb_submit.submission import Submission
 from wandb_submit.sweeps import Best
 from wandb_submit.wording import duration, exit_words
 
@@ -77,7 +78,7 @@ class Page:
         record = snapshot.record
         self._look_for_best(snapshot)
         rows = "".join(map(_row, snapshot.tasks))
-        names = ("task", "state", "node", "GPU", "run", "done", "failed", "")
+        names = ("task", "state", "node", "GPU", "run", "done", "failed", "stopped", "")
         head = "".join(f"<th>{name}</th>" for name in names)
         parts = [
             f"<b>submission {escape(record.id)}</b>, sweep {escape(record.sweep.path)}, {escape(record.executor)}<br>",
@@ -94,7 +95,7 @@ class Page:
         return "".join(parts)
 
     def _look_for_best(self, snapshot: Snapshot) -> None:
-        done = snapshot.runs_done
+        done = snapshot.runs_done + snapshot.runs_stopped
         due = snapshot.is_over or time.monotonic() >= self._asked_at + _BEST_EVERY_S
         if done == 0 or done == self._best_of or not due:
             return
@@ -107,11 +108,10 @@ class Page:
 
 
 def _progress(snapshot: Snapshot) -> str:
-    done, total = snapshot.runs_done, snapshot.record.runs_left
-    bar = "" if total is None else f'<progress max="{total}" value="{min(done, total)}"></progress> '
+    ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
+    bar = "" if total is None else f'<progress max="{total}" value="{min(ended, total)}"></progress> '
     running = sum(len(task.runs) for task in snapshot.tasks)
-    of = "" if total is None else f" of {total}"
-    return f"{bar}runs: {done}{of} done, {running} running, {snapshot.runs_failed} failed"
+    return f"{bar}{snapshot.progress}, {running} running"
 
 
 def _row(task: TaskView) -> str:
@@ -124,6 +124,7 @@ def _row(task: TaskView) -> str:
         ", ".join(run.id for run in task.runs),
         str(task.done),
         str(task.failed),
+        str(task.cut_short),
         task.detail,
     )
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -190,6 +190,9 @@ class AgentView:
 
     Attributes:
         running: the runs that it is running, oldest first.
+        done: how many runs have ended by themselves; a run that comes back counts where it ends for good.
+        failed: how many of those failed.
+        cut_short: how many more were told to end.
         stopped: why it ended; `None` while it has not said so.
         server_lost: what it said of the server since that stopped answering.
         cold: why its runs start cold, although they were to start warm.
@@ -206,6 +209,7 @@ class AgentView:
     running: list[str] = field(default_factory=list)
     done: int = 0
     failed: int = 0
+    cut_short: int = 0
     stopped: str | None = None
     ok: bool | None = None
     server_lost: str | None = None
@@ -254,6 +258,8 @@ class Journal:
             case RunStarted() as event:
                 agent.running.append(event.run)
                 before = self.runs.get(event.run)
+                if before is not None and before.ended is not None:
+                    self._count(before, -1)
                 self.runs[event.run] = RunView(
                     id=event.run,
                     agent=name,
@@ -266,14 +272,13 @@ class Journal:
                     attempts=before.attempts + 1 if before else 1,
                 )
             case RunFinished() as event:
-                agent.done += 1
-                agent.failed += event.exit_code != 0 and event.reason is None
                 if event.run in agent.running:
                     agent.running.remove(event.run)
                 # Not if another agent has resumed it meanwhile: nodes' clocks differ.
                 if (run := self.runs.get(event.run)) and run.agent == name:
                     run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
                     run.out_of_memory = event.out_of_memory
+                    self._count(run, 1)
             case RunAbandoned(failed=failed):
                 agent.done += failed
                 agent.failed += failed
@@ -285,3 +290,12 @@ class Journal:
                 agent.server_lost = None
             case AgentStopped(reason=reason, ok=ok):
                 agent.stopped, agent.ok = reason, ok
+
+    def _count(self, run: RunView, by: int) -> None:
+        """Counts a run that has ended, or takes that back for one that goes on."""
+        agent = self.agents[run.agent]
+        if run.stop_reason is not None:
+            agent.cut_short += by
+        else:
+            agent.done += by
+            agent.failed += by * (run.exit_code != 0)

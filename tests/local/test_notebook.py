@@ -93,7 +93,7 @@ def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, 
     kernel = connect(manager)
     (shell.folder / "go").touch()
     kernel.run("import wandb_submit; submission = wandb_submit.attach(); submission")
-    ended = wait_until(lambda: [text for text in kernel.look() if "3 of 3 done" in text], what="the runs end")[-1]
+    ended = wait_until(lambda: [text for text in kernel.look() if "runs done 3 of 3" in text], what="the runs end")[-1]
     assert "1 failed" in ended
     assert "<code>ValueError: &lt;two&gt;</code>" in ended
     assert re.search(

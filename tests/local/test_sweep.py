@@ -159,10 +159,17 @@ def test_cancel_from_another_shell_ends_running_tasks_and_drops_pending_ones(off
     assert [task["state"] for task in status["tasks"]] == ["running", "pending", "pending"]
     assert status["tasks"][0]["running"] == [events[0]["run"]]
 
+    unnamed = offline_shell.run("cancel")
+    assert unnamed.returncode == 2
+    assert f"  {submitted['id']}: sweep {submitted['sweep']}, 3 tasks on local, runs done 0 of 3" in unnamed.stderr
     offline_shell.ok("cancel", submitted["id"])
     done = offline_shell.run("wait", submitted["id"], "--json")
     assert done.returncode == 1
-    assert [task["state"] for task in json.loads(done.stdout)["tasks"]] == ["cancelled"] * 3
+    answer = json.loads(done.stdout)
+    assert [task["state"] for task in answer["tasks"]] == ["cancelled"] * 3
+    assert [task["stopped"] for task in answer["tasks"]] == [1, 0, 0]
+    assert (answer["runs_done"], answer["runs_failed"], answer["runs_stopped"]) == (0, 0, 1)
+    assert "none of this folder's runs now" in offline_shell.run("cancel").stderr
     assert not alive(events[0]["pid"])
     assert len(offline_shell.events(submitted["id"], "run_started")) == 1
 

@@ -78,18 +78,25 @@ def test_a_run_knows_its_agents_device_while_it_runs(paths: SubmissionPaths) -> 
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "reason", "failed"),
-    [(0, None, 0), (1, None, 1), (-9, None, 1), (255, "the server asked for it", 0)],
+    ("exit_code", "reason", "counts"),
+    [
+        (0, None, (1, 0, 0)),
+        (1, None, (1, 1, 0)),
+        (-9, None, (1, 1, 0)),
+        (255, "the server asked for it", (0, 0, 1)),
+        (0, "received SIGTERM", (0, 0, 1)),
+    ],
 )
-def test_a_run_counts_as_failed_unless_it_ended_well_or_was_told_to(
-    exit_code: int, reason: str | None, failed: int, paths: SubmissionPaths
+def test_a_run_that_was_told_to_end_counts_neither_as_done_nor_as_failed(
+    exit_code: int, reason: str | None, counts: tuple[int, int, int], paths: SubmissionPaths
 ) -> None:
     say(paths, "0", 1, started())
     say(paths, "0", 2, run_started())
     say(paths, "0", 3, run_finished(exit_code=exit_code, reason=reason))
     journal = fold(paths)
     agent, run = journal.agents["0"], journal.runs["r1"]
-    assert (agent.done, agent.failed, agent.running) == (1, failed, [])
+    assert (agent.done, agent.failed, agent.cut_short) == counts
+    assert agent.running == []
     assert (run.ended, run.exit_code, run.stop_reason) == (3, exit_code, reason)
 
 
@@ -145,6 +152,19 @@ def test_a_resumed_run_belongs_to_the_agent_that_resumed_it(paths: SubmissionPat
     run = fold(paths).runs["r1"]
     assert (run.agent, run.host, run.pid, run.attempts) == ("1", "gpu2", 7, 2)
     assert (run.ended, run.exit_code, run.stop_reason) == (None, None, None)
+
+
+@pytest.mark.parametrize("reason", ["preempted", None])
+def test_a_run_that_comes_back_counts_once_where_it_ends(reason: str | None, paths: SubmissionPaths) -> None:
+    say(paths, "0", 1, started())
+    say(paths, "0", 2, run_started())
+    say(paths, "0", 3, run_finished(exit_code=1, reason=reason))
+    say(paths, "1", 4, started(1))
+    say(paths, "1", 5, run_started(resumed=True))
+    say(paths, "1", 6, run_finished())
+    agents = fold(paths).agents
+    counts = {name: (agent.done, agent.failed, agent.cut_short) for name, agent in agents.items()}
+    assert counts == {"0": (0, 0, 0), "1": (1, 0, 0)}
 
 
 def test_a_late_word_of_the_agent_before_does_not_end_a_resumed_run(paths: SubmissionPaths) -> None:

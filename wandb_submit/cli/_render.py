@@ -29,7 +29,7 @@ from wandb_submit.wording import duration, exit_words
 
 if TYPE_CHECKING:
     from wandb_submit.records import RunView
-    from wandb_submit.submission import Snapshot, TaskView
+    from wandb_submit.snapshot import Snapshot, TaskView
     from wandb_submit.sweeps import Results
 
 _STYLES = {
@@ -83,8 +83,9 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
     """A submission as a table of its array tasks."""
     record = snapshot.record
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed"):
-        table.add_column(name, justify="right" if name in ("task", "for", "done", "failed") else "left", no_wrap=True)
+    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed", "stopped"):
+        words = name in ("state", "node", "GPU", "run")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True)
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for task in snapshot.tasks:
         table.add_row(*_task_cells(task))
@@ -99,12 +100,9 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
 
 def _progress(snapshot: Snapshot) -> RenderableType:
     """How many runs are done, with a bar where it is known how many there are."""
-    done, total = snapshot.runs_done, snapshot.record.runs_left
-    words = f"runs done {done}" if total is None else f"runs done {done} of {total}"
-    if snapshot.runs_failed:
-        words += f", {snapshot.runs_failed} failed"
+    ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
     line = Table.grid(padding=(0, 1))
-    line.add_row(words, *([ProgressBar(total=total, completed=done, width=40)] if total else []))
+    line.add_row(snapshot.progress, *([ProgressBar(total=total, completed=ended, width=40)] if total else []))
     return line
 
 
@@ -122,6 +120,7 @@ def _task_cells(task: TaskView) -> list[RenderableType]:
         duration(time.time() - run.started) if run else "",
         str(task.done) if task.agents else "",
         str(task.failed) if task.agents else "",
+        str(task.cut_short) if task.agents else "",
         Text(task.detail),
     ]
 
@@ -139,6 +138,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "ok": snapshot.is_well,
         "runs_done": snapshot.runs_done,
         "runs_failed": snapshot.runs_failed,
+        "runs_stopped": snapshot.runs_stopped,
         "scheduler_error": snapshot.scheduler_error,
         "halt": snapshot.halt.reason if snapshot.halt else None,
         "tasks": [
@@ -152,6 +152,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "running": [run.id for run in task.runs],
                 "done": task.done,
                 "failed": task.failed,
+                "stopped": task.cut_short,
                 "detail": task.detail,
             }
             for task in snapshot.tasks

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from wandb_submit.cli._options import json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
+
+if TYPE_CHECKING:
+    from wandb_submit.snapshot import Snapshot
 
 
 @click.command("status", short_help="Show what runs where.")
@@ -23,16 +27,7 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     from wandb_submit.cli._render import snapshot_json, snapshot_view, table_console
     from wandb_submit.submission import Submission
 
-    if not show_all:
-        snapshots = [Submission(records.find(submission_id)).status()]
-    else:
-        found = []
-        for paths in records.all_submissions():
-            try:
-                found.append(Submission(paths))
-            except WandbSubmitError as error:  # one that cannot be read hides none of the others
-                click.echo(f"submission {paths.id}: {error}", err=True)
-        snapshots = Submission.status_of_all(found)
+    snapshots = all_snapshots() if show_all else [Submission(records.find(submission_id)).status()]
     if as_json:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))
@@ -40,3 +35,17 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     console = table_console()
     for snapshot in snapshots:
         console.print(snapshot_view(snapshot))
+
+
+def all_snapshots() -> list[Snapshot]:
+    """All submissions of this folder; says which ones cannot be read."""
+    from wandb_submit import records
+    from wandb_submit.submission import Submission
+
+    found = []
+    for paths in records.all_submissions():
+        try:
+            found.append(Submission(paths))
+        except WandbSubmitError as error:  # one that cannot be read hides none of the others
+            click.echo(f"submission {paths.id}: {error}", err=True)
+    return Submission.status_of_all(found)

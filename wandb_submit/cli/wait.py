@@ -14,7 +14,8 @@ from wandb_submit.errors import WandbSubmitError
 from wandb_submit.process import log_tail
 
 if TYPE_CHECKING:
-    from wandb_submit.submission import Snapshot, Submission
+    from wandb_submit.snapshot import Snapshot
+    from wandb_submit.submission import Submission
     from wandb_submit.sweeps import Results
 
 

@@ -1,0 +1,116 @@
+"""A submission at one moment: its array tasks, what their scheduler says of them, and how far their runs are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wandb_submit.executors.base import TaskStatus
+from wandb_submit.halts import Halt
+from wandb_submit.records import AgentView, RunView, SubmissionRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskView:
+    """One array task: what its scheduler says, and what its agents have written.
+
+    Attributes:
+        agents: its agents; none before it has started.
+        runs: the runs that they are running.
+        surplus: why it was taken out of the queue where there was nothing left for it to do; else `None`.
+    """
+
+    index: int
+    job: str
+    status: TaskStatus
+    agents: tuple[AgentView, ...]
+    runs: tuple[RunView, ...]
+    surplus: str | None = None
+
+    @property
+    def done(self) -> int:
+        """How many runs of its agents have ended by themselves."""
+        return sum(agent.done for agent in self.agents)
+
+    @property
+    def failed(self) -> int:
+        """How many of those failed."""
+        return sum(agent.failed for agent in self.agents)
+
+    @property
+    def cut_short(self) -> int:
+        """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
+        return sum(agent.cut_short for agent in self.agents)
+
+    @property
+    def gpus(self) -> str | None:
+        """`CUDA_VISIBLE_DEVICES` of its agents; `None` where that is not set, or not known yet."""
+        known = [agent.gpus for agent in self.agents if agent.gpus is not None]
+        tokens = dict.fromkeys(token for gpus in known for token in gpus.split(","))
+        return ",".join(tokens) if known else None
+
+    @property
+    def cpus(self) -> list[int] | None:
+        """The cores of its agents; `None` where they are not known yet."""
+        return sorted({core for agent in self.agents for core in agent.cpus}) if self.agents else None
+
+    @property
+    def detail(self) -> str:
+        """Why it is in its state, in one line."""
+        said = (agent.server_lost or agent.stopped or agent.cold for agent in self.agents)
+        return next((text for text in said if text), self.surplus or self.status.detail)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it ended, or goes on, as it should."""
+        state = self.status.state
+        ended_badly = state.is_terminal and not state.is_success and self.surplus is None
+        return not ended_badly and all(agent.ok is not False for agent in self.agents)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A submission at one moment.
+
+    Attributes:
+        scheduler_error: why the scheduler could not be asked; the states are then the last ones known.
+        halt: why its agents take no more runs; `None` while they do.
+    """
+
+    record: SubmissionRecord
+    tasks: tuple[TaskView, ...]
+    scheduler_error: str | None = None
+    halt: Halt | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every task has ended."""
+        return all(task.status.state.is_terminal for task in self.tasks)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether no task and no agent ended in a way that somebody should look at."""
+        return (self.halt is None or self.halt.ok) and all(task.is_well for task in self.tasks)
+
+    @property
+    def runs_done(self) -> int:
+        """How many runs have ended by themselves."""
+        return sum(task.done for task in self.tasks)
+
+    @property
+    def runs_failed(self) -> int:
+        """How many of those failed."""
+        return sum(task.failed for task in self.tasks)
+
+    @property
+    def runs_stopped(self) -> int:
+        """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
+        return sum(task.cut_short for task in self.tasks)
+
+    @property
+    def progress(self) -> str:
+        """How far it is, in words: `runs done 9 of 12, 1 failed, 2 stopped`."""
+        total = self.record.runs_left
+        of = "" if total is None else f" of {total}"
+        failed = f", {self.runs_failed} failed" if self.runs_failed else ""
+        stopped = f", {self.runs_stopped} stopped" if self.runs_stopped else ""
+        return f"runs done {self.runs_done}{of}{failed}{stopped}"
