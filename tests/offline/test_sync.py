@@ -188,6 +188,21 @@ def content(info: ServerInfo, sweep: str):
     return found
 
 
+def test_a_forked_run_arrives_with_all_of_its_rows(person: Person, here: Protocol):
+    sweep = make_sweep(here, "forked", 1, rows=4)
+    own = {"_wandb": {"value": {"branch_point": {"run_id": "elsewhere", "step": 1}, "t": {}}}}
+    here.start_run("elsewhere")
+    here.log("elsewhere", [{"_step": step, "x": step} for step in range(4)])
+    assert here.start_run("fork", sweep=sweep, config=json.dumps(own))["bucket"]["historyLineCount"] == 2
+    here.log("fork", [{"_step": 2, "x": 9}], offset=2)
+    here.finish("fork")
+    # Where it comes from belongs to no sweep and stays here.
+    result = person.sync(sweep, person.target.url)
+    assert result["runs"] == {"sent": 2, "unchanged": 0, "unfinished": 0, "failed": 0}
+    arrived = content(person.target, result["sweep"]["id"])["fork"]
+    assert [json.loads(row[2])["x"] for row in arrived[1]] == [0, 1, 9]
+
+
 def test_a_sweep_of_the_real_client_arrives_whole_and_once(
     person: Person, proxy: Proxy, clean_env: Mapping[str, str], tmp_path: Path
 ):

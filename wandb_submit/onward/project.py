@@ -172,7 +172,7 @@ class Project:
             "program": run.program,
             # A run that never began has no host; the first request of a run must name one.
             "host": run.host or "offline",
-            "config": run.config,
+            "config": _config(run),
             "sweep": sweep.name,
         }
         self._connection.graphql(_UPSERT_RUN, variables)
@@ -235,6 +235,17 @@ def own_entity(connection: Connection) -> str | None:
 def _of_sweep(sweep: OfflineSweep) -> dict[str, object]:
     description = f"{sweep.description}\n\n{_mark(sweep)}" if sweep.description else _mark(sweep)
     return {"config": sweep.config, "displayName": sweep.display_name, "description": description}
+
+
+def _config(run: OfflineRun) -> str:
+    """A run's configuration; a fork's without where it branches off: all of its rows are sent as its own."""
+    if '"branch_point"' not in run.config:
+        return run.config
+    config = json.loads(run.config)
+    own = config.get("_wandb")
+    if isinstance(own, dict) and isinstance(own.get("value"), dict):
+        own["value"].pop("branch_point", None)
+    return json.dumps(config)
 
 
 def _mark(sweep: OfflineSweep) -> str:

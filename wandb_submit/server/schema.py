@@ -50,6 +50,7 @@ MUTATIONS: Mapping[str, Resolver] = {
     "linkArtifact": queries.link_artifact,
     "moveArtifactSequence": queries.move_sequence,
     "markRunFilesUploaded": files_listing.mark_run_files_uploaded,
+    "rewindRun": run_fields.rewind_run,
     "stopRun": run.stop_run,
     "unlinkArtifact": versions.unlink_artifact,
     "updateArtifact": queries.update_artifact,

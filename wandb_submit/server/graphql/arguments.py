@@ -46,6 +46,13 @@ class Arguments:
             raise Refusal(f"{name} is too large: {value}")
         return default if value is None else value
 
+    def number(self, name: str) -> float:
+        """A number that must be there."""
+        value = self._values.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _MAX_INTEGER:
+            raise Refusal(f"{name} must be a number, not {value!r:.60}")
+        return value
+
     def texts(self, name: str) -> list[str] | None:
         """A list of strings; GraphQL lets a single one stand for a list of one."""
         value = self._values.get(name)

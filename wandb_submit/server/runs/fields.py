@@ -9,10 +9,12 @@ from wandb_submit.server.artifacts.lineage import run_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.runs import console, history, sampling
+from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs import branching, console, history, sampling
 from wandb_submit.server.runs.files_listing import file_count, run_files
-from wandb_submit.server.runs.run import SELECT, storage_id, upsert
+from wandb_submit.server.runs.run import SELECT, by_name, storage_id, upsert
 from wandb_submit.server.runs.state import shown_state
+from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
 from wandb_submit.server.timestamps import iso
 from wandb_submit.server.viewer import user
 
@@ -73,10 +75,26 @@ def upsert_bucket(context: Context, arguments: Arguments) -> dict[str, object]:
     """Mutation `upsertBucket`: W&B's old word for a run.
 
     A client would append its history after `historyLineCount` lines. One that resumes has asked for the number
-    before (query `model`); any other starts a new history, also when it sends an old one again.
+    before (query `model`), a fork's history begins with the other run's; any other starts a new history, also when it
+    sends an old one again.
     """
-    row, inserted = upsert(context, arguments.nested("input"))
-    return {"bucket": {**run_fields(context, row), "historyLineCount": None}, "inserted": inserted}
+    values = arguments.nested("input")
+    row, inserted = upsert(context, values)
+    shared = branching.fork(context, row, values.json_object("config") or {}, is_new=inserted)
+    return {"bucket": {**run_fields(context, row), "historyLineCount": shared}, "inserted": inserted}
+
+
+def rewind_run(context: Context, arguments: Arguments) -> dict[str, object]:
+    """Mutation `rewindRun`: what `resume_from` asks for before it starts the run again."""
+    values = arguments.nested("input")
+    if values.required_text("metricName") != "_step":
+        raise Refusal(f"a run can be rewound to a _step, not to a {values.text('metricName')!r:.60}")
+    place = values.text("entityName") or DEFAULT_ENTITY, values.text("projectName") or DEFAULT_PROJECT
+    row = by_name(context.tx, *place, values.required_text("runName"))
+    if row is None:
+        raise Refusal(f"run {values.text('runName')!r:.140} not found", status=404)
+    branching.rewind(context, row, values.number("metricValue"))
+    return {"rewoundRun": run_fields(context, row), "clientMutationId": None}
 
 
 def model(context: Context, arguments: Arguments) -> dict[str, object] | None:
