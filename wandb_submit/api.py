@@ -197,7 +197,7 @@ def prepare(
         workdir=current_folder(),
         pick_executor=catalog.pick,
         default_array=default_array,
-        modules=None if pickled is None else pickled.modules,
+        function=None if pickled is None else pickled.preload,
     )
     if left is not None and spec.agents > left:
         notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")

@@ -176,7 +176,7 @@ def build_spec(
     workdir: Path,
     pick_executor: Callable[[str], str],
     default_array: DefaultArray,
-    modules: Sequence[str] | None = None,
+    function: Preload | None = None,
 ) -> SubmissionSpec:
     """Checks options and fills in their defaults.
 
@@ -185,7 +185,7 @@ def build_spec(
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
         default_array: the array for an executor, GPUs, cores and agents per task when none was asked for.
-        modules: what the function uses that runs call; `None` where they run the sweep's command.
+        function: what the function uses that runs call; `None` where they run the sweep's command.
 
     Raises:
         ConfigError: naming every problem, one per line.
@@ -200,8 +200,8 @@ def build_spec(
     gpu_type, gpus = problems.check(lambda: (None, None) if asked is None else parse_gpus(str(asked))) or (None, None)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
-    agent = problems.check(lambda: _agent(values, function=modules is not None))
-    preload = problems.check(lambda: _preload(values, modules or ()))
+    agent = problems.check(lambda: _agent(values, function=function is not None))
+    preload = problems.check(lambda: _preload(values, function))
     count = problems.check(lambda: _number(values, "count", minimum=1))
     grace_s = problems.check(lambda: _seconds(values, "grace"))
     max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
@@ -234,7 +234,7 @@ def build_spec(
         min_run_s=(min_run_min or 0) * 60.0,
         activation=active,
         preload=preload,
-        function=modules is not None,
+        function=function is not None,
     )
     _check_fit(spec)
     return spec
@@ -281,15 +281,15 @@ def _seconds(values: Mapping[str, object], key: str) -> float | None:
     return seconds
 
 
-def _preload(values: Mapping[str, object], guess: Sequence[str]) -> Preload | None:
+def _preload(values: Mapping[str, object], guess: Preload | None) -> Preload | None:
     given = values.get("preload")
     if given is None:
-        return Preload(modules=tuple(guess), required=False) if guess else None
+        return guess if guess and guess.modules else None
     names = given if isinstance(given, list) else [name for name in str(given).split(",") if name.strip()]
     modules = [str(name).strip() for name in names]
     if odd := [name for name in modules if not all(part.isidentifier() for part in name.split("."))]:
         raise ConfigError(f"--preload {', '.join(map(repr, odd))}: not a module's name, such as torch or torch.nn")
-    return Preload(modules=tuple(modules)) if modules else None
+    return Preload(modules=tuple(modules), folders=guess.folders if guess else ()) if modules else None
 
 
 def _agent(values: Mapping[str, object], *, function: bool) -> str:

@@ -7,7 +7,9 @@ import io
 import linecache
 import os
 import pickle
+import site
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.paths import SubmissionPaths
+from wandb_submit.specs import Preload
 
 # What cloudpickle, since 3.1.3, names as the file of all code that it packs; a traceback needs the real one.
 _NO_FILE = "<dynamic-code>"
@@ -26,12 +29,12 @@ class Function:
 
     Attributes:
         data: first what it needs to be read (a dictionary of `folders` for `sys.path`, and the `sources` of cells that
-            are in no file), then the function itself.
-        modules: what it imports or refers to, which is worth importing once for all runs.
+            are in no file), then the function itself, then what of `__main__` came along.
+        preload: what it imports or refers to, which is worth importing once for all runs.
     """
 
     data: bytes
-    modules: tuple[str, ...]
+    preload: Preload
 
     @classmethod
     def pickle(cls, function: Callable[[], object]) -> Function:
@@ -48,6 +51,9 @@ class Function:
 
         modules: set[str] = set()
         files: set[str] = set()
+        main = vars(sys.modules["__main__"])
+        of_main: dict[str, object] = {}
+        knows_main: list[FunctionType] = []
 
         class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle publishes no types
             """Notes on its way what the function refers to."""
@@ -58,7 +64,12 @@ class Function:
                         modules.add(obj.__name__)
                     case FunctionType() | type():
                         modules.add(obj.__module__)
+                name = str(getattr(obj, "__qualname__", ""))
+                if isinstance(obj, FunctionType | type) and main.get(name) is obj:
+                    of_main[name] = obj
                 if isinstance(obj, FunctionType):
+                    if obj.__globals__ is main:
+                        knows_main[:] = [obj]
                     modules.update(_imports(obj.__code__))
                     files.add(obj.__code__.co_filename)
                 if isinstance(obj, CodeType):
@@ -68,17 +79,24 @@ class Function:
 
         body = io.BytesIO()
         try:
-            Pickler(body).dump(function)
+            pickler = Pickler(body)
+            pickler.dump(function)
+            pickler.dump((of_main, knows_main))  # by now it knows them
         except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ConfigError(
                 f"the function {getattr(function, '__name__', function)!r} refers to something that cannot travel to "
                 f"another process ({error}): make it inside the function, or import it from a module"
             ) from error
         sources = {name: linecache.getlines(name) for name in files if not Path(name).exists()}
-        about = {"folders": _own_folders(), "sources": {name: lines for name, lines in sources.items() if lines}}
+        folders = _own_folders()
+        about = {"folders": folders, "sources": {name: lines for name, lines in sources.items() if lines}}
         return cls(
             data=pickle.dumps(about) + body.getvalue(),
-            modules=tuple(sorted(name for name in modules if _is_worth_importing(name))),
+            preload=Preload(
+                modules=tuple(sorted(name for name in modules if _is_worth_importing(name))),
+                required=False,
+                folders=tuple(folders),
+            ),
         )
 
     def write(self, paths: SubmissionPaths) -> None:
@@ -104,6 +122,9 @@ def _is_worth_importing(name: str) -> bool:
 
 def _own_folders() -> list[str]:
     """Where this process finds modules that are not its interpreter's: scripts, notebooks, what it has added."""
-    prefixes = tuple({os.path.realpath(prefix) for prefix in (sys.prefix, sys.base_prefix)})
-    folders = (os.path.realpath(folder) for folder in sys.path)
-    return [folder for folder in dict.fromkeys(folders) if not folder.startswith(prefixes)]
+    paths = sysconfig.get_paths()
+    installed = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    theirs = tuple(os.path.realpath(folder) + os.sep for folder in installed)
+    folders = dict.fromkeys(os.path.realpath(folder) for folder in sys.path)
+    return [folder for folder in folders if not f"{folder}/".startswith(theirs) and os.path.exists(folder)]  # noqa: PTH110 light

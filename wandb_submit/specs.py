@@ -124,10 +124,12 @@ class Preload:
     Attributes:
         modules: the modules' names.
         required: whether it is an error if one of them cannot be imported; what we guessed is not.
+        folders: what is first on the runs' `sys.path`; where there is none, the folder of their program, as is usual.
     """
 
     modules: tuple[str, ...]
     required: bool = True
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,9 +30,11 @@ if __name__ == "__main__":
 class Done:
     """What came of a submitted function."""
 
-    def __init__(self, shell: Shell, script: str, parameters: dict, **options: object) -> None:
-        (shell.folder / "submit.py").write_text(SUBMIT.format(script=script, parameters=parameters, options=options))
-        done = shell.call("python", "submit.py")
+    def __init__(
+        self, shell: Shell, script: str, parameters: dict, *, name: str = "submit.py", **options: object
+    ) -> None:
+        (shell.folder / name).write_text(SUBMIT.format(script=script, parameters=parameters, options=options))
+        done = shell.call("python", name)
         assert done.returncode == 0, done.stderr
         self.id, self.sweep, self.is_well, self.ends = json.loads(done.stdout.splitlines()[-1])
         self.shell = shell
@@ -106,9 +108,10 @@ def train():
         resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
         hoard.append(bytearray(2**31))
     if end == "leak":
-        hoard.append(numpy.ones(2**27, dtype=numpy.uint8))
+        hoard.append(numpy.ones(2**30, dtype=numpy.uint8))
+        print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 2**20)
     if end == "after":
-        print("hoard", len(hoard), "peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2**17)
+        print("hoard", len(hoard), [resident_mb(who) < 150 for who in (os.getpid(), os.getppid())])
     if end in ("fork", "spawn"):
         with multiprocessing.get_context(end).Pool(2) as pool:
             print("squares", pool.map(square, range(5)))
@@ -117,6 +120,11 @@ def train():
         [thread.start() for thread in threads]
     if end == "status":
         raise SystemExit(3)
+
+def resident_mb(pid):
+    # The most that it has had: ours, and that of what has started us.
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) >> 10 for line in file if line.startswith("VmHWM:"))
 
 def wandb_config():
     import yaml
@@ -146,10 +154,66 @@ def test_however_a_run_ends_it_ends_alone_and_its_log_says_how(shell: Shell, pre
     assert "in train\n" in logs["exception"]
     assert logs["exception"].endswith("ValueError: the sky fell\n")
     assert logs["memory"].endswith("MemoryError\n")
-    assert logs["after"] == "hoard 0 peak True\n"
+    assert logs["leak"] == "peak True\n"
+    assert logs["after"] == "hoard 0 [True, True]\n"
     assert logs["fork"] == logs["spawn"] == "squares [0, 1, 4, 9, 16]\n"
     # Their ends of lines may come in any order: `print` writes them by themselves.
     assert sorted(re.findall(r"thread \d", logs["threads"])) == ["thread 0", "thread 1", "thread 2"]
+
+
+FORMS = """
+import functools, multiprocessing, os, sys
+from timing import timed
+
+sys.path.append("later")
+import later
+
+def square(number):
+    return number * number + later.OFFSET
+
+@timed
+def decorated():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(square, range(3)), "later" in sys.modules, sys.path[0] == os.getcwd())
+
+class Trainer:
+    def __init__(self, offset):
+        self.offset = offset
+    def __call__(self):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            print(pool.map(self.add, range(3)))
+    def add(self, number):
+        return number + self.offset
+
+train = {train}
+"""
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ("decorated", "[5, 6, 9] True False\nended\n"),
+        ("functools.partial(print, square(2))", "9\n"),
+        ("lambda: print(square(3))", "14\n"),
+        ("Trainer(10)", "[10, 11, 12]\n"),
+        ("Trainer(10).__call__", "[10, 11, 12]\n"),
+    ],
+    ids=["decorated", "partial", "lambda", "object", "method"],
+)
+@pytest.mark.parametrize("preload", [None, []], ids=["warm", "cold"])
+def test_whatever_can_be_called_is_with_what_it_knows_of_main_and_of_folders(
+    shell: Shell, train: str, said: str, preload: list[str] | None
+) -> None:
+    for name, code in {
+        "beside/timing": "import functools\ndef timed(function):\n    @functools.wraps(function)\n"
+        "    def call():\n        function()\n        print('ended')\n    return call\n",
+        "later/later": "OFFSET = 5\n",
+    }.items():
+        (shell.folder / name).parent.mkdir()
+        (shell.folder / f"{name}.py").write_text(code)
+    done = Done(shell, FORMS.format(train=train), {"x": {"value": 1}}, name="beside/submit.py", preload=preload)
+    assert done.logs() == [said]
+    assert [event["warm"] for event in done.started] == [preload is None]
 
 
 def test_a_function_that_cannot_travel_is_refused_before_anything_is_made(shell: Shell) -> None:

@@ -258,10 +258,10 @@ def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else
             workdir=WORKDIR,
             pick_executor=pick,
             default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=5),
-            modules=("numpy",),
+            function=Preload(modules=("numpy",), required=False, folders=("/home/me",)),
         )
 
-    assert of(None).preload == Preload(modules=("numpy",), required=False)
-    assert of(["torch"]).preload == Preload(modules=("torch",))
+    assert of(None).preload == Preload(modules=("numpy",), required=False, folders=("/home/me",))
+    assert of(["torch"]).preload == Preload(modules=("torch",), folders=("/home/me",))
     assert of([]).preload is None
     assert of([]).function

@@ -24,7 +24,7 @@ def helper():
 def train():
     return helper(), shapes.Mapping, json.dumps
 from wandb_submit.functions import Function
-print(*Function.pickle(train).modules)
+print(*Function.pickle(train).preload.modules)
 """
 
 
@@ -36,7 +36,7 @@ def test_the_modules_that_a_function_uses_are_found_and_only_these() -> None:
 
 def test_a_function_of_a_module_stays_there() -> None:
     pickled = Function.pickle(collections.OrderedDict)
-    assert pickled.modules == ("collections",)
+    assert pickled.preload.modules == ("collections",)
     assert len(pickled.data) < 2000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def with_launcher(
 
     async def run() -> None:
         preload = options.pop("preload", Preload(modules=modules)) if modules or options else None
-        launcher = Launcher(preload, program_folder=None, cwd=folder, cores=(), on_cold=cold.append)
+        launcher = Launcher(preload, cwd=folder, cores=(), on_cold=cold.append)
         try:
             await then(launcher)
         finally:
@@ -75,6 +76,7 @@ def said(
     *modules: str,
     arguments: tuple[str, ...] = (),
     interpreter: tuple[str, ...] = (),
+    program: tuple[str, ...] = ("program.py",),
     **env: str,
 ) -> tuple[str, int, bool]:
     """What a program printed, its exit status, and whether it started warm."""
@@ -84,7 +86,7 @@ def said(
     ends: list[tuple[int, bool]] = []
 
     async def run(launcher: Launcher) -> None:
-        argv = [*(interpreter or (sys.executable,)), "program.py", *arguments]
+        argv = [*(interpreter or (sys.executable,)), *program, *arguments]
         environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LC_CTYPE": "C.UTF-8", **env}
         trial = await launcher.start("r1", argv, env=environment, log=log)
         ends.append((await trial.wait(), trial.warm))
@@ -100,8 +102,9 @@ def said(
         (("/usr/bin/env", "python"), {"PYTHONHASHSEED": "5", "A": "b"}),
         ((sys.executable, "-u", "-B"), {}),
         ((sys.executable, "-I"), {}),
+        ((sys.executable, "-W", "ignore", "-Xutf8", "-X", "dev"), {}),
     ],
-    ids=["plain", "env", "options", "isolated"],
+    ids=["plain", "env", "options", "isolated", "values"],
 )
 def test_a_warm_program_sees_what_a_cold_one_sees(
     tmp_path: Path, interpreter: tuple[str, ...], env: dict[str, str]
@@ -112,8 +115,22 @@ def test_a_warm_program_sees_what_a_cold_one_sees(
     assert warm[0].splitlines() == cold[0].splitlines()
 
 
-def test_workers_of_every_kind_find_what_a_warm_program_defines(tmp_path: Path) -> None:
-    cold, warm = said(tmp_path, SPAWNS), said(tmp_path, SPAWNS, "json", "multiprocessing")
+@pytest.mark.parametrize("module", ["program", "package.program", "package"])
+def test_a_warm_module_sees_what_a_cold_one_sees(tmp_path: Path, module: str) -> None:
+    (tmp_path / "package").mkdir()
+    for name, code in {"__init__": "", "program": SEEN, "__main__": SEEN}.items():
+        (tmp_path / "package" / f"{name}.py").write_text(code)
+    given = {"program": ("-m", module), "arguments": ("--lr=0.1",)}
+    cold, warm = said(tmp_path, SEEN, **given), said(tmp_path, SEEN, "json", **given)
+    assert (cold[1:], warm[1:]) == ((0, False), (0, True))
+    seen = [re.sub(r" at 0x\w+", "", text).splitlines() for text in (cold[0], warm[0])]
+    assert seen[1] == seen[0]
+
+
+@pytest.mark.parametrize("program", [("program.py",), ("-m", "program")], ids=["file", "module"])
+def test_workers_of_every_kind_find_what_a_warm_program_defines(tmp_path: Path, program: tuple[str, ...]) -> None:
+    cold = said(tmp_path, SPAWNS, program=program)
+    warm = said(tmp_path, SPAWNS, "json", "multiprocessing", program=program)
     assert warm == (cold[0], 0, True)
     assert warm[0] == "fork True True\nspawn True True\nforkserver True True\n"
 
@@ -132,18 +149,17 @@ def test_workers_of_every_kind_find_what_a_warm_program_defines(tmp_path: Path) 
     ],
     ids=["exception", "words", "ctrl-c", "signal", "abort", "atexit", "syntax", "threads"],
 )
-def test_a_warm_program_ends_as_a_cold_one_does(tmp_path: Path, code: str) -> None:
-    cold, warm = said(tmp_path, code), said(tmp_path, code, "json")
+@pytest.mark.parametrize("program", [("program.py",), ("-m", "program")], ids=["file", "module"])
+def test_a_warm_program_ends_as_a_cold_one_does(tmp_path: Path, code: str, program: tuple[str, ...]) -> None:
+    cold, warm = said(tmp_path, code, program=program), said(tmp_path, code, "json", program=program)
     assert warm == (cold[0], cold[1], True)
 
 
-def test_a_program_that_is_not_there_ends_as_python_ends(tmp_path: Path) -> None:
-    async def run(launcher: Launcher) -> None:
-        trial = await launcher.start("r1", [sys.executable, "no.py"], env=os.environ, log=tmp_path / "log")
-        assert (trial.warm, await trial.wait()) == (True, 2)
-
-    with_launcher(tmp_path, run, "json")
-    assert "can't open file" in (tmp_path / "log").read_text()
+@pytest.mark.parametrize("program", [("no.py",), ("-m", "no"), ("-m", "json.no"), ("-m", "json")])
+def test_a_program_that_is_not_there_ends_as_python_ends(tmp_path: Path, program: tuple[str, ...]) -> None:
+    cold, warm = said(tmp_path, "", program=program), said(tmp_path, "", "json", program=program)
+    assert warm == (cold[0], cold[1], True)
+    assert warm[1] > 0
 
 
 @pytest.mark.parametrize("module", ["json", "numpy"])
@@ -192,8 +208,9 @@ def test_torch_draws_a_new_seed_where_it_does_so_at_every_start(tmp_path: Path, 
         ("import subprocess; subprocess.Popen(['sleep', '600'])", "has started another process"),
         ("import socket; kept = socket.socket()", "has opened a connection"),
         ("import os; os._exit(0)", "ended before it had imported the modules"),
+        ("import os; del os.fork", "this platform cannot fork"),
     ],
-    ids=["threads", "process", "connection", "exit"],
+    ids=["threads", "process", "connection", "exit", "platform"],
 )  # fmt: skip
 def test_a_module_that_cannot_be_shared_lets_runs_start_cold_and_says_why(
     tmp_path: Path, module: str, why: str
@@ -226,10 +243,17 @@ print(zygote.why_not_to_fork(before))
 
 @pytest.mark.parametrize(
     "argv",
-    [["bash", "run.sh"], ["python", "-m", "a.py"], ["torchrun", "a.py"], ["python", "-c", "1"], ["python"]],
-)  # fmt: skip
+    [
+        ["bash", "run.sh"],
+        ["torchrun", "a.py"],
+        ["python", "-m"],
+        ["python", "-W", "a.py"],
+        ["python", "-c", "a.py"],
+        ["python"],
+    ],
+)
 def test_other_commands_than_a_python_program_start_cold(argv: list[str]) -> None:
-    with pytest.raises(ColdStartError, match=r"not of the form `python PROGRAM\.py`"):
+    with pytest.raises(ColdStartError, match=r"not of the form `python PROGRAM\.py` or"):
         PythonCommand.of(argv)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,12 @@ def test_what_runs_for_itself_imports_the_lowest_levels_alone(folder: str) -> No
     modules = [module for module in PARTS if own_part(module) == folder]
     parts = {part(item.name) for module in modules for item in imports(module) if item.name.startswith("wandb_submit.")}
     assert parts - {folder} <= LIGHT
+
+
+@pytest.mark.parametrize("module", [module for module in PARTS if module.parent.name == "programs"], ids=str)
+def test_what_runs_in_the_trainings_environment_needs_python_3_8_alone(module: Path) -> None:
+    ast.parse((ROOT / module).read_text(), feature_version=(3, 8))
+    assert {item.name.partition(".")[0] for item in imports(module)} <= sys.stdlib_module_names
 
 
 def test_wandb_is_imported_by_one_module_and_only_where_it_is_used() -> None:

@@ -15,18 +15,19 @@ from wandb_submit.specs import Preload
 
 _MOST_DEATHS = 3
 _ENV = "/usr/bin/env"
-# Options of the interpreter that stand alone and do not say what it is to run.
-_PLAIN_OPTIONS = re.compile(r"-[bBdEIOPqsSuv]+")
+# Options of the interpreter that do not say what it is to run: those that stand alone, and those with a value.
+_PLAIN_OPTIONS = re.compile(r"-[bBdEIOPqsSuv]+|-[WX].+")
+_OPTIONS_BEFORE_A_VALUE = ("-W", "-X")
 _LOG = logging.getLogger("wandb_submit.agent")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PythonCommand:
-    """A command of the form `python OPTIONS PROGRAM.py ARGUMENTS`.
+    """A command of the form `python OPTIONS PROGRAM.py ARGUMENTS` or `python OPTIONS -m MODULE ARGUMENTS`.
 
     Attributes:
         interpreter: the interpreter and its options.
-        program: the program and its arguments.
+        program: the program, or `-m` and the module, and the arguments.
     """
 
     interpreter: tuple[str, ...]
@@ -41,12 +42,26 @@ class PythonCommand:
         """
         rest = list(argv[1:] if argv[0] == _ENV else argv)
         options = 1
-        while options < len(rest) and _PLAIN_OPTIONS.fullmatch(rest[options]):
-            options += 1
+        while options < len(rest) and (
+            rest[options] in _OPTIONS_BEFORE_A_VALUE or _PLAIN_OPTIONS.fullmatch(rest[options])
+        ):
+            options += 2 if rest[options] in _OPTIONS_BEFORE_A_VALUE else 1
+        program = tuple(rest[options:])
         is_python = bool(rest) and re.fullmatch(r"python[0-9.]*", Path(rest[0]).name) is not None
-        if not is_python or options >= len(rest) or not rest[options].endswith(".py"):
-            raise ColdStartError(f"the sweep's command is not of the form `python PROGRAM.py`: {' '.join(argv)[:100]}")
-        return cls(interpreter=tuple(rest[:options]), program=tuple(rest[options:]))
+        is_file = bool(program) and program[0].endswith(".py")
+        is_module = len(program) > 1 and program[0] == "-m"
+        if not (is_python and (is_file or is_module)):
+            raise ColdStartError(
+                "the sweep's command is not of the form `python PROGRAM.py` or `python -m MODULE`: "
+                f"{' '.join(argv)[:100]}"
+            )
+        return cls(interpreter=tuple(rest[:options]), program=program)
+
+    def folder(self, cwd: Path) -> str:
+        """What Python puts first on `sys.path` for it, started in `cwd`."""
+        if self.program[0] == "-m":
+            return os.path.realpath(cwd)
+        return os.path.dirname(os.path.realpath(cwd / self.program[0]))  # noqa: PTH120 as it goes on
 
 
 class Launcher:
@@ -54,7 +69,6 @@ class Launcher:
 
     Args:
         preload: what runs are to find imported; `None` starts them cold.
-        program_folder: what is first on the runs' `sys.path`; `None`: the folder of their program, as is usual.
         cwd: the folder that they start in.
         cores: what they run on; empty is what we run on.
         on_cold: is told why runs start cold although they were to start warm.
@@ -64,19 +78,17 @@ class Launcher:
         self,
         preload: Preload | None,
         *,
-        program_folder: Path | None,
         cwd: Path,
         cores: Collection[int],
         on_cold: Callable[[str], None],
     ) -> None:
         self._preload = preload
-        self._program_folder = program_folder
         self._cwd = cwd
         self._cores = cores
         self._on_cold = on_cold
         self._why_cold: str | None = None
         self._zygote: Zygote | None = None
-        self._kind: tuple[tuple[str, ...], Path] | None = None
+        self._kind: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._deaths = 0
 
     async def prepare(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
@@ -128,14 +140,14 @@ class Launcher:
             _LOG.warning("the process that runs are forked from has died; it is started again")
             if self._deaths >= _MOST_DEATHS:
                 raise ColdStartError(f"the process that they are forked from has died {self._deaths} times")
-        folder = self._program_folder or Path(os.path.realpath(self._cwd / command.program[0])).parent
+        kind = (command.interpreter, preload.folders or (command.folder(self._cwd),))
         if self._zygote is None:
-            self._kind = (command.interpreter, folder)
+            self._kind = kind
             self._zygote = await Zygote.start(
-                command.interpreter, preload, program_folder=folder, env=env, cwd=self._cwd, cores=self._cores
+                command.interpreter, preload, folders=kind[1], env=env, cwd=self._cwd, cores=self._cores
             )
             _LOG.info("runs are forked from process %d, which has imported their modules", self._zygote.pid)
-        elif self._kind != (command.interpreter, folder):
+        elif self._kind != kind:
             raise ColdStartError("the sweep's runs do not all have the same interpreter and program folder")
         return self._zygote
 

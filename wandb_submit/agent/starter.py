@@ -61,7 +61,6 @@ class Starter:
         self._command: tuple[object, ...] = ()
         self._launcher = Launcher(
             spec.preload,
-            program_folder=spec.workdir if spec.function else None,
             cwd=spec.workdir,
             cores=share.cores if share.bind else (),
             on_cold=on_cold,

@@ -59,7 +59,7 @@ class Zygote:
         interpreter: Sequence[str],
         preload: Preload,
         *,
-        program_folder: Path,
+        folders: Sequence[str],
         env: Mapping[str, str],
         cwd: Path,
         cores: Collection[int] = (),
@@ -69,7 +69,7 @@ class Zygote:
         Args:
             interpreter: the runs' Python with its options.
             preload: what to import.
-            program_folder: where the runs' program lies, which is first on their `sys.path`.
+            folders: what is first on the runs' `sys.path`.
             env: its environment; runs bring their own.
             cwd: the folder that it starts in.
             cores: what it and its runs run on; empty is what we run on.
@@ -82,7 +82,7 @@ class Zygote:
         with ours, theirs:
             asked = {
                 "socket": theirs.fileno(),
-                "program_folder": str(program_folder),
+                "folders": list(folders),
                 "modules": list(preload.modules),
                 "required": preload.required,
             }

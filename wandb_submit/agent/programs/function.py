@@ -23,21 +23,17 @@ with open(os.environ["WANDB_SUBMIT_FUNCTION"], "rb") as _file:  # noqa: PTH123 l
     sys.path[:0] = [_folder for _folder in _about["folders"] if _folder not in sys.path]
     for _name, _lines in _about["sources"].items():  # of notebook cells, for tracebacks
         linecache.cache[_name] = (sum(map(len, _lines)), None, _lines, _name)
+    _reader = pickle.Unpickler(_file)  # noqa: S301 likewise
     try:
-        _function = pickle.load(_file)  # noqa: S301 likewise
+        _function = _reader.load()
+        _of_main, _knows_main = _reader.load()
     except ImportError as _error:
         _error.args = (f"{_error.args[0]} (while reading the function, under {sys.executable})",)
         raise
 
-globals().update(
-    {
-        _name: _value
-        for _name, _value in getattr(_function, "__globals__", {}).items()
-        if not _name.startswith("__") and _function.__module__ == "__main__"
-    }
-)
-if getattr(_function, "__module__", None) == "__main__" and _function.__name__.isidentifier():
-    globals().setdefault(_function.__name__, _function)
+for _one in _knows_main:
+    globals().update({_name: _value for _name, _value in _one.__globals__.items() if not _name.startswith("__")})
+globals().update(_of_main)
 
 if __name__ == "__main__":
     _function()

@@ -6,8 +6,10 @@ asked for cannot be imported). Then it answers each `{"argv": ..., "env": ..., "
 `{"pid": PID}` or `{"error": WHY}`, and tells of each end, `{"ended": PID, "status": WAIT_STATUS}`. It ends when the
 agent does.
 
-A run is forked from the main thread of a process with no other thread; it then is what `python train.py` would be,
-down to `__main__`, and leaves through the interpreter's own end.
+A run is forked from the main thread of a process with no other thread; it then is what `python train.py` or `python -m
+train` would be, down to `__main__`, and leaves through the interpreter's own end.
+
+It needs Python 3.8 and nothing else: it runs in the environment of the training.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import importlib
 import importlib.machinery
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -32,7 +35,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 # What older versions of torch begin with (c10/core/GeneratorImpl.h); newer ones draw a seed when they are imported.
 _TORCHS_FIXED_SEED = 67280421310721
-_ACCELERATORS = ("/dev/nvidia", "/dev/kfd", "/dev/dri/")
+_ACCELERATORS = ("/dev/nvidia", "/dev/dxg", "/dev/kfd", "/dev/dri/", "/dev/accel")  # the second is WSL's
 _LOOKS, _BETWEEN_LOOKS_S = 20, 0.05
 # What `__main__` has in the versions of Python that give it to us as well.
 _ONLY_SOME_VERSIONS = ("__annotations__", "__cached__")
@@ -183,6 +186,8 @@ def why_not_to_fork(descriptors_before: set[str]) -> str | None:
     The numerical libraries (OpenBLAS) end their threads before a fork and start them again when they compute: only
     what is there after a first fork is lost in copies.
     """
+    if not hasattr(os, "fork"):
+        return "this platform cannot fork"
     child = os.fork()
     if child == 0:
         os._exit(0)
@@ -226,42 +231,53 @@ def _read(path: str) -> str:
 
 
 def run_program(argv: list[str]) -> None:
-    """Runs a program as `python PROGRAM ARGUMENTS` does.
+    """Runs a program as `python ARGV...` does: a file, or `-m` and a module, and its arguments.
 
     What it raises comes out of here; its traceback has been shown without our part of it.
     """
-    sys.argv = argv
     if hasattr(sys, "orig_argv"):
         sys.orig_argv = [*sys.orig_argv[: sys.orig_argv.index(__file__)], *argv]
-    path = os.path.abspath(argv[0])  # noqa: PTH100 light
     main = types.ModuleType("__main__")
     vars(main).update(
         {name: {} if name == "__annotations__" else None for name in _ONLY_SOME_VERSIONS if name in globals()},
         __builtins__=builtins,
-        __file__=path,
-        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
     )
     ours = sys.modules["__main__"]
     names = [name for name, module in sys.modules.items() if module is ours]  # multiprocessing's `__mp_main__`, too
     sys.modules.update(dict.fromkeys(names, main))
+    try:
+        if argv[0] == "-m":
+            sys.argv = ["-m", *argv[2:]]
+            runpy._run_module_as_main(argv[1])  # type: ignore[attr-defined]  # what Python itself calls
+        else:
+            sys.argv = argv
+            _run_file(argv[0], main)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals is globals():
+            trace = trace.tb_next
+        error.__traceback__ = trace
+        sys.excepthook(type(error), error, trace)
+        sys.excepthook = lambda *_: None
+        raise
+
+
+def _run_file(name: str, main: types.ModuleType) -> None:
+    """Runs a Python file as what `__main__` is."""
+    path = os.path.abspath(name)  # noqa: PTH100 light
+    vars(main).update(
+        __file__=path if sys.version_info >= (3, 9) else name,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
+    )
     try:
         with Path(path).open("rb") as file:
             source = file.read()
     except OSError as error:
         print(f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)  # noqa: T201 as Python does
         sys.exit(2)
-    try:
-        exec(compile(source, path, "exec", dont_inherit=True), vars(main))  # noqa: S102 what we are for
-    except SystemExit:
-        raise
-    except BaseException as error:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals is not vars(main):
-            trace = trace.tb_next
-        error.__traceback__ = trace
-        sys.excepthook(type(error), error, trace)
-        sys.excepthook = lambda *_: None
-        raise
+    exec(compile(source, main.__file__ or path, "exec", dont_inherit=True), vars(main))  # noqa: S102 what we are for
 
 
 def main() -> None:
@@ -270,7 +286,7 @@ def main() -> None:
     control = Control(asked["socket"])
     control.socket.set_inheritable(False)
     if not (getattr(sys.flags, "safe_path", False) or sys.flags.isolated):
-        sys.path[0] = asked["program_folder"]
+        sys.path[:1] = asked["folders"]
     before = open_descriptors()
     failure = preload(asked["modules"], required=asked["required"])
     if failure is not None:
