@@ -76,6 +76,7 @@ def installed() -> Iterator[Path]:
     (wheel,) = dist.glob("*.whl")
     pip = [str(folder / "env" / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     call([*pip, "install", f"{wheel}[offline]"], stderr=subprocess.DEVNULL)
+    call([*pip, "install", "--no-deps", "sweeps"], stderr=subprocess.DEVNULL)  # which it asks for from Python 3.13 on
     yield folder / "env" / "bin"
     shutil.rmtree(folder)
 

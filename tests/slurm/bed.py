@@ -6,6 +6,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+# Its nodes, and the first of its ports.
+GPU1, GPU2, CPU1 = (os.environ.get("TB_PREFIX", "") + name for name in ("gpu1", "gpu2", "cpu1"))
+PORT = int(os.environ.get("TB_PORT", "17600"))
 SCRIPT = Path(__file__).resolve().parents[1] / "testbed" / "slurm"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.bed import SCRIPT, environment
+from slurm.bed import PORT, SCRIPT, environment
 from support import Shell, scrubbed
 
 
@@ -40,7 +40,8 @@ def second_bed() -> Iterator[dict[str, str]]:
     """The variables of another test bed, beside the shared one: without accounting, and soon forgetting jobs."""
     # Not pytest's tmp_path: Slurm makes sockets in there, and their names must not be long.
     with tempfile.TemporaryDirectory() as folder:
-        variant = {"TB_DIR": f"{folder}/bed", "TB_PORT": "17800", "TB_PREFIX": "b"}
+        prefix = f"{os.environ.get('TB_PREFIX', '')}b"
+        variant = {"TB_DIR": f"{folder}/bed", "TB_PORT": str(PORT + 50), "TB_PREFIX": prefix}
         variant |= {"TB_ACCOUNTING": "0", "TB_MIN_JOB_AGE": "2"}
 
         def call(*argv: str) -> None:

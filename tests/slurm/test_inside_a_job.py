@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from slurm.bed import CPU1, GPU1, GPU2
 from support import Shell
 
 pytestmark = pytest.mark.slurm
@@ -39,7 +40,7 @@ def test_a_job_may_submit_as_a_login_node_does(root_shell: Shell, inside: tuple[
         "--wait",
         "--json",
     )
-    done = root_shell.call(*inside, "--ntasks=1", "--partition=main", "--nodelist=cpu1", *command, timeout_s=240)
+    done = root_shell.call(*inside, "--ntasks=1", "--partition=main", f"--nodelist={CPU1}", *command, timeout_s=240)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["ok"], answer["runs_done"]) == (True, 2)
@@ -60,7 +61,7 @@ def test_local_agents_in_a_job_have_the_jobs_gpus_and_cores(root_shell: Shell) -
     found = places(root_shell)
     own = set((root_shell.folder / "mine").read_text().strip().split(","))
     assert {place["CUDA_VISIBLE_DEVICES"] for place in found} == own
-    assert {place["node"] for place in found} <= {"gpu1", "gpu2"}
+    assert {place["node"] for place in found} <= {GPU1, GPU2}
     # The job has one core, and the cluster binds nothing to it.
     (cores,) = {tuple(place["cores"]) for place in found}
     assert len(cores) == 1 <= len(os.sched_getaffinity(0))
@@ -69,7 +70,7 @@ def test_local_agents_in_a_job_have_the_jobs_gpus_and_cores(root_shell: Shell) -
 def test_a_job_without_gpus_has_none_for_local_agents(root_shell: Shell) -> None:
     sweep = root_shell.sweep("pass", parameters={"x": {"value": 1}})
     options = ("wandb-submit", sweep, "--offline", "--executor", "local", "--gpus-per-task", "1")
-    none = root_shell.call("srun", "--ntasks=1", "--nodelist=gpu1", *options)
+    none = root_shell.call("srun", "--ntasks=1", f"--nodelist={GPU1}", *options)
     assert "more than this machine has: 0 GPUs" in none.stderr
     elsewhere = root_shell.call("salloc", "--quiet", "--ntasks=1", *options)
     assert elsewhere.returncode == 6

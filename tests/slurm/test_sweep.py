@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from slurm.bed import GPU1, GPU2
 from support import ROOT, Shell, overlapping, undisturbed, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -56,7 +57,7 @@ def submit_and_check(shell: Shell) -> list[dict]:
         agent = agents[event["agent"]]
         assert (agent["gpus"], agent["host"]) == (place["cuda"], place["node"])
         assert agent["job_id"] == f"{array}_{agent['task']}"
-    assert {agent["host"] for agent in agents.values()} == {"gpu1", "gpu2"}
+    assert {agent["host"] for agent in agents.values()} == {GPU1, GPU2}
     return seen
 
 
@@ -195,10 +196,10 @@ def test_a_preempted_task_is_requeued_also_without_a_signal_of_its_own(root_shel
     sweep = root_shell.sweep(script, parameters={"x": {"values": [1, 2]}})
     submitted = root_shell.json(
         *(sweep, "--offline", "--array", "1", "--gpus-per-task", "4", "--time", "60"),
-        *("--partition", "preemptible", "--nodelist", "gpu1"),
+        *("--partition", "preemptible", "--nodelist", GPU1),
     )
     wait_until(lambda: list(root_shell.folder.glob("go-*")), what="a run has started")
-    high = ("--partition=high", "--nodelist=gpu1", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
+    high = ("--partition=high", f"--nodelist={GPU1}", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
     root_shell.call("sbatch", *high, "--wrap", "sleep 3")
     started = wait_until(
         lambda: (found := root_shell.events(submitted["id"], "agent_started"))[1:] and found,
@@ -233,7 +234,7 @@ def test_a_task_is_not_requeued_more_often_than_it_may(root_shell: Shell) -> Non
 
 def preempt(shell: Shell, job: str) -> None:
     """A job of a partition that comes first wants the whole node."""
-    high = ("--partition=high", "--nodelist=gpu1", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
+    high = ("--partition=high", f"--nodelist={GPU1}", "--gpus=4", "--nodes=1", "--time=5", "--output=/dev/null")
     shell.call("sbatch", *high, "--wrap", "sleep 1")
 
 
@@ -253,7 +254,7 @@ def test_a_run_that_is_interrupted_in_every_way_comes_back_as_itself(root_shell:
     sweep = root_shell.sweep(script, parameters={"lr": {"value": 0.1}, "steps": {"value": steps}})
     submitted = root_shell.json(
         *(sweep, "--offline", "--array", "1", "--gpus-per-task", "4", "--time", "60"),
-        *("--partition", "preemptible", "--nodelist", "gpu1"),
+        *("--partition", "preemptible", "--nodelist", GPU1),
     )
 
     def at_work(times: int) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from slurm.bed import SCRIPT, environment
+from slurm.bed import CPU1, GPU1, GPU2, PORT, SCRIPT, environment
 
 pytestmark = pytest.mark.slurm
 
@@ -48,7 +48,13 @@ def shared_folder() -> Iterator[Path]:
 
 def test_all_daemons_are_healthy() -> None:
     pids = daemon_pids(run(SCRIPT, "status"))
-    assert list(pids) == ["munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd gpu1", "slurmd gpu2", "slurmd cpu1"]
+    assert list(pids) == [
+        "munged",
+        "mariadbd",
+        "slurmdbd",
+        "slurmctld",
+        *(f"slurmd {node}" for node in (GPU1, GPU2, CPU1)),
+    ]
 
 
 def test_start_leaves_a_running_bed_alone() -> None:
@@ -79,7 +85,7 @@ def test_array_tasks_of_a_normal_user_get_a_gpu_each(shared_folder: Path) -> Non
     finally:
         run("scancel", job, env=environment())
     assert len({(node, gpu) for node, gpu in places}) == GPU_TASKS
-    assert {node for node, _ in places} <= {"gpu1", "gpu2"}
+    assert {node for node, _ in places} <= {GPU1, GPU2}
     assert {gpu for _, gpu in places} <= {"0", "1", "2", "3"}
 
 
@@ -91,11 +97,11 @@ def test_daemons_listen_on_loopback_only() -> None:
     assert addresses == {
         "munged": [],
         "mariadbd": [],
-        "slurmdbd": ["127.0.0.1:17601"],
-        "slurmctld": ["127.0.0.1:17600"],
-        "slurmd gpu1": ["127.0.0.1:17611"],
-        "slurmd gpu2": ["127.0.0.1:17612"],
-        "slurmd cpu1": ["127.0.0.1:17613"],
+        "slurmdbd": [f"127.0.0.1:{PORT + 1}"],
+        "slurmctld": [f"127.0.0.1:{PORT}"],
+        f"slurmd {GPU1}": [f"127.0.0.1:{PORT + 11}"],
+        f"slurmd {GPU2}": [f"127.0.0.1:{PORT + 12}"],
+        f"slurmd {CPU1}": [f"127.0.0.1:{PORT + 13}"],
     }
 
 
