@@ -68,12 +68,62 @@ def test_a_slurm_that_does_not_answer_fails(shell: Shell, nowhere: str) -> None:
     found = examined(shell, status=1, PATH=path, WANDB_BASE_URL=nowhere)
     assert found["Slurm"][0]["verdict"] == "failed"
     assert "Unable to contact slurm controller" in found["Slurm"][0]["words"]
+    assert "--executor local" in found["Slurm"][0]["remedy"]
+    assert "Slurm" not in examined(shell, "--executor", "local", status=0, PATH=path, WANDB_BASE_URL=nowhere)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--executor", "local", "--probe"), "are for Slurm"),
+        (("--executor", "locla"), "--executor 'locla' is not one of"),
+        (("--qos", "long"), "add --probe"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(options: tuple[str, ...], says: str, shell: Shell) -> None:
+    done = shell.run("doctor", *options)
+    assert done.returncode == 2
+    assert says in done.stderr
 
 
 def test_what_stands_in_for_wandb_is_found(shell: Shell, nowhere: str) -> None:
     Path(shell.folder / "wandb.py").write_text("")
     found = examined(shell, status=1, PATH=only_python(shell), WANDB_BASE_URL=nowhere)
     assert [finding["verdict"] for finding in found["runs' Python"]] == ["failed", "ok"]
+
+
+def test_scripts_that_import_what_the_client_has_not_are_found(shell: Shell, nowhere: str) -> None:
+    (shell.folder / "train.py").write_text("import wandb.sdk.gone\nfrom wandb.apis.public import Api\n")
+    (shell.folder / "broken.py").write_text("import wandb.sdk.gone as\n")
+    (finding,) = examined(shell, status=0, PATH=only_python(shell), WANDB_BASE_URL=nowhere)["runs' wandb"]
+    assert finding["verdict"] == "warning"
+    assert finding["words"].startswith("train.py imports wandb.sdk.gone, which wandb ")
+
+
+def test_a_client_that_cannot_be_imported_is_found(shell: Shell, nowhere: str) -> None:
+    (shell.folder / "google").mkdir()
+    (shell.folder / "google" / "__init__.py").write_text("")
+    (shell.folder / "google" / "protobuf.py").write_text("raise TypeError('Descriptors cannot be created directly.')")
+    (finding,) = examined(shell, status=1, PATH=only_python(shell), WANDB_BASE_URL=nowhere)["runs' wandb"]
+    assert "Descriptors cannot be created directly" in finding["words"]
+    assert "pip check" in finding["remedy"]
+
+
+def test_a_full_quota_is_told_with_the_way_out(shell: Shell, nowhere: str) -> None:
+    says = 'while read -r source _; do echo "$source 990* 1000 2000 0 5 0 0 0"; done </proc/self/mounts; exit 1'
+    path = f"{put(shell, quota=says).partition(':')[0]}:{only_python(shell)}:/usr/bin:/bin"
+    (finding,) = examined(shell, "--executor", "local", status=0, PATH=path, WANDB_BASE_URL=nowhere)["HOME"]
+    assert "quota: 0.0 of 0.0 GB, 0.0 GB free" in finding["words"]
+    assert "scratch-dirs" in finding["remedy"]
+
+
+def test_the_probe_goes_where_it_is_sent(shell: Shell, nowhere: str) -> None:
+    says = 'echo "$@" >asked; echo "srun: error: Unable to allocate resources: Invalid qos specification" >&2; exit 1'
+    path = put(shell, srun=says, **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo"), "exit 1"))
+    options = ("--probe", "--partition", "gpu", "--account", "lab", "--qos", "long")
+    (finding,) = examined(shell, *options, status=1, PATH=path, WANDB_BASE_URL=nowhere)["from a node"]
+    assert finding["words"].endswith("did not run: Unable to allocate resources: Invalid qos specification")
+    assert "--partition=gpu --account=lab --qos=long" in (shell.folder / "asked").read_text()
 
 
 def test_the_probe_of_a_node_that_sees_nothing_says_so(shell: Shell, nowhere: str) -> None:

@@ -11,15 +11,19 @@ from wandb_submit import process
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import UnavailableError, WandbSubmitError
 from wandb_submit.executors import slurm_cli, slurm_site
-from wandb_submit.executors.slurm_refusals import slurms_words
+from wandb_submit.executors.slurm_refusals import Topic, slurms_words
 from wandb_submit.specs import DEFAULT_GRACE_S
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 _TIMEOUT_S = 20.0
 
 
-def findings() -> Iterator[Finding]:
-    """Checks Slurm; where there is none, that is no failure, as the local executor needs none."""
+def findings(partition: str | None) -> Iterator[Finding]:
+    """Checks Slurm; where there is none, that is no failure, as the local executor needs none.
+
+    Args:
+        partition: the partition to look at; `None` is all.
+    """
     missing = [name for name in _COMMANDS if shutil.which(name) is None]
     if len(missing) == len(_COMMANDS):
         yield Finding(topic="Slurm", words="not here; --executor local runs sweeps on this machine")
@@ -39,13 +43,14 @@ def findings() -> Iterator[Finding]:
             topic="Slurm",
             words=str(error),
             verdict=Verdict.FAILED,
-            remedy="see whether `sinfo` works; if Slurm is elsewhere, name its slurm.conf in SLURM_CONF",
+            remedy="see whether `sinfo` works; if Slurm is elsewhere, name its slurm.conf in SLURM_CONF; "
+            "who has no use for it adds --executor local, here and to submit",
         )
         return
     yield Finding(topic="Slurm", words=f"{_setting(config, 'SLURM_VERSION')}, its controller answers")
     yield from _limits(config)
-    yield _accounting(config)
-    yield from _partitions()
+    yield from _accounting(config)
+    yield from _partitions(partition)
 
 
 def _limits(config: str) -> Iterator[Finding]:
@@ -62,25 +67,30 @@ def _limits(config: str) -> Iterator[Finding]:
         )
 
 
-def _accounting(config: str) -> Finding:
+def _accounting(config: str) -> Iterator[Finding]:
     kind = _setting(config, "AccountingStorageType")
     if kind in ("accounting_storage/none", "(null)", ""):
-        return Finding(
+        yield Finding(
             topic="accounting",
             words="none: how a task ended is read from the submission's folder once Slurm has forgotten it",
         )
+        return
+    yield Finding(topic="accounting", words="there")
     limits = slurm_site.own_limits()
-    return Finding(topic="accounting", words=f"there; your limits: {limits or 'none'}")
+    for limit in limits:
+        yield Finding(topic="limits", words=limit)
+    if not limits:
+        yield Finding(topic="limits", words="none of your accounts and QOS has any, as far as sacctmgr tells you")
 
 
-def _partitions() -> Iterator[Finding]:
-    groups = slurm_site.node_groups()
+def _partitions(partition: str | None) -> Iterator[Finding]:
+    groups = slurm_site.node_groups(partition)
     if not groups:
         yield Finding(
             topic="partitions",
-            words="sinfo names none that you may see",
+            words="sinfo names none that you may see" if partition is None else f"sinfo knows no partition {partition}",
             verdict=Verdict.FAILED,
-            remedy="ask the site which partition is yours, and name it with --partition",
+            remedy=slurm_site.choices(Topic.PARTITION) or "ask the site which one is yours, and name it: --partition",
         )
     for group in groups:
         default = ", default" if group.is_default else ""

@@ -7,16 +7,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from wandb_submit.doctor import quota
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.paths import current_folder, home
 
 _LOW_GB = 2.0
+_LOW_FILES = 1000
 _GB = 1024**3
 _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 they are named, not used
 
 
-def findings() -> Iterator[Finding]:
-    """Checks that what is written has a place, and that nodes can see it."""
+def findings(*, slurm: bool) -> Iterator[Finding]:
+    """Checks that what is written has a place, and that nodes can see it if there are any."""
     folder = home()
     place = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(place, os.W_OK):
@@ -26,7 +28,7 @@ def findings() -> Iterator[Finding]:
             verdict=Verdict.FAILED,
             remedy="submit from a folder of your own, or name one in WANDB_SUBMIT_DIR",
         )
-    elif shutil.which("sbatch") and any(place.resolve().is_relative_to(path) for path in _TEMPORARY):
+    elif slurm and shutil.which("sbatch") and any(place.resolve().is_relative_to(path) for path in _TEMPORARY):
         yield Finding(
             topic="submissions",
             words=f"{folder} is in a folder that every machine has its own of",
@@ -48,17 +50,23 @@ def _caches() -> Iterator[Finding]:
             remedy="set HOME, or let wandb write elsewhere: --template scratch-dirs",
         )
         return
-    free, here = _free_gb(own), current_folder()
-    few = free < _LOW_GB
+    status, allowed = os.statvfs(own), quota.of(own)
+    free_gb = [_free_gb(own)]
+    free_files = [status.f_favail] if status.f_files else []  # some file systems do not count them
+    if allowed is not None:
+        free_gb += [] if allowed.free_gb is None else [allowed.free_gb]
+        free_files += [] if allowed.free_files is None else [allowed.free_files]
+    few = min(free_gb) < _LOW_GB or min(free_files, default=_LOW_FILES) < _LOW_FILES
+    used = "" if allowed is None else f"quota: {allowed.words}, "
     yield Finding(
         topic="HOME",
-        words=f"{own}, {free:.1f} GB free for what wandb caches" + ("" if few else f"; runs are kept in {here}"),
+        words=f"{own}, {used}{min(free_gb):.1f} GB free for what wandb caches; runs are kept in {current_folder()}",
         verdict=Verdict.WARNING if few else Verdict.OK,
         remedy="--template scratch-dirs puts wandb's caches and artifacts elsewhere" if few else "",
     )
 
 
 def _free_gb(path: Path) -> float:
-    """What may still be written; of a quota it knows what the file system tells."""
+    """What may still be written, as far as the file system itself tells."""
     status = os.statvfs(path)
     return status.f_bavail * status.f_frsize / _GB

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit import process, sweeps
@@ -35,24 +35,28 @@ print(json.dumps({"host": socket.gethostname(), "folder": os.path.exists(mark), 
 """
 
 
-def findings() -> Iterator[Finding]:
-    """Checks what runs will find on a node: our Python, the submission's folder, W&B."""
+def findings(place: Mapping[str, str]) -> Iterator[Finding]:
+    """Checks what runs will find on a node: our Python, the submission's folder, W&B.
+
+    Args:
+        place: where the job goes, by the names of srun's options.
+    """
     if shutil.which("srun") is None:
         yield Finding(topic=_TOPIC, words="no Slurm here: nothing to probe")
         return
     try:
         url = sweeps.default_endpoint().base_url
-        place = next(path for path in (home(), *home().parents) if path.exists())
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".wandb-submit-probe-") as mark:
-            yield from _looked(Path(mark.name), url)
+        folder = next(path for path in (home(), *home().parents) if path.exists())
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".wandb-submit-probe-") as mark:
+            yield from _looked(Path(mark.name), url, [f"--{name}={value}" for name, value in place.items()])
     except (OSError, WandbSubmitError) as error:
         yield Finding(
             topic=_TOPIC, words=f"no probe: {error}", verdict=Verdict.FAILED, remedy="correct that, and probe again"
         )
 
 
-def _looked(mark: Path, url: str) -> Iterator[Finding]:
-    look = ["srun", "--ntasks=1", "--time=5", f"--immediate={_QUEUE_S}", "--job-name=wandb-submit-doctor"]
+def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
+    look = ["srun", "--ntasks=1", "--time=5", f"--immediate={_QUEUE_S}", "--job-name=wandb-submit-doctor", *where]
     # Neither a job around us nor the current folder's modules are to decide.
     environment = slurm_cli.sbatch_environment(os.environ, "")
     answer = process.run(
@@ -65,8 +69,7 @@ def _looked(mark: Path, url: str) -> Iterator[Finding]:
             words=f"the probe's job did not run: {slurms_words(answer.stderr)}",
             verdict=Verdict.FAILED,
             remedy=f"nodes must be able to run {sys.executable}: install wandb-submit where they see it; if Slurm "
-            "wants a partition or an account, name them in SLURM_PARTITION and SLURM_ACCOUNT; if none "
-            "is free, probe later",
+            "wants them, name --partition, --account and --qos; if no node is free, probe later",
         )
         return
     seen = json.loads(lines[-1])

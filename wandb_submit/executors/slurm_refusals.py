@@ -73,7 +73,7 @@ _UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 # What Slurm says itself, unlike a greeting of the site's.
-_SLURMS_OWN = re.compile(r"(sbatch|scancel|squeue|allocation failure): (error: )?(?=\S)")
+_SLURMS_OWN = re.compile(r"(sbatch|srun|scancel|squeue|allocation failure): (error: )?(?=\S)")
 
 
 def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> WandbSubmitError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wandb_submit import process
@@ -19,6 +19,26 @@ from wandb_submit.specs import parse_time_min
 _TIMEOUT_S = 5.0
 _MOST_SHOWN = 12
 _FIELDS = "%R|%P|%l|%c|%m|%G|%f"
+# Limits as sacctmgr's format knows them (https://slurm.schedmd.com/sacctmgr.html), and by their full names.
+_ASSOCIATION_LIMITS = {
+    "maxjobs": "MaxJobs",
+    "maxsubmitjobs": "MaxSubmitJobs",
+    "maxtres": "MaxTRESPerJob",
+    "maxwall": "MaxWall",
+    "grpjobs": "GrpJobs",
+    "grpsubmitjobs": "GrpSubmitJobs",
+    "grptres": "GrpTRES",
+}
+_QOS_LIMITS = {
+    "maxjobspu": "MaxJobsPerUser",
+    "maxsubmitpu": "MaxSubmitJobsPerUser",
+    "maxtres": "MaxTRESPerJob",
+    "maxtrespu": "MaxTRESPerUser",
+    "maxwall": "MaxWall",
+    "grpjobs": "GrpJobs",
+    "grpsubmit": "GrpSubmitJobs",
+    "grptres": "GrpTRES",
+}
 _NOTHING = ("", "(null)", "N/A")
 
 
@@ -106,8 +126,7 @@ def choices(topic: Topic, partitions: str | None = None) -> str:
         case Topic.ACCOUNT:
             return _listed("yours: ", _associations("account"))
         case Topic.QOS:
-            names = [name for names in _associations("qos") for name in names.split(",") if name]
-            return _listed("yours: ", names)
+            return _listed("yours: ", _names(_associations("qos")))
         case Topic.NODES:
             where = f"nodes of {partitions}: " if partitions else "nodes here: "
             return _listed(where, [group.shape for group in node_groups(partitions)], between="; ")
@@ -118,15 +137,29 @@ def choices(topic: Topic, partitions: str | None = None) -> str:
             return _listed("limits: ", [f"{group.partition} {group.limit}" for group in groups])
 
 
-def own_limits() -> str:
-    """The limits of our associations, as sacctmgr writes them; empty if there are none, or they cannot be had."""
-    names = ("account", "partition", "maxjobs", "maxsubmitjobs", "maxtres", "maxwall")
-    argv = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}"]
-    rows = [line.split("|") for line in _asked([*argv, f"format={','.join(names)}"]).splitlines()]
-    limited = [
-        [f"{name} {value}" for name, value in zip(names, row, strict=False) if value] for row in rows if any(row[2:])
-    ]
-    return _listed("", [" ".join(words) for words in limited], between="; ")
+def own_limits() -> list[str]:
+    """The limits of our accounts and QOS, a line each, by sacctmgr's own names of them.
+
+    A limit that is not set is not told; nothing if there are none, or they cannot be had.
+    """
+    user = f"user={getpass.getuser()}"
+    accounts = _limited("associations", ("account", "partition"), _ASSOCIATION_LIMITS, user)
+    names = _names(_associations("qos"))
+    qos = _limited("qos", ("name",), _QOS_LIMITS, f"name={','.join(names)}") if names else []
+    return [*(f"account {line}" for line in accounts), *(f"QOS {line}" for line in qos)]
+
+
+def _limited(what: str, names: Sequence[str], limits: Mapping[str, str], which: str) -> list[str]:
+    """Of what sacctmgr lists, those that have limits: `lab gpu: at most 10 jobs submitted`."""
+    argv = ["sacctmgr", "--noheader", "--parsable2", "show", what, which, f"format={','.join((*names, *limits))}"]
+    lines = []
+    for row in _asked(argv).splitlines():
+        fields = row.split("|")
+        told = zip(limits, fields[len(names) :], strict=False)
+        words = [f"{limits[name]} {value}" for name, value in told if value]
+        if words:
+            lines.append(f"{' '.join(filter(None, fields[: len(names)]))}: {', '.join(words)}")
+    return lines
 
 
 def too_long(time_min: int, partitions: str | None) -> str | None:
@@ -147,6 +180,11 @@ def too_long(time_min: int, partitions: str | None) -> str | None:
 def _associations(field: str) -> list[str]:
     argv = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={getpass.getuser()}"]
     return _asked([*argv, f"format={field}"]).split()
+
+
+def _names(lists: Iterable[str]) -> list[str]:
+    """The names in lists such as `normal,long`, each once."""
+    return list(dict.fromkeys(name for names in lists for name in names.split(",") if name))
 
 
 def _asked(argv: Sequence[str]) -> str:
