@@ -17,8 +17,10 @@ from wandb_submit.errors import RefusedError, UnavailableError
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-# Names, in the environment of all that a task on this machine starts, the task that it ends with.
+# Names, in the environment of all that a task on this machine starts, the task that it ends with. What is detached
+# has neither it nor the run that it was started in.
 JOB = "WANDB_SUBMIT_JOB_ID"
+_NOT_FOR_DETACHED = (JOB, "WANDB_RUN_ID")
 # asyncio wants to know; the longest answer of a worker is a few thousand points.
 _MAX_LINE = 256 * 1024 * 1024
 
@@ -185,7 +187,11 @@ def spawn_detached(
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
-            env={name: value for name, value in (os.environ if env is None else env).items() if name != JOB},
+            env={
+                name: value
+                for name, value in (os.environ if env is None else env).items()
+                if name not in _NOT_FOR_DETACHED
+            },
             cwd=cwd,
             start_new_session=True,
         )

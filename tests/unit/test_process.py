@@ -72,6 +72,14 @@ def test_a_detached_program_has_a_session_of_its_own_and_a_private_log(tmp_path:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_detached_program_belongs_to_no_task_and_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (process.JOB, "WANDB_RUN_ID", "KEPT"):
+        monkeypatch.setenv(name, "x")
+    assert process.spawn_detached(["env"], log=tmp_path / "log").wait(10) == 0
+    names = {line.partition("=")[0] for line in (tmp_path / "log").read_text().splitlines()}
+    assert names & {process.JOB, "WANDB_RUN_ID", "KEPT"} == {"KEPT"}
+
+
 def test_a_log_is_appended_to(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")

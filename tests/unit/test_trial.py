@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from wandb_submit.agent.trial import Trial, gentlest_signal
+from wandb_submit.agent.members import gentlest_signal
+from wandb_submit.agent.trial import Trial
 from wandb_submit.process import wait_until
 
 READY = "print('ready', flush=True); time.sleep(60)"
@@ -21,6 +22,37 @@ PLAIN = f"import time; {READY}"
 CATCHES = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); {READY}"
 IGNORES = f"import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); {READY}"
 WITH_CHILD = f"import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); {READY}"
+# As torchrun does: a session for each process, whose group gets SIGTERM when the launcher does or another one ends.
+LAUNCHER = """
+import os, signal, subprocess, sys, time
+
+def end(*_):
+    for worker in workers:
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGTERM)
+    sys.exit(1)
+
+start = lambda code: subprocess.Popen([sys.executable, "-I", "-S", "-c", code], start_new_session=True)
+workers = [start(code) for code in sys.argv[1:]]
+signal.signal(signal.SIGTERM, end)
+print(*(worker.pid for worker in workers), flush=True)
+while all(worker.poll() is None for worker in workers):
+    time.sleep(0.05)
+end()
+"""
+# Owns a run: its wandb-core is a child in yet another session.
+OWNER = """
+import os, subprocess, time
+os.symlink("/bin/sleep", "wandb-core")
+core = subprocess.Popen(["./wandb-core", "60"], start_new_session=True)
+try:
+    print("core", core.pid, "ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    print("all sent", core.poll(), flush=True)
+    core.kill()
+"""
 
 PARENT = """
 import asyncio, os, sys
@@ -57,12 +89,13 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code]
 
 
-def with_trial(tmp_path: Path, code: str, then: Callable[[Trial], Coroutine[Any, Any, None]]) -> str:
+def with_trial(tmp_path: Path, code: str, then: Callable[[Trial], Coroutine[Any, Any, None]], *arguments: str) -> str:
     """Starts a trial, lets `then` have it once it is ready, and returns what it printed."""
     log = tmp_path / "runs" / "r1.log"
 
     async def run() -> None:
-        trial = await Trial.start("r1", python(code), env={"A": "b"}, cwd=tmp_path, log=log)
+        env = {"A": "b", "WANDB_RUN_ID": "r1"}
+        trial = await Trial.start("r1", [*python(code), *arguments], env=env, cwd=tmp_path, log=log)
         try:
             assert await asyncio.to_thread(ready, log)
             await then(trial)
@@ -179,3 +212,42 @@ def test_a_trial_dies_with_an_agent_that_is_killed(tmp_path: Path) -> None:
         assert is_running(trial)
         agent.kill()
     assert gone(trial)
+
+
+def test_a_run_behind_a_launcher_ends_before_the_launcher_is_told(tmp_path: Path) -> None:
+    async def stop(trial: Trial) -> None:
+        trial.stop("enough", kill_after_s=60)
+        assert await trial.wait() == 1
+
+    said = with_trial(tmp_path, LAUNCHER, stop, OWNER, "import time; time.sleep(60)")
+    assert "all sent None\n" in said
+
+
+def test_a_killed_trial_leaves_nothing_in_other_sessions_but_wandbs_own(tmp_path: Path) -> None:
+    async def kill(trial: Trial) -> None:
+        words = (tmp_path / "runs" / "r1.log").read_text().split()
+        workers, core = [int(word) for word in words if word.isdecimal()], int(words[words.index("core") + 1])
+        workers.remove(core)
+        assert len(workers) == 2
+        os.kill(trial.pid, signal.SIGKILL)  # the launcher alone: what it has started belongs to nobody now
+        assert await trial.wait() == -signal.SIGKILL
+        trial.kill()
+        assert gone(*workers)
+        assert is_running(core)
+        os.kill(core, signal.SIGKILL)
+
+    with_trial(tmp_path, LAUNCHER, kill, OWNER, "import time; time.sleep(60)")
+
+
+def test_what_a_trial_has_submitted_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    env = {"WANDB_RUN_ID": "r1", "SLURM_JOB_ID": "8"}
+    with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as other:
+
+        async def kill(trial: Trial) -> None:
+            trial.kill()
+            await trial.wait()
+
+        with_trial(tmp_path, PLAIN, kill)
+        assert is_running(other.pid)
+        other.kill()

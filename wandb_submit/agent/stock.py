@@ -14,8 +14,8 @@ from pathlib import Path
 
 from wandb_submit.agent.command import clean_environment
 from wandb_submit.agent.loop import Outcome
+from wandb_submit.agent.members import gentlest_signal, is_wandbs_own, send
 from wandb_submit.agent.shares import Share
-from wandb_submit.agent.trial import gentlest_signal, is_wandbs_own
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import RefusedError, WandbSubmitError
 from wandb_submit.halts import Halt
@@ -84,7 +84,7 @@ class StockAgent:
             await self._end(ended)
         stopped.cancel()
         for pid in _descendants(process.pid):  # only if it was killed: otherwise there are none
-            _send(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         if self._stopping is not None:
             return Outcome(reason=self._stopping, ok=True, runs=0)
         if halt is not None:
@@ -115,7 +115,7 @@ class StockAgent:
 
     def _take_no_more(self) -> None:
         assert self._process is not None  # noqa: S101 it has been started
-        _send(self._process.pid, signal.SIGINT)
+        send(self._process.pid, signal.SIGINT)
 
     async def _end(self, ended: asyncio.Future[int]) -> None:
         """Ends the agent and its runs: gently, then after the grace by SIGKILL."""
@@ -123,11 +123,11 @@ class StockAgent:
         self._take_no_more()
         for pid in _descendants(self._process.pid):
             if not is_wandbs_own(pid):
-                _send(pid, gentlest_signal(pid))
+                send(pid, gentlest_signal(pid))
         await asyncio.wait({ended}, timeout=self._spec.grace_s)
         if not ended.done():
             for pid in _descendants(self._process.pid):
-                _send(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
             await asyncio.wait({ended}, timeout=_LAST_WORDS_S)
         if not ended.done():
             self._process.kill()
@@ -141,11 +141,6 @@ def _program() -> str:
     if found is None:
         raise RefusedError("there is no `wandb` command, neither beside Python nor on PATH")
     return found
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
 
 
 def _descendants(pid: int) -> Iterator[int]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from wandb_submit.agent.members import Members
 from wandb_submit.process import start_in_group
 
-_WANDBS_OWN = "wandb-"  # how the names of its programs begin: wandb-core, wandb-xpu
+_ASK_AGAIN_S = 0.2
 
 
 class Trial:
@@ -33,6 +32,7 @@ class Trial:
         self.warm = warm
         self.stop_reason: str | None = None
         self._ended = ended
+        self._members = Members(pid, run_id)
         self._told_to_stop_at: float | None = None
 
     @classmethod
@@ -73,65 +73,18 @@ class Trial:
             self.kill()
 
     def kill(self) -> None:
-        """Kills the program and everything in its process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """Kills the program and all that it has started; of one that has ended well, what is in its process group."""
+        if self._ended.done() and self._ended.result() == 0:
+            self._members.kill_group()
+        else:
+            self._members.kill()
 
     def _ask_to_end(self) -> None:
-        """Sends each process of the group the signal that it ends on most cleanly.
-
-        To all of them, because a wrapper such as `bash train.sh` does not pass on what it gets; but not to
-        wandb-core, which the same signals kill, and the run's data with it.
-        """
-        if self._ended.done():
-            return
-        for pid in _group(self.pid):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, gentlest_signal(pid))
+        if not self._ended.done() and not self._members.ask_to_end():
+            asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask_to_end)
 
 
 def open_log(path: Path) -> int:
     """Opens a run's log to append to; it is its owner's alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-
-def _group(leader: int) -> list[int]:
-    """The processes of a process group, without wandb-core."""
-    members = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            # Behind the name, which may hold anything: state, parent, group (proc_pid_stat(5)).
-            name, _, rest = (entry / "stat").read_text(errors="replace").partition("(")[2].rpartition(")")
-        except OSError:
-            continue
-        if int(rest.split()[2]) == leader and not name.startswith(_WANDBS_OWN):
-            members.append(int(entry.name))
-    return members
-
-
-def is_wandbs_own(pid: int) -> bool:
-    """Whether a process is one of wandb's own: a signal would kill wandb-core, and its run's data with it."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").startswith(_WANDBS_OWN)
-    return False
-
-
-def gentlest_signal(pid: int) -> signal.Signals:
-    """The signal that a program is most likely to end cleanly on.
-
-    SIGTERM if it listens to it. Otherwise SIGINT: Python turns it into KeyboardInterrupt, on which
-    `wandb` sends what it has and ends the run as killed, while SIGTERM's default action loses up to 15 s of
-    metrics and leaves the run to time out.
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return signal.SIGTERM
-    for line in status.splitlines():
-        if line.startswith("SigCgt:"):
-            caught = int(line.split()[1], 16)
-            return signal.SIGTERM if caught >> (signal.SIGTERM - 1) & 1 else signal.SIGINT
-    return signal.SIGTERM

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from wandb_submit.agent.trial import is_wandbs_own
+from wandb_submit.agent.members import is_wandbs_own
 from wandb_submit.process import JOB
 
 _log = logging.getLogger(__name__)
