@@ -9,7 +9,7 @@ import pytest
 from offline.clients import Protocol
 
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.graphql.executor import Execution
+from wandb_submit.server.graphql.executor import ABSENT, Execution
 from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
 
@@ -52,6 +52,16 @@ def test_fields_aliases_fragments_and_lists():
         },
         "other": ["a", "b"],
     }
+
+
+def test_a_field_that_is_not_there_is_null_and_noted_or_refused_by_name():
+    document = read("query Q { person { name children { name hobby } nothing toys { name } } }")
+    execution = Execution(document, choose(document, None), {})
+    answer = execution.run(lambda *_: {**FAMILY, "__typename": "Person", "toys": None})
+    assert answer["person"]["children"][0] == {"name": "Byron", "hobby": None}
+    assert execution.lacking == {"children.hobby", "Person.nothing"}
+    with pytest.raises(Refusal, match="no field 'toys', which the query Q asks for"):
+        execution.run(lambda *_: {**FAMILY, "toys": ABSENT})
 
 
 def test_a_field_asked_for_twice_is_one():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from graphql.language import OperationDefinitionNode, OperationType
+from graphql.language import OperationType
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -76,11 +77,10 @@ class Endpoints:
         document = read(text)
         operation = choose(document, name if isinstance(name, str) and name else None)
         execution = Execution(document, operation, variables)
-        operation_name = operation.name.value if operation.name else None
         mutates = operation.operation is OperationType.MUTATION
         base_url = str(request.base_url).rstrip("/")
         try:
-            resolvers = [await self._resolver(name, arguments, operation) for name, arguments in execution.roots()]
+            resolvers = [await self._resolver(execution, *root, mutates=mutates) for root in execution.roots()]
 
             def work(tx: Transaction) -> dict[str, object]:
                 context = Context(tx=tx, server=self.server, base_url=base_url)
@@ -89,23 +89,29 @@ class Endpoints:
 
             data = await (self.database.write(work) if mutates else self.database.read(work))
         except UnknownFieldError as error:
-            if error.field not in self._unknown and len(self._unknown) < _MAX_UNKNOWN:
-                self._unknown.add(error.field)
-                _log.warning("a client asked for the unknown field %.80r in %.80r", error.field, operation_name)
+            self._note_unknown([error.field], execution.name)
             raise
+        self._note_unknown(execution.lacking, execution.name)
         return JSONResponse({"data": data})
 
-    async def _resolver(self, field_name: str, arguments: Arguments, operation: OperationDefinitionNode) -> Resolver:
+    def _note_unknown(self, fields: Iterable[str], operation: str) -> None:
+        """Logs what clients ask for and this server does not have, once."""
+        for field_name in fields:
+            if field_name not in self._unknown and len(self._unknown) < _MAX_UNKNOWN:
+                self._unknown.add(field_name)
+                _log.warning("a client asked for the unknown field %.80r in %.80s", field_name, operation)
+
+    async def _resolver(
+        self, execution: Execution, field_name: str, arguments: Arguments, *, mutates: bool
+    ) -> Resolver:
         """What answers a root field; what takes long of it has been done when this returns."""
-        mutates = operation.operation is OperationType.MUTATION
         if schema.INTROSPECTION.answers(field_name):
             return lambda _, wanted: schema.INTROSPECTION.resolve(field_name, wanted, mutates=mutates)
         if mutates and field_name in schema.PREPARED:
             return await schema.PREPARED[field_name](Preparing(database=self.database, server=self.server), arguments)
         resolver = (schema.MUTATIONS if mutates else schema.QUERIES).get(field_name)
         if resolver is None:
-            name = "with no name" if operation.name is None else operation.name.value
-            raise UnknownFieldError(field_name, f"the {operation.operation.value} {name}")
+            raise UnknownFieldError(field_name, execution.name)
         return resolver
 
     async def file_stream(self, request: Request) -> Response:

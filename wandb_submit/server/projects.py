@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.executor import ABSENT
 from wandb_submit.server.pages import connection
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
@@ -78,6 +79,8 @@ def project_fields(row: sqlite3.Row) -> dict[str, object]:
         "user": user(),
         # Reports, which this server has none of.
         "allViews": lambda wanted: connection("View", [], wanted),
+        # Of launch and registries.
+        **dict.fromkeys(("runQueue", "runQueues", "members", "teamMembers"), ABSENT),
     }
 
 

@@ -18,7 +18,7 @@ QUERIES: Mapping[str, Resolver] = {
     "artifactCollection": queries.collection_by_id,
     "clientIDMapping": queries.client_id_mapping,
     "entity": viewer.entity,
-    "model": run_fields.model,
+    "model": sweep_fields.model,
     "models": projects.models,
     "project": sweep_fields.project,
     "serverInfo": viewer.server_info,

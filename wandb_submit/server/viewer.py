@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.executor import ABSENT
 from wandb_submit.server.settings import DEFAULT_ENTITY
 
 # What clients ask about before they use it, by W&B's names (wandb/proto/wandb_internal.proto, ServerFeature).
@@ -14,6 +15,7 @@ FEATURES = (
     "SWEEPS_LOCAL_SCHEDULER",
     "SWEEPS_QUERY_FILTERING",
     "TOTAL_COUNT_IN_FILE_CONNECTION",
+    "UPDATE_RUN_STATE",
 )
 # The clients that this server was tested with; `wandb verify` compares.
 _OLDEST_CLIENT, _NEWEST_CLIENT = "0.26.0", "0.31.0"
@@ -36,6 +38,7 @@ def user() -> dict[str, object]:
         "apiKeys": {"edges": [{"node": {"id": "key-local", "name": DEFAULT_ENTITY, "description": None}}]},
         "teams": {"edges": [{"node": {"name": DEFAULT_ENTITY}}]},
         "organizations": [],
+        "projects": ABSENT,
     }
 
 
@@ -71,6 +74,9 @@ def entity(_context: Context, arguments: Arguments) -> Mapping[str, object]:
         "defaultAccess": "PRIVATE",
         "isPaid": False,
         "photoUrl": None,
+        "xxhashDigestsEnabled": False,
+        # Of registries, automations and launch.
+        **dict.fromkeys(("project", "projects", "triggers", "integrations", "defaultResourceConfig"), ABSENT),
         "members": [
             {
                 "id": _ID,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import collection, ids, versions
 from wandb_submit.server.artifacts.artifact import by_number
-from wandb_submit.server.artifacts.files_listing import artifact_files, manifest_fields
+from wandb_submit.server.artifacts.files_listing import artifact_files, files_of_entries, manifest_fields
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.pages import connection, edges, number_after, page_size
@@ -68,6 +68,7 @@ def artifact_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "aliases": lambda _: _aliases(context, "artifact", number),
         "currentManifest": lambda _: manifest_fields(context, row),
         "files": lambda arguments: artifact_files(context, row, arguments),
+        "filesByManifestEntries": lambda arguments: files_of_entries(context, row, arguments),
         "artifactMemberships": memberships,
         "createdBy": lambda _: _creator(context, row["run"]),
         "usedBy": lambda wanted: _users(context, number, wanted),

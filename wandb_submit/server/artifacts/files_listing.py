@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import sqlite3
 from collections.abc import Mapping
@@ -39,6 +40,20 @@ def artifact_files(context: Context, artifact: sqlite3.Row, arguments: Arguments
             parameters,
         ),
     }
+
+
+def files_of_entries(context: Context, artifact: sqlite3.Row, arguments: Arguments) -> Mapping[str, object]:
+    """The files of the entries of its manifest that a client names, in their order."""
+    names = [entry.required_text("name") for entry in arguments.nested_list("entries")]
+    if len(names) > _MAX_NAMES:
+        raise Refusal(f"at most {_MAX_NAMES} entries can be named at once, not {len(names)}")
+    rows = context.tx.rows(
+        "SELECT entry.* FROM json_each(?) AS wanted"
+        " JOIN artifact_entries AS entry ON entry.manifest = ? AND entry.path = wanted.value ORDER BY wanted.key",
+        (json.dumps(names), artifact["manifest"]),
+    )
+    cursors = [str(count) for count in range(1, len(rows) + 1)]
+    return edges("File", [_file(context, artifact, row) for row in rows], cursors, more=False)
 
 
 def _file(context: Context, artifact: sqlite3.Row, row: sqlite3.Row) -> Mapping[str, object]:

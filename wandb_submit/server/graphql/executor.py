@@ -1,6 +1,6 @@
 """Answers a request by walking its selections over plain mappings.
 
-There is no schema: a field that a mapping lacks is null, and W&B's clients ignore what they did not ask for.
+There is no schema: a field that a mapping lacks is null, which is noted; a root field that nothing answers is refused.
 A mapping may hold functions; one is called with the field's arguments when, and only when, it is asked for. The
 types that fragments name are not looked at: no field of ours means two things.
 """
@@ -34,8 +34,12 @@ _MAX_ROOT_FIELDS = 50
 _PATIENCE_S = 60.0
 
 
+# The value of a field that W&B has and this server does not: whoever asks for it is told so, instead of null.
+ABSENT = object()
+
+
 class UnknownFieldError(Refusal):
-    """A root field that this server does not know; W&B's clients can go on without most of them."""
+    """A field that this server does not have; W&B's clients can go on without most of them."""
 
     def __init__(self, name: str, operation: str) -> None:
         super().__init__(f"the offline sweep server has no field {name!r}, which {operation} asks for", status=200)
@@ -43,7 +47,11 @@ class UnknownFieldError(Refusal):
 
 
 class Execution:
-    """One operation with its variables, ready to be walked."""
+    """One operation with its variables, ready to be walked.
+
+    Attributes:
+        lacking: the fields that were asked for and are none of ours, as `Type.field`; they were answered with null.
+    """
 
     def __init__(self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, object]) -> None:
         self._fragments = document.fragments
@@ -55,8 +63,15 @@ class Execution:
             for declared in operation.variable_definitions or ()
         }
         self._variables.update(variables)
+        self.lacking: set[str] = set()
         self._selections_left = _MAX_SELECTIONS
         self._deadline = time.monotonic() + _PATIENCE_S
+
+    @property
+    def name(self) -> str:
+        """What the operation is called, in words."""
+        name = self._operation.name
+        return f"the {self._operation.operation.value} {'with no name' if name is None else name.value}"
 
     def roots(self) -> list[tuple[str, Arguments]]:
         """The names and arguments of the operation's root fields, in the order in which they are resolved."""
@@ -88,24 +103,29 @@ class Execution:
             value = value(self._arguments(fields[0]))
         if value is None:
             return None
+        if value is ABSENT:
+            raise UnknownFieldError(name, self.name)
         selections = [field.selection_set for field in fields if field.selection_set is not None]
         if not selections:
             if isinstance(value, Mapping) and any(key == "__typename" or callable(value[key]) for key in value):
                 raise Refusal(f"the field {name!r} has fields of its own: name those that are wanted")
             return value
         if isinstance(value, Mapping):
-            return self._node(value, selections)
+            return self._node(name, value, selections)
         if isinstance(value, list | tuple):
-            return [None if item is None else self._node(item, selections) for item in value]
+            return [None if item is None else self._node(name, item, selections) for item in value]
         raise Refusal(f"the field {name!r} has no fields of its own")
 
-    def _node(self, node: Mapping[str, object], selections: Sequence[SelectionSetNode]) -> dict[str, object]:
+    def _node(self, name: str, node: Mapping[str, object], selections: Sequence[SelectionSetNode]) -> dict[str, object]:
         if not isinstance(node, Mapping):
             raise Refusal("a list of values has no fields of its own")
-        return {
-            key: self._complete(node.get(fields[0].name.value), fields)
-            for key, fields in self._collected(selections).items()
-        }
+        answer = {}
+        for key, fields in self._collected(selections).items():
+            wanted = fields[0].name.value
+            if wanted not in node:
+                self.lacking.add(f"{node.get('__typename', name)}.{wanted}")
+            answer[key] = self._complete(node.get(wanted), fields)
+        return answer
 
     def _collected(self, selections: Sequence[SelectionSetNode]) -> dict[str, list[FieldNode]]:
         """The fields that are asked for, by the names that the answer gives them."""

@@ -8,11 +8,12 @@ import sqlite3
 from wandb_submit.server.artifacts.lineage import run_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.executor import ABSENT
 from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import branching, console, history, sampling
 from wandb_submit.server.runs.files_listing import file_count, run_files
-from wandb_submit.server.runs.run import SELECT, by_name, storage_id, upsert
+from wandb_submit.server.runs.run import by_name, storage_id, upsert
 from wandb_submit.server.runs.state import shown_state
 from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
 from wandb_submit.server.timestamps import iso
@@ -68,6 +69,8 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "outputArtifacts": lambda wanted: run_artifacts(context, run, wanted, used=False),
         "files": lambda arguments: run_files(context, row, arguments),
         "fileCount": lambda _: file_count(context, row),
+        # Of launch.
+        "runInfo": ABSENT,
     }
 
 
@@ -95,21 +98,6 @@ def rewind_run(context: Context, arguments: Arguments) -> dict[str, object]:
         raise Refusal(f"run {values.text('runName')!r:.140} not found", status=404)
     branching.rewind(context, row, values.number("metricValue"))
     return {"rewoundRun": run_fields(context, row), "clientMutationId": None}
-
-
-def model(context: Context, arguments: Arguments) -> dict[str, object] | None:
-    """Query `model`: what a run that wants to resume looks up."""
-    row = find(context.tx, arguments.text("entityName"), arguments.text("name"))
-    if row is None:
-        return None
-
-    def bucket(wanted: Arguments) -> dict[str, object] | None:
-        run = context.tx.one(
-            f"{SELECT} WHERE runs.project = ? AND runs.name = ?", (row["id"], wanted.required_text("name"))
-        )
-        return None if run is None else run_fields(context, run)
-
-    return {**project_fields(row), "bucket": bucket}
 
 
 def _project(context: Context, row: sqlite3.Row) -> dict[str, object] | None:

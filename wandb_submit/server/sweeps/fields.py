@@ -51,6 +51,23 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
     }
 
 
+def model(context: Context, arguments: Arguments) -> Mapping[str, object] | None:
+    """Query `model`: W&B's old word for a project; what a run that wants to resume looks up."""
+    row = find(context.tx, arguments.text("entityName"), arguments.text("name"))
+    if row is None:
+        return None
+
+    def bucket(wanted: Arguments) -> Mapping[str, object] | None:
+        run = by_name(context.tx, row["entity"], row["name"], wanted.required_text("name"))
+        return None if run is None else run_fields(context, run)
+
+    return {
+        **project_fields(row),
+        "bucket": bucket,
+        "buckets": lambda wanted: runs_page(context, wanted, project=int(row["id"])),
+    }
+
+
 def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
     """A sweep; what takes another query is looked up when asked for."""
     number, config = int(row["number"]), parse_config(row["config"])
