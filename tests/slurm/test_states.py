@@ -89,7 +89,7 @@ def test_a_controller_that_is_away_is_waited_for(root_shell: Shell) -> None:
             for argv in (
                 ("status", "--json"),
                 ("cancel", submitted["id"]),
-                (sweep, "--offline", "--executor", "slurm", "--array", "1"),
+                (sweep, "--offline", "--array", "1"),
             )
         ]
         status, cancel, submit = ((one.communicate(timeout=120), one.returncode) for one in asked)
@@ -101,6 +101,8 @@ def test_a_controller_that_is_away_is_waited_for(root_shell: Shell) -> None:
     for (_, said), status_code in (cancel, submit):
         assert status_code == 5
         assert "Unable to contact slurm controller" in said
+    assert "--executor local" in submit[0][1]
+    assert len(list(root_shell.folder.glob(".wandb-submit/*/submission.json"))) == 1
     said, problems = following.communicate(timeout=240)  # slurmd reports late to a new controller
     assert following.returncode == 0, problems
     assert states(json.loads(said)) == ["completed"]

@@ -20,7 +20,7 @@ from wandb_submit import activation, process
 from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_states
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
-from wandb_submit.executors.slurm_refusals import LimitError, slurms_words
+from wandb_submit.executors.slurm_refusals import LimitError, away, slurms_words
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import DEFAULT_GRACE_S, ArraySpec, SubmissionSpec
 
@@ -120,8 +120,10 @@ class SlurmExecutor:
     def a_node(self) -> str | None:
         """The address by which Slurm reaches its first node."""
         answer = process.run(slurm_cli.NODES_ARGV, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
-        if answer.returncode != 0 or not answer.stdout.strip():
-            raise UnavailableError(f"sinfo failed: {answer.stderr.strip() or 'it names no node'}")
+        if answer.returncode != 0:
+            raise away(slurms_words(answer.stderr))
+        if not answer.stdout.strip():
+            raise RefusedError("sinfo names no node that you may see: see `wandb-submit doctor`")
         return answer.stdout.split()[0]
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:

@@ -88,7 +88,7 @@ def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> Wa
     """
     words = slurms_words(text)
     if _UNREACHABLE.search(words):
-        return UnavailableError(f"Slurm does not answer now: {words}")
+        return away(words)
     for pattern, advice in _LIMITS:
         if re.search(pattern, words, re.IGNORECASE):
             return LimitError(f"Slurm refuses the job: {words}. {_sentence(advice)}")
@@ -98,6 +98,11 @@ def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> Wa
             there = f" ({values})" if values else ""
             return RefusedError(f"Slurm refuses the job: {words}. {_sentence(advice)}{there}")
     return RefusedError(f"Slurm refuses the job: {words}")
+
+
+def away(words: str) -> UnavailableError:
+    """What to say to somebody who submits while Slurm does not answer."""
+    return UnavailableError(f"Slurm does not answer now: {words}; to run on this machine meanwhile: --executor local")
 
 
 def slurms_words(text: str) -> str:

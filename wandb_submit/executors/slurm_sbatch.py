@@ -6,10 +6,10 @@ import os
 import re
 
 from wandb_submit import process
-from wandb_submit.errors import RefusedError
+from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli, slurm_site
 from wandb_submit.executors.base import TooManyTasksError
-from wandb_submit.executors.slurm_refusals import LimitError, refusal
+from wandb_submit.executors.slurm_refusals import LimitError, away, refusal
 
 # A slow slurmctld answers within its MessageTimeout (10 s by default, often raised), and sbatch asks a busy one
 # again for up to two minutes.
@@ -25,7 +25,10 @@ def call(script: str, *arguments: str, stdin: str | None = None) -> str:
         UnavailableError: if Slurm does not answer; it may have taken the job all the same.
     """
     environment = slurm_cli.sbatch_environment(os.environ, script)
-    answer = process.run(["sbatch", *arguments], timeout_s=TIMEOUT_S, stdin=stdin, env=environment)
+    try:
+        answer = process.run(["sbatch", *arguments], timeout_s=TIMEOUT_S, stdin=stdin, env=environment)
+    except UnavailableError as error:
+        raise away(str(error)) from error
     if answer.returncode != 0:
         partitions = re.search(r"^#SBATCH --partition=(\S+)$", script, re.MULTILINE)
         raise refusal(
