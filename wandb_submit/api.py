@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from wandb_submit import config, notebook, records, sources, sweeps
+from wandb_submit import config, notebook, origins, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
@@ -192,13 +193,17 @@ def prepare(
         notes.append(f"--array was not given: {array} array tasks")
         return array
 
-    spec = config.build_spec(
-        options,
+    build = functools.partial(
+        config.build_spec,
         workdir=current_folder(),
         pick_executor=catalog.pick,
         default_array=default_array,
         function=None if pickled is None else pickled.preload,
     )
+    try:
+        spec = build(options)
+    except ConfigError as error:
+        raise origins.named(error, options, build) from error
     if left is not None and spec.agents > left:
         notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")
     paths = SubmissionPaths(home() / records.new_id())

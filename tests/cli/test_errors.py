@@ -146,6 +146,9 @@ def test_unknown_options_and_templates(shell: Shell) -> None:
     sweep = shell.sweep("pass", **SWEEP)
     assert shell.run(sweep, "--gpu-per-task", "1").returncode == 2
     fails(shell, sweep, "--offline", "--template", "single-gpus", status=3, says="did you mean 'single-gpu'?")
+    (shell.folder / "site.yaml").write_text("time: soon\n")
+    says = "--time 'soon' is not a time: write minutes, H:MM:SS or D-HH:MM:SS (in the template site.yaml)"
+    fails(shell, sweep, "--offline", "--template", "site.yaml", status=2, says=says)
 
 
 def test_debug_shows_the_traceback(shell: Shell) -> None:

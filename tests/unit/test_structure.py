@@ -20,7 +20,7 @@ LEVELS = (
     {"specs", "paths", "files", "process", "events", "templates"},
     {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
-    {"executors", "server"},
+    {"origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},
     {"submission"},
     {"notebook"},
