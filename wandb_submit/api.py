@@ -66,7 +66,7 @@ class Prepared:
 
 
 def submit(
-    sweep: str | Mapping[str, Any],
+    sweep: str | os.PathLike[str] | Mapping[str, Any],
     *,
     function: Callable[[], object] | None = None,
     executor: str = "auto",
@@ -159,7 +159,7 @@ def attach(submission_id: str | None = None) -> Submission:
 
 
 def prepare(
-    sweep: str | Mapping[str, Any],
+    sweep: str | os.PathLike[str] | Mapping[str, Any],
     options: Options,
     *,
     function: Callable[[], object] | None = None,

@@ -28,6 +28,10 @@ class WandbSubmitError(Exception):
     exit_code: ClassVar[int] = 1
     transient: ClassVar[bool] = False
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the text, which says what to do; our own frames would only hide that."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(WandbSubmitError):
     """An option, a configuration file or a value is wrong; the text names every problem found."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from wandb_submit import sweeps
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.process import log_tail
 from wandb_submit.records import RunView
+from wandb_submit.run_logs import LastWords
 from wandb_submit.snapshot import Snapshot, TaskView
 from wandb_submit.submission import Submission
 from wandb_submit.sweeps import Best
@@ -136,9 +136,12 @@ def _failures(submission: Submission) -> list[RunView]:
 
 
 def _failure(run: RunView) -> str:
-    """How a run failed: for one that raised something, its log ends in what that was."""
+    """How a run failed; for one that raised something, its traceback can be unfolded."""
     assert run.exit_code is not None  # noqa: S101 it has failed
     took = duration((run.ended or run.started) - run.started)
     end = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
-    words = f"run {run.id} {end} after {took}"
-    return f"{escape(words)}: <code>{escape(log_tail(Path(run.log), lines=1))}</code><br>"
+    last = LastWords.read(Path(run.log))
+    words = f"{escape(f'run {run.id} {end} after {took}')}: <code>{escape(last.line)}</code>"
+    if not last.traceback:
+        return f"{words}<br>"
+    return f"<details><summary>{words}</summary><pre>{escape(last.traceback)}</pre></details>"

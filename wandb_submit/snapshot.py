@@ -106,6 +106,9 @@ class Snapshot:
         """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
         return sum(task.cut_short for task in self.tasks)
 
+    def __repr__(self) -> str:
+        return f"<Snapshot of {self.record.id}: {self.progress}{', over' if self.is_over else ''}>"
+
     @property
     def progress(self) -> str:
         """How far it is, in words: `runs done 9 of 12, 1 failed, 2 stopped`."""

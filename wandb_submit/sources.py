@@ -34,7 +34,7 @@ class SweepFile:
     config: Mapping[str, Any]
 
 
-def parse(sweep: str | Mapping[str, Any], *, needs_program: bool = True) -> SweepName | SweepFile:
+def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: bool = True) -> SweepName | SweepFile:
     """Reads what a person names a sweep by: an id, a path, a URL, a YAML file, or a configuration itself.
 
     Args:
@@ -45,9 +45,11 @@ def parse(sweep: str | Mapping[str, Any], *, needs_program: bool = True) -> Swee
         ConfigError: if it is none of them, or the file is not a sweep configuration.
         NotFoundError: if it names a file that is not there.
     """
-    if not isinstance(sweep, str):
+    if isinstance(sweep, Mapping):
         return _checked(dict(sweep), _GIVEN, needs_program=needs_program)
-    text = sweep
+    if not isinstance(sweep, str | os.PathLike):
+        raise ConfigError(f"{sweep!r} is neither a sweep's name or file nor its configuration as a dictionary")
+    text = os.fspath(sweep)
     if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
         path = Path(text)
         return _checked(read_mapping(path, "sweep"), path, needs_program=needs_program)

@@ -35,16 +35,22 @@ class Kernel:
         self._client = client
         self.shown: list[str] = []
         self.said = ""
+        self.errors: list[list[str]] = []
 
     def run(self, code: str) -> None:
-        """Runs a cell to its end."""
+        """Runs a cell, which must not fail, to its end."""
+        assert self.try_(code) == []
+
+    def try_(self, code: str) -> list[str]:
+        """Runs a cell to its end; returns the traceback that it shows if it fails."""
+        self.errors.clear()
         asked = self._client.execute(code)
         while True:
             message = self._client.get_iopub_msg(timeout=120)
             self._take(message)
             done = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
             if done and message["parent_header"].get("msg_id") == asked:
-                return
+                return self.errors[0] if self.errors else []
 
     def look(self) -> list[str]:
         """What it has shown so far, with what came while no cell ran."""
@@ -56,7 +62,8 @@ class Kernel:
 
     def _take(self, message: dict) -> None:
         content = message["content"]
-        assert message["msg_type"] != "error", "\n".join(content["traceback"])
+        if message["msg_type"] == "error":
+            self.errors.append(content["traceback"])
         if message["msg_type"] in ("display_data", "update_display_data"):
             self.shown.append(content["data"]["text/html"])
         if message["msg_type"] == "stream":
@@ -95,13 +102,56 @@ def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, 
     kernel.run("import wandb_submit; submission = wandb_submit.attach(); submission")
     ended = wait_until(lambda: [text for text in kernel.look() if "runs done 3 of 3" in text], what="the runs end")[-1]
     assert "1 failed" in ended
-    assert "<code>ValueError: &lt;two&gt;</code>" in ended
+    assert "<code>ValueError: &lt;two&gt;</code></summary><pre>Traceback (most recent call last):" in ended
+    assert "raise ValueError(&quot;&lt;two&gt;&quot;)\nValueError: &lt;two&gt;</pre>" in ended
     assert re.search(
         r'best run: <a href="http://127\.0\.0\.1:\d+/local/tests/runs/\w+"[^>]*>[^<]+</a>, loss = 1<', ended
     )
     kernel.run("failed = [run for run in submission.runs() if run.exit_code]; print(submission.logs(failed[0].id))")
     assert "ValueError: <two>" in kernel.said
     assert 'raise ValueError("<two>")' in kernel.said  # the cell's own line, which is in no file
+
+
+EDITED = """
+def helper():
+    return "{words}"
+def train():
+    import lesson
+    print(helper(), lesson.WORDS)
+again = wandb_submit.submit(config, function=train, array=1, executor="local", offline=True)
+print(again.wait().is_well, again.logs(again.runs()[0].id))
+"""
+
+
+def test_code_that_was_edited_runs_as_it_is_when_it_is_submitted_again(shell: Shell, manager: KernelManager) -> None:
+    kernel = connect(manager)
+    kernel.run("import wandb_submit, pathlib; config = {'method': 'grid', 'parameters': {'x': {'values': [1]}}}")
+    for words in ("first", "second"):
+        (shell.folder / "lesson.py").write_text(f"WORDS = '{words * 2}'")
+        kernel.said = ""
+        kernel.run("import lesson\n" + EDITED.format(words=words))
+        assert kernel.said.strip() == f"True {words} {words * 2}"
+
+
+def test_what_is_wrong_is_told_in_the_notebook_in_its_own_words_and_nothing_is_left(
+    shell: Shell, manager: KernelManager
+) -> None:
+    kernel = connect(manager)
+    kernel.run("import threading, wandb_submit; lock = threading.Lock()")
+    submit = "wandb_submit.submit({}, executor='local', offline=True{})"
+    config = "{'method': 'grid', 'parameters': {'x': {'values': [1]}}}"
+    for given, options, words in (
+        ("{}", "", "ConfigError: the given configuration is not a sweep configuration: it lacks `method:`"),
+        ("5", "", "ConfigError: 5 is neither a sweep's name or file nor its configuration as a dictionary"),
+        (config, ", function=lambda: lock.acquire()", "ConfigError: the function '<lambda>' refers to something that"),
+        (config, ", function=print, gpus_per_task='x'", "ConfigError: --gpus-per-task 'x'"),
+        (config, ", function=print, agent='wandb'", "ConfigError: --agent wandb: a function needs the native agent"),
+    ):
+        (told,) = kernel.try_(submit.format(given, options))
+        assert told.startswith(words)
+    (told,) = kernel.try_("wandb_submit.attach('nonsense')")
+    assert told.startswith("NotFoundError: ")
+    assert list(shell.folder.glob(".wandb-submit/*/submission.json")) == []
 
 
 def test_the_example_runs_from_its_first_cell_to_its_plot(shell: Shell) -> None:

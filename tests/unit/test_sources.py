@@ -86,6 +86,13 @@ def test_a_sweep_file_is_read_whatever_it_is_called(name: str, tmp_path: Path) -
     (tmp_path / "cwd" / "train.py").write_text("")
     found = read(tmp_path / "cwd" / name, GOOD)
     assert found.config["method"] == "grid"
+    assert sources.parse(tmp_path / "cwd" / name) == found
+
+
+@pytest.mark.parametrize("odd", [5, None, ["sweep.yaml"], b"sweep.yaml"])
+def test_what_is_neither_a_name_nor_a_file_nor_a_configuration_is_refused(odd: Any) -> None:
+    with pytest.raises(ConfigError, match="neither a sweep's name or file nor its configuration as a dictionary"):
+        sources.parse(odd)
 
 
 def test_a_yaml_file_that_is_not_there_is_not_found() -> None:

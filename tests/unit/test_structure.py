@@ -17,7 +17,7 @@ ROOT = Path(wandb_submit.__file__).parent
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
     {"errors", "states", "wording"},
-    {"specs", "paths", "files", "process", "events", "templates"},
+    {"specs", "paths", "files", "process", "events", "run_logs", "templates"},
     {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},

@@ -11,7 +11,7 @@ import click
 
 from wandb_submit.cli._options import json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.process import log_tail
+from wandb_submit.run_logs import LastWords
 
 if TYPE_CHECKING:
     from wandb_submit.snapshot import Snapshot
@@ -70,11 +70,11 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
 
 
 def _tell_a_failure(submission: Submission) -> None:
-    """Shows how the run that failed last ended: the last line of its log is mostly the reason."""
+    """Shows how the run that failed last ended."""
     failed = [run for run in submission.runs() if run.exit_code not in (None, 0) and run.stop_reason is None]
     if failed:
         run = max(failed, key=lambda run: run.ended or run.started)
-        last = log_tail(Path(run.log), lines=1) or "it printed nothing"
+        last = LastWords.read(Path(run.log)).line or "it printed nothing"
         click.echo(f"run {run.id} failed: {last} (its log: wandb-submit logs {submission.id} {run.id})", err=True)
 
 

@@ -1,0 +1,74 @@
+"""What a run's log tells of why the run failed, from logs of real interpreters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wandb_submit.run_logs import LastWords
+
+CHAINED = """
+import atexit
+atexit.register(print, "wandb: Find logs at: ./wandb/run-1")
+def broken():
+    try:
+        {}["lr"]
+    except KeyError as error:
+        raise ValueError("the\\n<sky> fell") from error
+print("epoch 1")
+broken()
+"""
+WENT_ON = """
+import os, traceback
+try:
+    1 / 0
+except ZeroDivisionError:
+    traceback.print_exc()
+print(*range(30), sep="\\n", flush=True)
+os._exit(7)
+"""
+
+
+def log_of(code: str, folder: Path) -> Path:
+    log = folder / "r1.log"
+    with log.open("w") as file:
+        subprocess.run([sys.executable, "-u", "-c", code], stdout=file, stderr=file, check=False)
+    return log
+
+
+def test_an_exception_is_told_with_those_that_led_to_it_and_without_what_wandb_says_behind_it(tmp_path: Path) -> None:
+    last = LastWords.read(log_of(CHAINED, tmp_path))
+    assert last.line == "ValueError: the"
+    lines = last.traceback.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "<sky> fell"
+    assert [line for line in lines if not line.startswith(" ")][1:3] == [
+        "KeyError: 'lr'",
+        "The above exception was the direct cause of the following exception:",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (WENT_ON, "29"),
+        ("import sys; sys.exit('no data')", "no data"),
+        ("print('wandb: one'); print('  two  ')", "  two  "),
+        ("", ""),
+    ],
+    ids=["went on", "words", "spaces", "nothing"],
+)
+def test_what_did_not_end_with_an_exception_is_told_by_its_last_line(tmp_path: Path, code: str, line: str) -> None:
+    assert LastWords.read(log_of(code, tmp_path)) == LastWords(line=line)
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+    last = LastWords.read(log_of("print('\xe9' * 10**6)\nraise OSError('at last')", tmp_path))
+    assert (last.line, last.traceback.count("\n")) == ("OSError: at last", 2)
+
+
+def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    assert LastWords.read(tmp_path / "none") == LastWords(line="")
