@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import netrc
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
@@ -81,26 +79,6 @@ def deployment(host: str) -> str:
     bare = host.lower().removeprefix("www.")
     bare = _SAME_DEPLOYMENT.get(bare, bare)
     return bare.removeprefix("api.").removeprefix("app.")
-
-
-def http_options(login: Login, *, offline: bool) -> dict[str, Any]:
-    """How to reach a server by httpx, as `wandb` reaches it: the key, the certificates, the proxies.
-
-    `wandb` takes its certificates from `REQUESTS_CA_BUNDLE` and trusts anyone with `WANDB_INSECURE_DISABLE_SSL`;
-    httpx knows `SSL_CERT_FILE` by itself.
-    """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-    insecure = os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in ("1", "true")
-    # Without TLS no certificates are read, which takes time and memory.
-    verify: ssl.SSLContext | bool = not insecure and not login.base_url.startswith("http:")
-    if bundle and verify:
-        folder = Path(bundle).is_dir()
-        try:
-            verify = ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
-        except OSError as error:
-            raise ConfigError(f"cannot read REQUESTS_CA_BUNDLE={bundle}: {error.strerror}") from error
-    # The offline server is on this machine or this cluster: no proxy leads to it.
-    return {"auth": ("api", login.api_key), "verify": verify, "trust_env": not offline}
 
 
 def check_mode(environ: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import yaml
 
-from wandb_submit.credentials import Login, deployment, find_login, http_options, trial_environment
+from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.sources import SweepFile, SweepName, grid_size
 from wandb_submit.specs import Endpoint, SweepRef
@@ -325,25 +325,24 @@ def _not_accepted(login: Login) -> NotLoggedInError:
 
 def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: bool) -> Mapping[str, Any]:
     """Asks the server something in GraphQL; returns the answer's `data`."""
-    import httpx
+    from wandb_submit.transport import NoAnswerError, Transport
 
+    transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=_GREETING_S)
     try:
-        answer = httpx.post(
-            f"{login.base_url}/graphql",
-            json={"query": query, "variables": dict(variables)},
-            timeout=_GREETING_S,
-            **http_options(login, offline=offline),
-        )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:  # the latter: an odd proxy
+        answer = transport.post_json("/graphql", {"query": query, "variables": dict(variables)})
+    except NoAnswerError as error:
         raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
-    if answer.status_code in (401, 403):
+    finally:
+        transport.close()
+    if answer.status in (401, 403):
         raise _not_accepted(login)
     try:
-        data = answer.json()["data"]
-    except (ValueError, KeyError, TypeError):
-        data = None
+        body = answer.json()
+    except ValueError:
+        body = None
+    data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, dict):
-        words = f"answers with status {answer.status_code}, and not as a W&B server does"
+        words = f"answers with status {answer.status}, and not as a W&B server does"
         raise UnavailableError(f"{login.base_url} {words}; check WANDB_BASE_URL, or try again later")
     return data
 

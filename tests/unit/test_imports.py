@@ -10,7 +10,7 @@ import pytest
 
 import wandb_submit
 
-HEAVY = ("wandb", "submitit", "rich", "httpx")
+HEAVY = ("wandb", "submitit", "rich", "urllib3")
 LOADED = f"import json, sys; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
 HELP = """
 import contextlib, io, sys

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import yaml
 
-from wandb_submit import __version__
-from wandb_submit.credentials import find_login, http_options
+from wandb_submit.agent.daemon_thread import in_daemon_thread
+from wandb_submit.credentials import find_login
 from wandb_submit.errors import (
-    ConfigError,
     NotFoundError,
     NotLoggedInError,
     RefusedError,
@@ -25,6 +23,7 @@ from wandb_submit.errors import (
     WandbSubmitError,
 )
 from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
+from wandb_submit.transport import Answer, NoAnswerError, Transport, error_messages
 
 _SWEEP = """
 query AgentSweep($entity: String, $project: String, $sweep: String!) {
@@ -106,16 +105,16 @@ class SweepClient:
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._http: httpx.AsyncClient | None = None
+        self._transport: Transport | None = None
         self._answered = 0
         self._offline = endpoint.server_dir is not None
         self._device = dict(device or {})
 
     async def close(self) -> None:
         """Closes the connection."""
-        if self._http is not None:
-            await self._http.aclose()
-            self._http = None
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
 
     async def sweep(self, sweep: SweepRef) -> SweepInfo:
         """Reads the sweep's state and its `command`.
@@ -194,42 +193,35 @@ class SweepClient:
 
     async def _call(self, query: str, **variables: object) -> Mapping[str, Any]:
         """Sends one operation and returns its `data`."""
-        http = self._http or self._connect()
+        transport = self._transport or self._connect()
+        content = {"query": query, "variables": variables}
         try:
-            response = await http.post("/graphql", json={"query": query, "variables": variables})
-        except httpx.HTTPError as error:
+            answer = await in_daemon_thread(lambda: transport.post_json("/graphql", content))
+        except NoAnswerError:
             await self.close()
-            raise UnavailableError(f"{self._endpoint.base_url}: {type(error).__name__} {error}".strip()) from error
+            raise
         # However the person got to it: a shell may be pointed at an offline server without `--offline`.
-        self._offline = response.headers.get("server") == OFFLINE_SERVER
-        if response.status_code == httpx.codes.OK:
-            return _data(response)
-        if response.status_code in (401, 403):
+        self._offline = answer.headers.get("server") == OFFLINE_SERVER
+        if answer.status == 200:
+            return _data(answer)
+        if answer.status in (401, 403):
             await self.close()
-        raise _refusal(response)
+        raise _refusal(answer)
 
-    def _connect(self) -> httpx.AsyncClient:
-        login = find_login(self._endpoint)
-        try:
-            self._http = httpx.AsyncClient(
-                base_url=login.base_url,
-                headers={"User-Agent": f"wandb-submit/{__version__}"},
-                timeout=self._timeout_s,
-                **http_options(login, offline=self._endpoint.server_dir is not None),
-            )
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"cannot connect to {login.base_url}: {error}; check the proxy variables") from error
-        return self._http
+    def _connect(self) -> Transport:
+        login, offline = find_login(self._endpoint), self._endpoint.server_dir is not None
+        self._transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=self._timeout_s)
+        return self._transport
 
 
-def _data(response: httpx.Response) -> Mapping[str, Any]:
+def _data(answer: Answer) -> Mapping[str, Any]:
     """The `data` of an answer with status 200; errors inside it count as a server that cannot now."""
     try:
-        body = response.json()
+        body = answer.json()
     except ValueError as error:
-        raise UnavailableError(f"the server answered something that is not JSON: {response.text[:80]!r}") from error
+        raise UnavailableError(f"the server answered something that is not JSON: {answer.text[:80]!r}") from error
     if not isinstance(body, dict):
-        raise UnavailableError(f"the server answered something that is not an object: {response.text[:80]!r}")
+        raise UnavailableError(f"the server answered something that is not an object: {answer.text[:80]!r}")
     if body.get("errors"):
         raise _from_text(error_messages(body), UnavailableError)
     data = body.get("data")
@@ -238,20 +230,15 @@ def _data(response: httpx.Response) -> Mapping[str, Any]:
     return data
 
 
-def _refusal(response: httpx.Response) -> WandbSubmitError:
+def _refusal(answer: Answer) -> WandbSubmitError:
     """Translates an HTTP error status into one of our errors."""
-    status = response.status_code
-    try:
-        text = error_messages(response.json())
-    except ValueError:
-        text = response.text[:200]
-    text = text or response.reason_phrase
+    status, text = answer.status, answer.complaint
     if status in (401, 403):
         return NotLoggedInError(f"the W&B server refuses our API key ({status} {text}): run `wandb login --relogin`")
     if status == 404:
         return SweepGoneError(f"the sweep was deleted, or the agent is not known any more ({text})")
     if status in (408, 425, 429) or status >= 500:
-        return BusyError(f"the server answered {status} {text}"[:300], retry_after_s(response))
+        return BusyError(f"the server answered {status} {text}"[:300], answer.retry_after_s)
     return _from_text(text, RefusedError)
 
 
@@ -260,21 +247,6 @@ def _from_text(text: str, otherwise: type[WandbSubmitError]) -> WandbSubmitError
     if "not running" in text:
         return SweepEndedError(text)
     return otherwise(f"the server answered: {text}"[:300])
-
-
-def error_messages(body: object) -> str:
-    """The messages of a GraphQL error answer, or of W&B's plain `{"error": …}`."""
-    if not isinstance(body, dict):
-        return ""
-    errors = body.get("errors") or body.get("error") or []
-    errors = errors if isinstance(errors, list) else [errors]
-    return "; ".join(str(entry.get("message") if isinstance(entry, dict) else entry) for entry in errors)
-
-
-def retry_after_s(response: httpx.Response) -> float | None:
-    """The seconds of a `Retry-After` header; its date form is rare enough to be left to our own back-off."""
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdecimal() else None
 
 
 def _dig(data: Mapping[str, Any], *keys: str) -> object:

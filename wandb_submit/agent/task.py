@@ -65,7 +65,6 @@ class AgentTask:
         if not_begun := self._why_not_to_begin(paths):
             return not_begun
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every heartbeat
         _current = TaskRunner(self)
         outcomes = _current.run()
         if Halt.read(paths.halt):

@@ -13,18 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-import httpx
-
-from wandb_submit import __version__
-from wandb_submit.agent.protocol import error_messages, retry_after_s
-from wandb_submit.credentials import Login, http_options
-from wandb_submit.errors import ConfigError, NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.credentials import Login
+from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.transport import Answer, NoAnswerError, Transport, error_messages
 
 _AGAIN = (408, 425, 429)
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
-# The storage behind a server may think for long about a file of gigabytes.
-_TIMEOUT = httpx.Timeout(60.0, connect=20.0)
-_UPLOAD_TIMEOUT = httpx.Timeout(60.0, connect=20.0, read=300.0)
+_ANSWER_S = 60.0
+_STORED_S = 300.0  # the storage behind a server may think for long about a file of gigabytes
 _PIECE = 256 * 1024
 
 
@@ -67,17 +63,13 @@ class Connection:
         self._stop = stop
         self._heard_at = time.monotonic()
         self._not_before = 0.0
-        options = {"headers": {"User-Agent": f"wandb-submit/{__version__}"}, **http_options(login, offline=False)}
-        try:
-            self._http = httpx.Client(base_url=login.base_url, timeout=_TIMEOUT, **options)
-            # The addresses of uploads lead to a cloud's storage, which must not see our key.
-            self._storage = httpx.Client(timeout=_UPLOAD_TIMEOUT, **{**options, "auth": None})
-        except (ValueError, ImportError) as error:
-            raise ConfigError(f"cannot connect to {login.base_url}: {error}; check the proxy variables") from error
+        self._server = Transport(login.base_url, login.api_key, offline=False, timeout_s=_ANSWER_S)
+        # The addresses of uploads lead to a cloud's storage, which must not see our key.
+        self._storage = Transport(login.base_url, login.api_key, offline=False, timeout_s=_STORED_S)
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._server.close()
         self._storage.close()
 
     def graphql(
@@ -96,7 +88,7 @@ class Connection:
             UnavailableError: if it did not answer properly for as long as our patience lasts.
         """
         content = {"query": query, "variables": variables}
-        response = self._repeated(lambda: self._http.post("/graphql", json=content), done)
+        response = self._repeated(lambda: self._server.post_json("/graphql", content), done)
         self._check(response)
         try:
             body = response.json()
@@ -111,7 +103,7 @@ class Connection:
 
     def post(self, path: str, body: Mapping[str, object]) -> None:
         """Sends JSON to one of the server's own addresses."""
-        self._check(self._repeated(lambda: self._http.post(path, json=body)))
+        self._check(self._repeated(lambda: self._server.post_json(path, body)))
 
     def put(self, address: str, headers: Mapping[str, str], path: Path, on_bytes: Callable[[int], None]) -> None:
         """Uploads a file piece by piece.
@@ -127,13 +119,11 @@ class Connection:
         """
         url = urljoin(f"{self.base_url}/", address)
         response = self._repeated(lambda: self._put_once(url, headers, path, on_bytes))
-        if response.status_code in (400, 401, 403, 404, 410):
-            raise StaleAddressError(f"the upload was refused ({response.status_code} {_reason(response)})")
+        if response.status in (400, 401, 403, 404, 410):
+            raise StaleAddressError(f"the upload was refused ({response.status} {response.complaint})")
         self._check(response)
 
-    def _put_once(
-        self, url: str, headers: Mapping[str, str], path: Path, on_bytes: Callable[[int], None]
-    ) -> httpx.Response:
+    def _put_once(self, url: str, headers: Mapping[str, str], path: Path, on_bytes: Callable[[int], None]) -> Answer:
         sent = 0
 
         def pieces() -> Iterator[bytes]:
@@ -148,15 +138,15 @@ class Connection:
             # A length, since the storage of clouds does not take chunks.
             size = str(path.stat().st_size)
             try:
-                response = self._storage.put(url, content=pieces(), headers={**headers, "Content-Length": size})
-            except httpx.RequestError:
+                response = self._storage.request("PUT", url, pieces(), {**headers, "Content-Length": size})
+            except NoAnswerError:
                 on_bytes(-sent)
                 raise
-        if not response.is_success:
+        if not response.ok:
             on_bytes(-sent)
         return response
 
-    def _repeated(self, send: Callable[[], httpx.Response], done: Callable[[], bool] | None = None) -> httpx.Response:
+    def _repeated(self, send: Callable[[], Answer], done: Callable[[], bool] | None = None) -> Answer:
         """Sends until there is an answer that repeating would not change."""
         deadline, delay_s = time.monotonic() + self.patience_s, _FIRST_DELAY_S
         while True:
@@ -164,16 +154,14 @@ class Connection:
             wait_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads requests, guards nothing
             try:
                 response = send()
-            except httpx.RequestError as error:
-                problem = f"{type(error).__name__} {error}".strip()
-            except (httpx.InvalidURL, ValueError) as error:
-                raise RefusedError(f"{self.base_url} names an address that cannot be used: {error}") from error
+            except NoAnswerError as error:
+                problem = str(error)
             else:
-                if response.status_code not in _AGAIN and response.status_code < 500:
+                if response.status not in _AGAIN and response.status < 500:
                     self._heard_at, self.trouble = time.monotonic(), ""
                     return response
-                problem = f"{response.status_code} {_reason(response)}"
-                asked_s = retry_after_s(response)
+                problem = f"{response.status} {response.complaint}"
+                asked_s = response.retry_after_s
                 if asked_s is not None:
                     # It is meant for all of our requests, and is the server's time, not ours.
                     wait_s = asked_s + wait_s
@@ -200,24 +188,15 @@ class Connection:
         if self._stop.is_set():
             raise StoppedError("interrupted")
 
-    def _check(self, response: httpx.Response) -> None:
-        status, reason = response.status_code, _reason(response)
-        if response.is_success:
+    def _check(self, response: Answer) -> None:
+        status, reason = response.status, response.complaint
+        if response.ok:
             return
-        if status == httpx.codes.UNAUTHORIZED:
+        if status == 401:
             raise NotLoggedInError(f"{self.base_url} refuses our API key ({reason}): run `wandb login --relogin`")
-        if status == httpx.codes.FORBIDDEN:
+        if status == 403:
             raise NotLoggedInError(
                 f"{self.base_url} does not let us do this ({reason}): check --entity and your rights"
             )
-        kind = GoneError if status == httpx.codes.NOT_FOUND else RefusedError
+        kind = GoneError if status == 404 else RefusedError
         raise kind(f"{self.base_url} answers {status} {reason}"[:300])
-
-
-def _reason(response: httpx.Response) -> str:
-    """Why a request was not taken, in the server's words."""
-    try:
-        text = error_messages(response.json())
-    except ValueError:
-        text = response.text[:200]
-    return text.strip() or response.reason_phrase

@@ -1,0 +1,145 @@
+"""Requests on their way to a server: proxies, certificates, and what is kept out of messages. All servers are real."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.transport import NoAnswerError, Transport
+
+KEY = "k3y" * 13
+CERTIFICATE = Path(__file__).with_name("tls") / "certificate.pem"
+
+
+@dataclass
+class Listener:
+    """A server that answers everything with `{}`, and what it was asked."""
+
+    url: str = ""
+    asked: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+
+@contextmanager
+def listening(*, tls: bool = False) -> Iterator[Listener]:
+    listener = Listener()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            listener.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_PUT = answer  # noqa: N815 http.server wants these names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.daemon_threads = True
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(CERTIFICATE, CERTIFICATE.with_name("key.pem"))
+            http.socket = context.wrap_socket(http.socket, server_side=True)
+        listener.url = f"{'https' if tls else 'http'}://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield listener
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+@contextmanager
+def transport(url: str, *, offline: bool = False) -> Iterator[Transport]:
+    made = Transport(url, KEY, offline=offline, timeout_s=10)
+    yield made
+    made.close()
+
+
+def basic(text: str) -> str:
+    return f"Basic {base64.b64encode(text.encode()).decode()}"
+
+
+def test_the_servers_own_addresses_get_the_key_and_others_do_not() -> None:
+    with listening() as server, transport(server.url) as way:
+        assert way.post_json("/graphql", {"a": 1}).json() == {}
+        assert way.request("PUT", f"{server.url}/bucket", iter([b"ab", b"c"]), {"Content-Length": "3"}).ok
+    (own, headers, body), (other, others_headers, stored) = server.asked
+    assert (own, headers["authorization"], body) == ("/graphql", basic(f"api:{KEY}"), b'{"a": 1}')
+    assert (other, stored) == ("/bucket", b"abc")
+    assert "authorization" not in others_headers
+    assert "transfer-encoding" not in others_headers  # the storage of clouds takes no chunks
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_is_asked_with_its_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as proxy, transport("http://wandb.example") as way:
+        monkeypatch.setenv(name, proxy.url.replace("http://", "http://me:a%40b@"))
+        assert way.post_json("/graphql", {}).ok
+    path, headers, _ = proxy.asked[0]
+    assert path == "http://wandb.example/graphql"
+    assert headers["proxy-authorization"] == basic("me:a@b")
+
+
+def test_a_proxy_may_be_named_without_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as proxy, transport("http://wandb.example") as way:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://"))
+        assert way.post_json("/graphql", {}).ok
+
+
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "*"])
+def test_no_proxy_is_asked_for_hosts_that_are_exempt(exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as server, transport(server.url) as way:
+        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("NO_PROXY", exempt)
+        assert way.post_json("/graphql", {}).ok
+
+
+def test_a_server_with_a_certificate_of_its_own_is_trusted_where_that_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with listening(tls=True) as server:
+        with transport(server.url) as way, pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
+            way.post_json("/graphql", {})
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+        with transport(server.url) as way:
+            assert way.post_json("/graphql", {}).ok
+
+
+def test_any_certificate_is_taken_where_wandb_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_INSECURE_DISABLE_SSL", "true")
+    with listening(tls=True) as server, transport(server.url) as way:
+        assert way.post_json("/graphql", {}).ok  # and no warning, which is an error here
+
+
+def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with transport("https://127.0.0.1:1") as way, pytest.raises(ConfigError, match=r"/nowhere/ca\.pem"):
+        way.post_json("/graphql", {})
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with transport("http://127.0.0.1:1") as way, pytest.raises(RefusedError, match="cannot be used"):
+        way.request("PUT", "ftp://127.0.0.1/x", b"", {})
+
+
+def test_a_signed_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with transport("http://127.0.0.1:1") as way, pytest.raises(NoAnswerError, match=r"^http://127\.0\.0\.1:1: ") as no:
+        way.request("PUT", "http://me:pw@127.0.0.1:1/bucket?X-Signature=s3cret", b"", {})
+    assert "s3cret" not in str(no.value)
+    assert "pw" not in str(no.value)
