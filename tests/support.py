@@ -28,7 +28,7 @@ def scrubbed(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("WANDB_", "XDG_", "SLURM_", "SUBMITIT_", "CUDA_"))
+        if not name.startswith(("WANDB_", "XDG_", "SLURM_", "SUBMITIT_", "CUDA_", "ROCR_", "HIP_"))
         and not name.lower().endswith("_proxy")
     }
     return {

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wandb_submit import process
+from wandb_submit import gpu_variables, process
 from wandb_submit.errors import ConfigError
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Activation
@@ -20,7 +20,7 @@ _SYNTAX_TIMEOUT_S = 20.0
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # What others set, and why it cannot be set here; prefixes end with "_".
 _NOT_OURS = {
-    "CUDA_VISIBLE_DEVICES": "the scheduler sets it: ask for GPUs with --gpus-per-task",
+    **dict.fromkeys(gpu_variables.VARIABLES, "the scheduler sets it: ask for GPUs with --gpus-per-task"),
     "SLURM_": "Slurm sets it: name the option with --sbatch",
     "SUBMITIT_": "submitit sets it",
     "WANDB_SWEEP_ID": "every run gets its own sweep's",

@@ -72,6 +72,8 @@ def submit(
     executor: str = "auto",
     array: int | str | None = None,
     gpus_per_task: int | str | None = None,
+    gpus: str | None = None,
+    include_busy: bool = False,
     cpus_per_task: int | None = None,
     mem: str | None = None,
     time: str | None = None,
@@ -101,6 +103,8 @@ def submit(
         executor: `slurm`, `local` or `auto`.
         array: the number of array tasks, or `N%K` for at most K at a time; indices such as `0-15%4` are counted.
         gpus_per_task: GPUs of each task, with a type as `a100:1`.
+        gpus: this machine's GPUs to choose from, such as `0,2`, `0-3` or UUIDs; not for Slurm, which chooses its own.
+        include_busy: take GPUs of this machine that others compute on, too.
         cpus_per_task: cores of each task.
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.
@@ -129,6 +133,8 @@ def submit(
         executor=executor,
         array=None if array is None else str(array),
         gpus_per_task=gpus_per_task,
+        gpus=gpus,
+        include_busy=include_busy or None,
         cpus_per_task=cpus_per_task,
         mem=mem,
         time=time,
@@ -188,8 +194,8 @@ def prepare(
     else:
         left = sources.grid_size(source.config)
 
-    def default_array(executor_name: str, gpus: int | None, cpus: int | None, agents: int) -> ArraySpec:
-        array = _default_array(executor_name, gpus, cpus, None if left is None else -(-left // agents))
+    def default_array(spec: SubmissionSpec) -> ArraySpec:
+        array = _default_array(spec, None if left is None else -(-left // spec.agents_per_task))
         notes.append(f"--array was not given: {array} array tasks")
         return array
 
@@ -343,10 +349,12 @@ def _words_on_server(node: str | None) -> list[str]:
     ]
 
 
-def _default_array(executor: str, gpus: int | None, cpus: int | None, left: int | None) -> ArraySpec:
+def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:
     """As many tasks as there are devices here, or a few on a cluster; never more than can have a run."""
-    if executor == "local":
-        count = len(visible_gpus()) // gpus if gpus else len(usable_cores()) // (cpus or 1)
+    if spec.executor == "local" and spec.gpus_per_task:
+        count = len(visible_gpus(only=spec.gpus).gpus) // spec.gpus_per_task
+    elif spec.executor == "local":
+        count = len(usable_cores()) // (spec.cpus_per_task or 1)
     else:
         count = _SLURM_ARRAY
     return ArraySpec(count=max(min(count, left if left is not None else count), 1))

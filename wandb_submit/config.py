@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from wandb_submit import activation, templates
+from wandb_submit import activation, sbatch_options, templates
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import (
     DEFAULT_GRACE_S,
@@ -20,55 +20,22 @@ from wandb_submit.specs import (
     Preload,
     SubmissionSpec,
     check_mem,
+    parse_gpu_names,
     parse_gpus,
     parse_time_min,
 )
 
 _T = TypeVar("_T")
-DefaultArray: TypeAlias = Callable[[str, "int | None", "int | None", int], ArraySpec]
+DefaultArray: TypeAlias = Callable[[SubmissionSpec], ArraySpec]
 
-# sbatch options that have a flag of their own here; the rest goes through `--sbatch KEY=VALUE`.
-SBATCH_FLAGS = (
-    "partition",
-    "account",
-    "qos",
-    "constraint",
-    "nodelist",
-    "exclude",
-    "gres",
-    "reservation",
-)
-# What this program decides, and what to use instead.
-_OWNED = {
-    "array": "use --array",
-    "gpus-per-task": "use --gpus-per-task",
-    "cpus-per-task": "use --cpus-per-task",
-    "mem": "use --mem",
-    "time": "use --time",
-    "chdir": "the runs start in the folder that you submit from",
-    "error": "each task's log is in the submission's folder; see `wandb-submit logs`",
-    "output": "each task's log is in the submission's folder; see `wandb-submit logs`",
-    "job-name": "the job is named after the submission",
-    "nodes": "every array task is one agent on one node",
-    "ntasks": "every array task is one agent",
-    "ntasks-per-node": "every array task is one agent",
-    "open-mode": "the logs of requeued tasks are appended",
-    "signal": "the agent is warned before the time limit",
-    "wrap": "the script is ours",
-    "test-only": "use --dry-run",
-    "parsable": "the job's id is in the submission's record",
-    "wait": "use --wait",
-    "clusters": "set SLURM_CLUSTERS, which all of Slurm's commands heed",
-    "cluster": "set SLURM_CLUSTERS, which all of Slurm's commands heed",
-}
 AGENTS = ("native", "wandb")
 _LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
-# How a template says that an option has no value; its values are read as text.
-_NO_VALUE = (None, "", "null", "~", "true")
 _KEYS = (
     "executor",
     "array",
     "gpus-per-task",
+    "gpus",
+    "include-busy",
     "cpus-per-task",
     "mem",
     "time",
@@ -84,7 +51,7 @@ _KEYS = (
     "teardown",
     "python",
     "sbatch",
-    *SBATCH_FLAGS,
+    *sbatch_options.FLAGS,
 )
 
 
@@ -106,6 +73,8 @@ class Options:
     executor: str | None = None
     array: str | None = None
     gpus_per_task: int | str | None = None
+    gpus: str | None = None
+    include_busy: bool | None = None
     cpus_per_task: int | None = None
     mem: str | None = None
     time: str | None = None
@@ -130,6 +99,8 @@ class Options:
             "executor": self.executor,
             "array": self.array,
             "gpus-per-task": self.gpus_per_task,
+            "gpus": self.gpus,
+            "include-busy": self.include_busy,
             "cpus-per-task": self.cpus_per_task,
             "mem": self.mem,
             "time": self.time,
@@ -144,12 +115,15 @@ class Options:
             "setup": list(self.setup) or None,
             "teardown": list(self.teardown) or None,
             "python": self.python,
-            "sbatch": dict(_key_value(text) for text in self.sbatch) or None,
+            "sbatch": dict(sbatch_options.key_value(text) for text in self.sbatch) or None,
             **self.flags,
         }
         given = {key: value for key, value in own.items() if value is not None}
-        layers = [_lists(_gather_sbatch(templates.load(name), no_value=_NO_VALUE)) for name in self.templates]
-        return templates.merge([*layers, _gather_sbatch(given)])
+        layers = [
+            _lists(sbatch_options.gather(templates.load(name), no_value=sbatch_options.NO_VALUE))
+            for name in self.templates
+        ]
+        return templates.merge([*layers, sbatch_options.gather(given)])
 
 
 class _Problems:
@@ -184,7 +158,7 @@ def build_spec(
         options: what was asked for.
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
-        default_array: the array for an executor, GPUs, cores and agents per task when none was asked for.
+        default_array: the array for a specification, which is of one task, where none was asked for.
         function: what the function uses that runs call; `None` where they run the sweep's command.
 
     Raises:
@@ -198,6 +172,7 @@ def build_spec(
     array = problems.check(lambda: ArraySpec.parse(str(array_text))) if array_text is not None else None
     asked = values.get("gpus-per-task")
     gpu_type, gpus = problems.check(lambda: (None, None) if asked is None else parse_gpus(str(asked))) or (None, None)
+    pool = problems.check(lambda: _own_gpus(values, executor)) or ((), False)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
     agent = problems.check(lambda: _agent(values, function=function is not None))
@@ -210,15 +185,17 @@ def build_spec(
     mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
     time_min = problems.check(lambda: _time_min(str(values["time"])) if "time" in values else None)
     active = problems.check(lambda: activation.read(values, workdir))
-    sbatch = problems.check(lambda: _sbatch(values)) or {}
+    sbatch = problems.check(lambda: sbatch_options.check(values)) or {}
     problems.raise_if_any()
     assert executor is not None  # noqa: S101 a problem would have been raised
     assert active is not None  # noqa: S101 likewise
     spec = SubmissionSpec(
         executor=executor,
-        array=array or default_array(executor, gpus, cpus, agents_per_task),
+        array=array or ArraySpec(count=1),
         workdir=workdir,
         gpus_per_task=gpus,
+        gpus=pool[0],
+        include_busy=pool[1],
         gpu_type=gpu_type if gpus else None,
         cpus_per_task=cpus,
         mem=mem,
@@ -237,7 +214,7 @@ def build_spec(
         function=function is not None,
     )
     _check_fit(spec)
-    return spec
+    return spec if array else dataclasses.replace(spec, array=default_array(spec))
 
 
 def check_template(name: str, pick_executor: Callable[[str], str]) -> None:
@@ -255,7 +232,7 @@ def check_template(name: str, pick_executor: Callable[[str], str]) -> None:
         Options(templates=(name,)),
         workdir=Path.cwd(),
         pick_executor=pick_executor,
-        default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=1),
+        default_array=lambda spec: spec.array,
     )
 
 
@@ -266,6 +243,22 @@ def _number(values: Mapping[str, object], key: str, *, minimum: int) -> int | No
     if isinstance(value, bool) or not str(value).isdecimal() or int(str(value)) < minimum:
         raise ConfigError(f"--{key} {value!r} is not a whole number of at least {minimum}")
     return int(str(value))
+
+
+def _own_gpus(values: Mapping[str, object], executor: str | None) -> tuple[tuple[str, ...], bool]:
+    """Which of this machine's GPUs to choose from, and whether busy ones will do."""
+    names, busy = values.get("gpus"), values.get("include-busy", False)
+    if executor == "slurm" and (names is not None or busy):
+        option = (
+            "--gpus names GPUs of this machine" if names is not None else "--include-busy is for this machine's GPUs"
+        )
+        raise ConfigError(
+            f"{option}, and Slurm chooses its own: say how many with --gpus-per-task "
+            "(sbatch's --gpus, which is a total, is --sbatch gpus=N)"
+        )
+    if str(busy).lower() not in ("true", "false"):
+        raise ConfigError(f"include-busy {busy!r} is neither true nor false")
+    return () if names is None else parse_gpu_names(str(names)), str(busy).lower() == "true"
 
 
 def _seconds(values: Mapping[str, object], key: str) -> float | None:
@@ -327,11 +320,6 @@ def _check_fit(spec: SubmissionSpec) -> None:
         )
 
 
-def _key_value(text: str) -> tuple[str, str | None]:
-    key, equals, value = text.removeprefix("--").partition("=")
-    return key.strip().replace("_", "-"), value if equals else None
-
-
 def _variable(text: str) -> tuple[str, str | None]:
     name, equals, value = text.partition("=")
     return name, value if equals else None
@@ -341,35 +329,6 @@ def _lists(layer: Mapping[str, object]) -> dict[str, object]:
     """Takes a template's single command for a list of one, so that the templates' commands are joined."""
     one = {key: [layer[key]] for key in ("setup", "teardown") if isinstance(layer.get(key), str)}
     return {**layer, **one}
-
-
-def _gather_sbatch(layer: Mapping[str, object], no_value: Sequence[object] = ()) -> dict[str, object]:
-    """Moves the sbatch options that have flags of their own to the others, so that there is one place for each."""
-    rest = {key: value for key, value in layer.items() if key not in SBATCH_FLAGS and key != "sbatch"}
-    free = layer.get("sbatch")
-    if free is not None and not isinstance(free, dict):
-        return {**rest, "sbatch": free}  # refused later, with the other problems
-    named = {key: value for key, value in layer.items() if key in SBATCH_FLAGS}
-    others = {str(key).replace("_", "-"): None if value in no_value else value for key, value in (free or {}).items()}
-    options = {**others, **named}
-    return {**rest, "sbatch": options} if options else rest
-
-
-def _sbatch(values: Mapping[str, object]) -> dict[str, str | None]:
-    """Checks the sbatch options, and refuses those that are ours to set."""
-    given = values.get("sbatch") or {}
-    if not isinstance(given, dict):
-        raise ConfigError(f"sbatch: {given!r} is not a mapping of sbatch options")
-    options = {key: None if value is None else str(value) for key, value in given.items()}
-    problems = [f"--sbatch {key}: {_OWNED[key]}" for key in options if key in _OWNED]
-    problems += [
-        f"--sbatch {key}={value}: not an sbatch option: write KEY=VALUE, or KEY alone, on one line"
-        for key, value in options.items()
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or (value is not None and not value.isprintable())
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return options
 
 
 def _unknown(key: str) -> str:

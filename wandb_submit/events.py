@@ -36,9 +36,9 @@ class AgentStarted:
     """An agent's process is there, with its devices.
 
     Attributes:
-        gpus: `CUDA_VISIBLE_DEVICES` as the agent's runs see it; `None` if it is not set.
+        gpus: `CUDA_VISIBLE_DEVICES` as the agent's runs see it, or AMD's or Intel's variable; `None` if it is not set.
         node_gpus: the node's own numbers of these GPUs, in the same order, where Slurm tells them: inside a job
-            that sees no other GPUs, `CUDA_VISIBLE_DEVICES` counts from 0 on.
+            that sees no other GPUs, that variable counts from 0 on.
         cpus: the cores that the task may run on.
         job_id: the scheduler's id of the array task, `ARRAY_TASK` on Slurm.
         restarts: how often the scheduler has started this task before.

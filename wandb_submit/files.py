@@ -38,11 +38,12 @@ def keep_out_of_git(folder: Path) -> None:
         write_private(ignore, "*\n")
 
 
-def try_lock(descriptor: int, *, patience_s: float = 0.0) -> bool:
+def try_lock(descriptor: int, *, shared: bool = False, patience_s: float = 0.0) -> bool:
     """Takes the kernel's lock on an open file, which is held until the last copy of the descriptor is closed.
 
     Args:
         descriptor: the open file.
+        shared: whether others may hold it in the same way.
         patience_s: how long to try; `is_locked` takes the lock for a moment when nobody has it.
 
     Raises:
@@ -51,7 +52,7 @@ def try_lock(descriptor: int, *, patience_s: float = 0.0) -> bool:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False

@@ -43,7 +43,7 @@ class TaskView:
 
     @property
     def gpus(self) -> str | None:
-        """`CUDA_VISIBLE_DEVICES` of its agents; `None` where that is not set, or not known yet."""
+        """The GPUs that its agents' runs see; `None` where nothing tells them, or it is not known yet."""
         known = [agent.gpus for agent in self.agents if agent.gpus is not None]
         tokens = dict.fromkeys(token for gpus in known for token in gpus.split(","))
         return ",".join(tokens) if known else None

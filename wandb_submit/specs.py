@@ -140,6 +140,8 @@ class SubmissionSpec:
         executor: `slurm` or `local`.
         workdir: the absolute folder that trials start in, as `wandb agent` starts them in its own.
         gpus_per_task: GPUs of each array task; `None` asks for none and hides none, 0 hides them.
+        gpus: the GPUs of this machine to choose from, by name; empty is all that this process may use.
+        include_busy: whether GPUs of this machine that others compute on will do.
         cpus_per_task: cores of each array task; `None` is the site's default (local: an even share).
         gpu_type: the GPUs' type in the cluster's words, such as `a100`; the local executor does not look at it.
         mem: memory of each array task in Slurm's format (`16G`); the local executor does not enforce it.
@@ -161,6 +163,8 @@ class SubmissionSpec:
     array: ArraySpec
     workdir: Path
     gpus_per_task: int | None = None
+    gpus: tuple[str, ...] = ()
+    include_busy: bool = False
     gpu_type: str | None = None
     cpus_per_task: int | None = None
     mem: str | None = None
@@ -200,6 +204,27 @@ def parse_gpus(text: str) -> tuple[str | None, int]:
     if not match:
         raise ConfigError(f"--gpus-per-task {text!r} is not a number of GPUs: write 1, or with a type a100:1")
     return match[1], int(match[2])
+
+
+def parse_gpu_names(text: str) -> tuple[str, ...]:
+    """Reads names of GPUs of this machine: indices, ranges of them, and UUIDs or their beginnings.
+
+    Raises:
+        ConfigError: if it is no list of such names.
+    """
+    names: list[str] = []
+    for part in map(str.strip, str(text).split(",")):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part)
+        if match and int(match[1]) <= int(match[2] or match[1]):
+            names += map(str, range(int(match[1]), int(match[2] or match[1]) + 1))
+        elif re.fullmatch(r"(?:GPU|MIG)-[\w/-]+", part):
+            names.append(part)
+        else:
+            raise ConfigError(
+                f"--gpus {text!r} is no list of GPUs: write indices such as 0,2 or 0-3, or UUIDs as nvidia-smi -L "
+                "shows them; how many each task gets is --gpus-per-task"
+            )
+    return tuple(names)
 
 
 def parse_time_min(text: str, option: str = "time") -> int:

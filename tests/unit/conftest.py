@@ -14,7 +14,7 @@ Program = Callable[[str, str], Path]
 settings.register_profile("unit", deadline=None)  # a busy machine is no failure
 settings.load_profile("unit")
 
-_SCRUBBED = ("WANDB_", "SLURM_", "SBATCH_", "SUBMITIT_", "CUDA_", "XDG_")
+_SCRUBBED = ("WANDB_", "SLURM_", "SBATCH_", "SUBMITIT_", "CUDA_", "ROCR_", "HIP_", "XDG_")
 
 
 @pytest.fixture(autouse=True)

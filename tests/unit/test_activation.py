@@ -111,6 +111,7 @@ def test_a_secret_may_be_read_from_somewhere() -> None:
     ("name", "reason"),
     [
         ("CUDA_VISIBLE_DEVICES", "--gpus-per-task"),
+        ("ROCR_VISIBLE_DEVICES", "--gpus-per-task"),
         ("SLURM_JOB_ID", "Slurm sets it"),
         ("WANDB_RUN_ID", "every run gets its own"),
         ("1X", "not the name of a variable"),

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from wandb_submit.cli import main
-from wandb_submit.config import SBATCH_FLAGS
+from wandb_submit.sbatch_options import FLAGS
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -59,7 +59,7 @@ def test_a_word_that_is_no_command_is_a_sweep_to_submit(args: list[str]) -> None
 
 def test_every_sbatch_option_with_a_flag_is_an_option_of_submit() -> None:
     options = {name.removeprefix("--") for option in COMMANDS["submit"].params for name in option.opts}
-    assert set(SBATCH_FLAGS) <= options
+    assert set(FLAGS) <= options
 
 
 def test_the_help_of_the_whole_lists_every_command() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wandb_submit import config
+from wandb_submit import config, sbatch_options
 from wandb_submit.config import Options
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.executors.catalog import pick
@@ -19,7 +19,7 @@ def build(**options: Any) -> SubmissionSpec:
         Options(**{"executor": "slurm", **options}),
         workdir=WORKDIR,
         pick_executor=pick,
-        default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=5),
+        default_array=lambda spec: ArraySpec(count=5),
     )
 
 
@@ -50,13 +50,49 @@ def test_what_is_not_asked_for_is_left_to_the_site() -> None:
 def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
     asked = []
 
-    def default(executor: str, gpus: int | None, cpus: int | None, agents: int) -> ArraySpec:
-        asked.append((executor, gpus, cpus, agents))
+    def default(spec: SubmissionSpec) -> ArraySpec:
+        asked.append((spec.executor, spec.gpus_per_task, spec.cpus_per_task, spec.agents_per_task))
         return ArraySpec(count=1)
 
     options = Options(executor="local", gpus_per_task=2, agents_per_task=3)
     config.build_spec(options, workdir=WORKDIR, pick_executor=pick, default_array=default)
     assert asked == [("local", 2, None, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0,2", ("0", "2")),
+        ("3-5, 1", ("3", "4", "5", "1")),
+        ("GPU-8932f9,MIG-b7-c3", ("GPU-8932f9", "MIG-b7-c3")),
+        ("MIG-GPU-8932/1/0", ("MIG-GPU-8932/1/0",)),
+    ],
+)
+def test_gpus_of_this_machine_are_named(text: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    assert build(executor="local", gpus=text).gpus == names
+    assert build(executor="local", templates=(template(tmp_path, f"gpus: {text}"),)).gpus == names
+
+
+@pytest.mark.parametrize("text", ["", "0,", "a100:1", "-1", "2-0", "0;1", "all"])
+def test_what_is_no_list_of_gpus_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"--gpus {text!r} is no list of GPUs"):
+        build(executor="local", gpus=text)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [({"gpus": "1"}, "--gpus names"), ({"include_busy": True}, "--include-b")]
+)
+def test_slurm_chooses_its_own_gpus(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"{says}.* --gpus-per-task .*--sbatch gpus=N"):
+        build(**options)
+
+
+@pytest.mark.parametrize(("value", "taken"), [("true", True), ("false", False)])
+def test_a_template_says_whether_busy_gpus_will_do(value: str, taken: bool, tmp_path: Path) -> None:
+    name = template(tmp_path, f"include-busy: {value}")
+    assert build(executor="local", templates=(name,)).include_busy is taken
+    with pytest.raises(ConfigError, match="include-busy 'perhaps' is neither true nor false"):
+        build(executor="local", templates=(template(tmp_path, "include-busy: perhaps"),))
 
 
 def test_no_gpus_is_not_the_same_as_no_word_about_gpus() -> None:
@@ -96,12 +132,12 @@ def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -
         build(templates=(template(tmp_path, "partitoin: gpu"),))
 
 
-@pytest.mark.parametrize("key", sorted(config._OWNED))
+@pytest.mark.parametrize("key", sorted(sbatch_options.OWNED))
 @pytest.mark.parametrize("form", ["{}=x", "{}", "--{}=x"])
 def test_options_that_are_ours_are_refused_with_what_to_do_instead(key: str, form: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(sbatch=(form.format(key),))
-    assert str(caught.value) == f"--sbatch {key}: {config._OWNED[key]}"
+    assert str(caught.value) == f"--sbatch {key}: {sbatch_options.OWNED[key]}"
 
 
 def test_an_underscore_does_not_get_an_owned_option_through(tmp_path: Path) -> None:
@@ -121,7 +157,7 @@ def test_a_template_can_name_an_option_without_a_value(tmp_path: Path) -> None:
     assert spec.sbatch == {"exclusive": None, "nice": "5"}
 
 
-@pytest.mark.parametrize("name", config.SBATCH_FLAGS)
+@pytest.mark.parametrize("name", sbatch_options.FLAGS)
 def test_sbatch_options_with_a_flag_of_their_own_come_from_flags_and_templates(name: str, tmp_path: Path) -> None:
     written = template(tmp_path, f"{name}: theirs")
     assert build(templates=(written,)).sbatch == {name: "theirs"}
@@ -257,7 +293,7 @@ def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else
             Options(executor="slurm", preload=preload),
             workdir=WORKDIR,
             pick_executor=pick,
-            default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=5),
+            default_array=lambda spec: ArraySpec(count=5),
             function=Preload(modules=("numpy",), required=False, folders=("/home/me",)),
         )
 

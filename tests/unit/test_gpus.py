@@ -23,6 +23,8 @@ def spec(**changes: Any) -> SubmissionSpec:
         (2, {"CUDA_VISIBLE_DEVICES": "1,0", "SLURM_STEP_GPUS": "2,3", "SLURM_JOB_GPUS": "0,1,2,3"}, None),
         (1, {"CUDA_VISIBLE_DEVICES": "GPU-8f6d", "SLURM_JOB_GPUS": "2"}, None),
         (1, {"ROCR_VISIBLE_DEVICES": "1", "SLURM_JOB_GPUS": "1"}, None),
+        (1, {"ROCR_VISIBLE_DEVICES": "3", "SLURM_JOB_GPUS": "1"}, "ROCR_VISIBLE_DEVICES is '3', but Slurm gave it 1"),
+        (1, {"ROCR_VISIBLE_DEVICES": ""}, "sees none (ROCR_VISIBLE_DEVICES is '')"),
         (1, {"CUDA_VISIBLE_DEVICES": "3"}, None),  # Slurm does not tell
         (None, {}, None),
         (0, {"CUDA_VISIBLE_DEVICES": ""}, None),

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wandb_submit.devices import Gpu
-from wandb_submit.executors.local.locks import try_lock
+from wandb_submit.devices.strangers import Watch
+from wandb_submit.executors.local.locks import is_held, try_lock
 from wandb_submit.executors.local.pool import Demand, Pool, Shortage, Slot
 
 
@@ -100,6 +103,119 @@ def test_a_device_that_is_named_differently_is_the_same_device() -> None:
     close(held)
 
 
+UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+WHOLE = Gpu(token="0", uuid=UUID)
+INSTANCES = tuple(Gpu(token=f"MIG-{number}", uuid=f"MIG-{number}", parent=UUID) for number in (1, 2))
+
+
+def test_a_gpu_and_its_instances_are_never_held_by_different_tasks() -> None:
+    whole, parts = Pool(gpus=[WHOLE], cores=(), places=1), Pool(gpus=INSTANCES, cores=(), places=2)
+    first, second = parts.take(0, Demand(gpus=1)), parts.take(1, Demand(gpus=1))
+    assert (tokens(first), tokens(second)) == (["MIG-1"], ["MIG-2"])
+    assert whole.take(0, Demand(gpus=1)) is None
+    close(first)
+    assert whole.take(0, Demand(gpus=1)) is None
+    close(second)
+    held = whole.take(0, Demand(gpus=1))
+    assert tokens(held) == ["0"]
+    parts.give_back(0)
+    assert parts.take(0, Demand(gpus=1)) is None
+    assert is_held(INSTANCES[0])
+    close(held)
+    assert not is_held(INSTANCES[0])
+    close(parts.take(0, Demand(gpus=1)))
+
+
+def strangers_on(who: dict[str, str]) -> Watch:
+    """Finds processes on GPUs, by their tokens."""
+    return lambda: contextlib.nullcontext(lambda gpu: who.get(gpu.token))
+
+
+def test_a_gpu_that_a_stranger_computes_on_is_passed_over_until_he_has_ended() -> None:
+    who = {"0": "python (process 7 of anna)"}
+    own = Pool(gpus=gpus(2), cores=(), places=2, watch=strangers_on(who))
+    first = own.take(0, Demand(gpus=1))
+    assert tokens(first) == ["1"]
+    assert own.take(1, Demand(gpus=1)) is None
+    words = "waits for 1 GPU (0 of 2 free); GPU 0 is busy with python (process 7 of anna)"
+    assert own.shortage == Shortage(reason=words, look_again_s=5)
+    free = try_lock("gpu-0")
+    assert free is not None  # others may look at it meanwhile
+    os.close(free)
+    who.clear()
+    second = own.take(1, Demand(gpus=1))
+    assert tokens(second) == ["0"]
+    close(first, second)
+
+
+def test_a_device_of_another_submissions_is_looked_for_sooner_than_a_strangers() -> None:
+    own = Pool(gpus=gpus(2), cores=(), places=2, watch=strangers_on({"0": "python"}))
+    other = try_lock("gpu-1")
+    assert own.take(0, Demand(gpus=1)) is None
+    assert own.shortage is not None
+    assert own.shortage.look_again_s == 1
+    os.close(other or -1)
+
+
+def test_nobody_is_looked_for_where_no_gpu_is_asked_for() -> None:
+    def fail() -> NoReturn:
+        raise AssertionError("looked")
+
+    own = Pool(gpus=gpus(1), cores=(), places=1, watch=fail)
+    assert own.take(0, Demand(gpus=0)) is not None
+
+
+def near(first: range, second: range) -> list[Gpu]:
+    return [Gpu(token="0", cores=tuple(first)), Gpu(token="1", cores=tuple(second))]
+
+
+def test_cores_that_a_task_owns_are_near_its_gpu_as_long_as_there_are_some() -> None:
+    own = Pool(gpus=near(range(4, 8), range(4)), cores=range(8), places=2)
+    first, second = own.take(0, Demand(gpus=1, cores=3)), own.take(1, Demand(gpus=1, cores=5))
+    assert first is not None
+    assert second is not None
+    assert (first.cores, second.cores) == ((4, 5, 6), (0, 1, 2, 3, 7))
+    close(first, second)
+
+
+def test_a_share_of_the_cores_is_one_near_the_tasks_gpu() -> None:
+    own = Pool(gpus=near(range(4, 8), range(4)), cores=range(8), places=2)
+    slots = [own.take(task, Demand(gpus=1)) for task in range(2)]
+    assert [slot.cores for slot in slots if slot is not None] == [(4, 5, 6, 7), (0, 1, 2, 3)]
+    close(*slots)
+
+
+def test_shares_are_of_neighbouring_cores() -> None:
+    own = Pool(gpus=(), cores=range(8), places=2, neighbours=(0, 4, 1, 5, 2, 6, 3, 7))
+    slots = [own.take(task, Demand()) for task in range(2)]
+    assert [slot.cores for slot in slots if slot is not None] == [(0, 4, 1, 5), (2, 6, 3, 7)]
+
+
+@settings(max_examples=30)
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.sampled_from([0, 1])), max_size=15),
+    strangers=st.sets(st.sampled_from(["0", "1", "MIG-1", "MIG-2"])),
+)
+def test_whatever_tasks_come_and_go_nobody_shares_a_gpu_in_part_or_whole(
+    steps: list[tuple[int, int, int]], strangers: set[str]
+) -> None:
+    devices = ([*gpus(2)[1:], WHOLE], [*INSTANCES, *gpus(2)[1:]])
+    who = dict.fromkeys(strangers, "python")
+    pools = [Pool(gpus=own, cores=(), places=3, watch=strangers_on(who)) for own in devices]
+    held: dict[tuple[int, int], Slot] = {}
+    for which, task, count in steps:
+        if (which, task) in held:
+            close(held.pop((which, task)))
+            pools[which].give_back(task)
+        elif (slot := pools[which].take(task, Demand(gpus=count))) is not None:
+            held[which, task] = slot
+        taken = [gpu for slot in held.values() for gpu in slot.gpus or ()]
+        assert len({gpu.lock_name for gpu in taken}) == len(taken)
+        assert WHOLE not in taken or not set(INSTANCES) & set(taken)
+        assert not strangers & {gpu.token for gpu in taken}
+    close(*held.values())
+
+
 @settings(max_examples=30)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 2), st.integers(1, 2)), max_size=15)
@@ -151,6 +267,15 @@ def test_a_task_sees_its_gpus_alone() -> None:
     assert environment == {**seen, "HOME": "/h"}
 
 
+def test_amds_gpus_are_told_by_one_variable_and_no_other_is_left() -> None:
+    slot = Slot(gpus=(Gpu(token="2"), Gpu(token="3")), cores=(), variable="ROCR_VISIBLE_DEVICES")
+    before = {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1", "GPU_DEVICE_ORDINAL": "1", "HOME": "/h"}
+    seen = {"ROCR_VISIBLE_DEVICES": "2,3", "WANDB_SUBMIT_GPUS": "2,3"}
+    assert slot.environment(before) == {**seen, "HOME": "/h"}
+    hidden = Slot(gpus=(), cores=(), variable="ROCR_VISIBLE_DEVICES")
+    assert hidden.environment(before) == {"ROCR_VISIBLE_DEVICES": "", "WANDB_SUBMIT_GPUS": "", "HOME": "/h"}
+
+
 def test_zero_gpus_hide_all_of_them() -> None:
     own = pool(gpu_count=2)
     slot = own.take(0, Demand(gpus=0))
@@ -169,11 +294,11 @@ def test_a_shortage_is_told_with_numbers_and_whether_others_cause_it() -> None:
     first = mine.take(0, Demand(gpus=1))
     assert mine.shortage is None
     assert mine.take(1, Demand(gpus=2)) is None
-    assert mine.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", others=False)
+    assert mine.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)")
     assert theirs.take(0, Demand(gpus=2)) is None
-    assert theirs.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", others=True)
+    assert theirs.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", look_again_s=1)
     second = theirs.take(1, Demand(gpus=1))
     assert theirs.shortage is None
     assert mine.take(1, Demand(gpus=1)) is None
-    assert mine.shortage == Shortage(reason="waits for 1 GPU (0 of 2 free)", others=True)
+    assert mine.shortage == Shortage(reason="waits for 1 GPU (0 of 2 free)", look_again_s=1)
     close(first, second)

@@ -35,8 +35,19 @@ def test_the_runs_of_a_tasks_only_agent_are_as_the_scheduler_made_them() -> None
     (share,) = shares(1, gpus=None, cores=[3])
     assert not share.bind
     assert "CUDA_VISIBLE_DEVICES" not in share.environment({})
-    (share,) = shares(1, gpus="", cores=[3])
-    assert share.environment({"CUDA_VISIBLE_DEVICES": "0"})["CUDA_VISIBLE_DEVICES"] == ""
+    (share,) = shares(1, gpus="0", cores=[3])
+    own = {"CUDA_VISIBLE_DEVICES": "0", "ROCR_VISIBLE_DEVICES": "0"}
+    assert own.items() <= share.environment(own).items()
+
+
+def test_agents_that_split_a_tasks_gpus_are_told_by_the_variable_that_counts_and_no_other() -> None:
+    task = {"ROCR_VISIBLE_DEVICES": "2,3", "CUDA_VISIBLE_DEVICES": "2,3"}
+    _, second = shares(2, gpus="2,3", cores=[0], variable="ROCR_VISIBLE_DEVICES")
+    seen = second.environment(task)
+    assert (seen["ROCR_VISIBLE_DEVICES"], "CUDA_VISIBLE_DEVICES" in seen) == ("3", False)
+    _, second = shares(2, gpus="2,3", cores=[0])
+    seen = second.environment(task)
+    assert (seen["CUDA_VISIBLE_DEVICES"], "ROCR_VISIBLE_DEVICES" in seen) == ("3", False)
 
 
 def test_runs_start_as_many_threads_as_they_have_cores_unless_told_otherwise() -> None:

@@ -17,7 +17,18 @@ ROOT = Path(wandb_submit.__file__).parent
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
     {"errors", "states", "wording"},
-    {"specs", "paths", "files", "process", "events", "run_logs", "templates", "transport"},
+    {
+        "specs",
+        "paths",
+        "files",
+        "process",
+        "events",
+        "run_logs",
+        "templates",
+        "gpu_variables",
+        "sbatch_options",
+        "transport",
+    },
     {"credentials", "sources", "halts", "activation"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},
@@ -28,7 +39,19 @@ LEVELS = (
     {"cli"},
     {"__main__", "run_module"},
 )
-LIGHT = {"errors", "states", "specs", "paths", "files", "events", "halts", "credentials", "process", "transport"}
+LIGHT = {
+    "errors",
+    "states",
+    "specs",
+    "paths",
+    "files",
+    "events",
+    "halts",
+    "credentials",
+    "process",
+    "transport",
+    "gpu_variables",
+}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,
 # which leaves with it, too: a fork must not go back into its scheduler.

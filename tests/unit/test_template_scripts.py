@@ -33,7 +33,7 @@ def test_a_packaged_template_makes_this_script(name: str, program: Program) -> N
         Options(executor="slurm", templates=(name,), array="4%2"),
         workdir=Path("/work"),
         pick_executor=pick,
-        default_array=lambda executor, gpus, cpus, agents: ArraySpec(count=1),
+        default_array=lambda spec: ArraySpec(count=1),
     )
     paths = SubmissionPaths(Path("/work/.wandb-submit/abc234"))
     script = SlurmExecutor().plan(spec, paths).render()

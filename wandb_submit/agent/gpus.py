@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+from wandb_submit.gpu_variables import entries, variable_of
 from wandb_submit.specs import SubmissionSpec
 
-# NVIDIA's, AMD's and Intel's; Slurm sets the one that fits (https://slurm.schedmd.com/gres.html).
-_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
-_NONE = ("NoDevFiles",)  # what Slurm calls GPUs that it has no files of
 # sbatch's other options that ask for GPUs, and how their values begin where they do.
 _OPTIONS = {"gres": "gpu", "gpus": "", "gpus-per-node": "", "tres-per-task": "gres"}
 
@@ -23,7 +21,7 @@ def why_not(spec: SubmissionSpec) -> str | None:
     wanted = _wanted(spec)
     if not wanted:
         return None
-    name = next((name for name in _VISIBLE if _listed(name)), _VISIBLE[0])
+    name = variable_of(os.environ)
     visible, given, whose = _listed(name), *_given()
     node = f"on {socket.gethostname()} the task asked for {wanted} GPU{'s' if wanted > 1 else ''}"
     if len(visible) < wanted:
@@ -46,9 +44,9 @@ def why_not(spec: SubmissionSpec) -> str | None:
 def node_gpus(gpus: str | None) -> str | None:
     """The node's own numbers of some of the GPUs that this task sees; `None` where Slurm does not tell.
 
-    Where the cluster confines a job to its devices, `CUDA_VISIBLE_DEVICES` is 0 in every job of one GPU.
+    Where the cluster confines a job to its devices, the variable that tells them is 0 in every job of one GPU.
     """
-    visible, numbers = _listed("CUDA_VISIBLE_DEVICES"), _slurms()
+    visible, numbers = _listed(variable_of(os.environ)), _slurms()
     if not gpus or len(numbers) != len(visible):
         return None
     return ",".join(dict(zip(visible, numbers, strict=True))[gpu] for gpu in gpus.split(","))
@@ -74,10 +72,4 @@ def _slurms() -> list[str]:
 
 
 def _listed(variable: str) -> list[str]:
-    """The devices that a variable names; CUDA ignores what stands behind an invalid one."""
-    found: list[str] = []
-    for entry in os.environ.get(variable, "").split(","):
-        if not entry.strip() or entry.startswith("-") or entry in _NONE:
-            break
-        found.append(entry.strip())
-    return found
+    return entries(os.environ.get(variable, ""))

@@ -19,6 +19,7 @@ from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.shares import Share, shares
 from wandb_submit.agent.stock import StockAgent
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
+from wandb_submit.gpu_variables import variable_of
 from wandb_submit.paths import SubmissionPaths
 
 if TYPE_CHECKING:
@@ -135,11 +136,12 @@ class TaskRunner:
             os.close(self._on_end)
 
     async def _run_agents(self) -> list[Outcome]:
-        task = self._task
+        task, variable = self._task, variable_of(os.environ)
         own = shares(
             task.spec.agents_per_task,
-            gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+            gpus=os.environ.get(variable),
             cores=sorted(os.sched_getaffinity(0)),
+            variable=variable,
         )
         ends_at = slurm_job.ends_at(ask=task.spec.time_min is None)
         running = [

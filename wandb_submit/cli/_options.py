@@ -28,6 +28,12 @@ resource_options = together(
     click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
     click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time; 0-15%4 is 16%4."),
     click.option("--gpus-per-task", metavar="[TYPE:]G", help="GPUs of each task; 0 hides them."),
+    click.option(
+        "--gpus", metavar="LIST", help="This machine's GPUs to choose from: 0,2 or 0-3 or UUIDs. Default: all."
+    ),
+    click.option(
+        "--include-busy", is_flag=True, default=None, help="Take GPUs of this machine that others compute on, too."
+    ),
     click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each task."),
     click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
     click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wandb_submit.devices import usable_cores, visible_gpus
+from wandb_submit.devices.strangers import watch_for
 from wandb_submit.doctor.finding import Finding
 
 
 def findings() -> Iterator[Finding]:
     """Tells what local agents would have."""
-    gpus = [f"{gpu.token} ({gpu.model})" if gpu.model else gpu.token for gpu in visible_gpus()]
-    yield Finding(topic="this machine", words=f"{len(usable_cores())} cores, GPUs: {', '.join(gpus) or 'none'}")
+    visible = visible_gpus()
+    with watch_for(visible.gpus, visible.variable)() as look:
+        gpus = [f"{gpu.words}, busy with {who}" if (who := look(gpu)) else gpu.words for gpu in visible.gpus]
+    yield Finding(topic="this machine", words=f"{len(usable_cores())} cores, GPUs: {'; '.join(gpus) or 'none'}")

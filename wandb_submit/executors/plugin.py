@@ -20,7 +20,7 @@ from submitit.core.core import Job, PicklingExecutor
 from submitit.core.job_environment import JobEnvironment
 
 from wandb_submit import process
-from wandb_submit.devices import usable_cores, visible_gpus
+from wandb_submit.devices import VisibleGpus, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import NO_LIMIT_MIN
 from wandb_submit.executors.local.pool import Demand
@@ -32,6 +32,7 @@ from wandb_submit.executors.local.state import (
     TaskRow,
     is_alive,
 )
+from wandb_submit.specs import parse_gpu_names
 
 
 class WorkstationJobEnvironment(JobEnvironment):
@@ -93,9 +94,10 @@ class WorkstationExecutor(PicklingExecutor):
     """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
-    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` and `cores`
-    to choose from (default: all that this process may use), `halt`, a file whose existence ends the queue, and
-    `setup` and `teardown`, lines that a shell runs around each job.
+    `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` (as for
+    `wandb-submit --gpus`, such as `0,2`) and `cores` to choose from (default: all that this process may use),
+    `include_busy` to take GPUs that others compute on, `halt`, a file whose existence ends the queue, and `setup` and
+    `teardown`, lines that a shell runs around each job.
     """
 
     job_class = WorkstationJob
@@ -118,6 +120,7 @@ class WorkstationExecutor(PicklingExecutor):
             "job_prefix",
             "gpus",
             "cores",
+            "include_busy",
             "setup",
             "teardown",
         }
@@ -130,6 +133,8 @@ class WorkstationExecutor(PicklingExecutor):
         jobs = [
             WorkstationJob(folder=self.folder, job_id=f"{prefix}_{task}") for task in range(len(delayed_submissions))
         ]
+        gpus = parameters.get("gpus") or ()
+        visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=parse_gpu_names(gpus) if gpus else ())
         time_min = parameters.get("timeout_min")
         for job, delayed in zip(jobs, delayed_submissions, strict=True):
             delayed.set_timeout(time_min or NO_LIMIT_MIN, self.max_num_timeout)
@@ -138,11 +143,13 @@ class WorkstationExecutor(PicklingExecutor):
             jobs=[job.job_id for job in jobs],
             at_once=min(parameters.get("array_parallelism") or len(jobs), len(jobs)),
             demand=Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task")),
-            gpus=parameters.get("gpus", visible_gpus()),
-            cores=parameters.get("cores", usable_cores()),
+            gpus=visible.gpus,
+            cores=parameters.get("cores") or usable_cores(),
             time_s=None if time_min is None else time_min * 60.0,
             signal_delay_s=parameters.get("signal_delay_s", 90),
             grace_s=parameters.get("grace_s", 60),
+            variable=visible.variable,
+            include_busy=parameters.get("include_busy", False),
             halt=parameters.get("halt"),
             setup=parameters.get("setup") or [],
             teardown=parameters.get("teardown") or [],

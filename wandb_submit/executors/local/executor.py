@@ -6,17 +6,20 @@ import os
 import shlex
 import signal
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from wandb_submit import activation, process
-from wandb_submit.devices import Gpu, usable_cores, visible_gpus
+from wandb_submit.devices import Gpu, VisibleGpus, usable_cores, visible_gpus
+from wandb_submit.devices.cores import side_by_side
+from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
-from wandb_submit.executors.local.locks import lock_folder
-from wandb_submit.executors.local.pool import Demand, places
+from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
+from wandb_submit.executors.local.pool import Demand, Pool, places
 from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
+from wandb_submit.gpu_variables import VARIABLES
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Activation, SubmissionSpec
 from wandb_submit.states import TaskState
@@ -30,11 +33,23 @@ _ABANDON_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalPlan:
-    """Which task gets which devices, if no other submission holds any."""
+    """Which task gets which devices, if no other submission holds any.
+
+    Attributes:
+        visible: the GPUs to choose from.
+        cores: the cores.
+        busy: who computes on a GPU that is passed over, by its token.
+    """
 
     spec: SubmissionSpec
-    gpus: tuple[Gpu, ...]
+    visible: VisibleGpus
     cores: tuple[int, ...]
+    busy: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gpus(self) -> Sequence[Gpu]:
+        """The GPUs to choose from."""
+        return self.visible.gpus
 
     @property
     def count(self) -> int:
@@ -44,8 +59,12 @@ class LocalPlan:
     @property
     def at_once(self) -> int:
         """How many of them have devices at the same time."""
-        demand = Demand(gpus=self.spec.gpus_per_task, cores=self.spec.cpus_per_task)
-        return places(self.spec.array.at_once, demand, self.gpus, self.cores)
+        free = [gpu for gpu in self.gpus if gpu.token not in self.busy]
+        return places(self.spec.array.at_once, self._demand, free, self.cores)
+
+    @property
+    def _demand(self) -> Demand:
+        return Demand(gpus=self.spec.gpus_per_task, cores=self.spec.cpus_per_task)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -53,8 +72,16 @@ class LocalPlan:
         spec, notes = self.spec, []
         if self.at_once < self.count:
             notes.append(f"{self.at_once} of the {self.count} tasks run at a time, the others wait for devices")
+        for token, who in self.busy.items():
+            notes.append(f"GPU {token} is passed over while {who} computes on it; --include-busy takes it anyway")
         if self.gpus and spec.gpus_per_task is None:
             notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
+        wanted = spec.gpus_per_task or 0
+        if wanted > 1 and spec.agents_per_task % wanted and any(gpu.is_instance for gpu in self.gpus):
+            notes.append(
+                "CUDA lets a process use one MIG instance: of several that it sees a run uses the first; "
+                f"--gpus-per-task 1, or --agents-per-task {wanted}, gives each agent one"
+            )
         if spec.gpu_type is not None:
             notes.append(f"any GPU of this machine will do: its type ({spec.gpu_type}) is not looked at")
         if spec.mem is not None:
@@ -66,16 +93,11 @@ class LocalPlan:
     def render(self) -> str:
         """The table of tasks and devices."""
         spec = self.spec
-        rows = [("task", "GPUs", "cores")]
-        for task in range(self.count):
-            if task >= self.at_once:
-                waits = "the first that are free"
-                rows.append((str(task), waits if spec.gpus_per_task else self._gpus_of(0), waits))
-            else:
-                rows.append((str(task), self._gpus_of(task), self._cores_of(task)))
+        rows = [("task", "GPUs", "cores"), *self._rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        has = f"{len(self.cores)} cores, {len(self.gpus)} GPUs"
+        busy = f", {len(self.busy)} of them busy" if self.busy else ""
+        has = f"{len(self.cores)} cores, {len(self.gpus)} GPUs{busy}"
         limit = f", at most {spec.time_min} min each" if spec.time_min else ""
         head = f"{self.count} array tasks on {socket.gethostname()} ({has}), {self.at_once} at a time{limit}"
         shell = [
@@ -94,16 +116,22 @@ class LocalPlan:
             "at_once": self.at_once,
         }
 
-    def _gpus_of(self, task: int) -> str:
-        wanted = self.spec.gpus_per_task
-        if wanted is None:
-            return "as they are"
-        return ",".join(gpu.token for gpu in self.gpus[task * wanted : (task + 1) * wanted]) or "none"
-
-    def _cores_of(self, task: int) -> str:
-        width = self.spec.cpus_per_task or len(self.cores) // self.at_once
-        own = self.cores[task * width : (task + 1) * width] if width else self.cores
-        return ",".join(map(str, own))
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        """Each task's devices, as a pool that holds nothing gives them out."""
+        most = max(places(self.spec.array.at_once, self._demand, self.gpus, self.cores), 1)
+        pool = Pool(
+            gpus=[gpu for gpu in self.gpus if gpu.token not in self.busy],
+            cores=self.cores,
+            places=most,
+            neighbours=side_by_side(self.cores),
+            locks=ImaginedLocks,
+        )
+        hidden = {None: "as they are", 0: "none"}.get(self.spec.gpus_per_task)
+        for task in range(self.count):
+            slot = pool.take(task, self._demand) if task < self.at_once else None
+            gpus = "the first that are free" if slot is None else ",".join(gpu.token for gpu in slot.gpus or ())
+            cores = "the first that are free" if slot is None else ",".join(map(str, sorted(slot.cores)))
+            yield str(task), hidden or gpus, cores
 
 
 class LocalExecutor:
@@ -117,9 +145,16 @@ class LocalExecutor:
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> LocalPlan:
         """Looks at the machine's devices and shares them out."""
-        plan = LocalPlan(spec=spec, gpus=tuple(visible_gpus()), cores=tuple(usable_cores()))
-        _check_demand("--gpus-per-task", spec.gpus_per_task, len(plan.gpus), "GPUs", os.environ)
-        _check_demand("--cpus-per-task", spec.cpus_per_task, len(plan.cores), "usable cores", {})
+        visible = visible_gpus(only=spec.gpus)
+        watch = (
+            watch_for(visible.gpus, visible.variable) if spec.gpus_per_task and not spec.include_busy else watch_nobody
+        )
+        with watch() as look:
+            computing = {gpu: look(gpu) for gpu in visible.gpus}
+        busy = {gpu.token: who for gpu, who in computing.items() if who is not None and not is_held(gpu)}
+        plan = LocalPlan(spec=spec, visible=visible, cores=tuple(usable_cores()), busy=busy)
+        _check_demand("--gpus-per-task", spec.gpus_per_task, len(plan.gpus), f"GPUs{_limits(spec)}")
+        _check_demand("--cpus-per-task", spec.cpus_per_task, len(plan.cores), "usable cores")
         return plan
 
     def check(self, plan: Plan) -> None:
@@ -136,8 +171,9 @@ class LocalExecutor:
         executor = WorkstationExecutor(folder=paths.jobs, max_num_timeout=ANY_NUMBER)
         executor.update_parameters(
             job_prefix=paths.id,
-            gpus=plan.gpus,
+            gpus=plan.visible,
             cores=plan.cores,
+            include_busy=spec.include_busy,
             gpus_per_task=spec.gpus_per_task,
             cpus_per_task=spec.cpus_per_task,
             array_parallelism=spec.array.at_once,
@@ -201,8 +237,13 @@ def _words(active: Activation) -> list[str]:
     return [*variables, *active.setup, *([f"python is {active.python}"] if active.python else [])]
 
 
-def _check_demand(option: str, wanted: int | None, there: int, what: str, environ: Mapping[str, str]) -> None:
+def _check_demand(option: str, wanted: int | None, there: int, what: str) -> None:
     if wanted is not None and wanted > there:
-        named = environ.get("CUDA_VISIBLE_DEVICES")
-        limited = f" (CUDA_VISIBLE_DEVICES={named!r})" if named is not None else ""
-        raise RefusedError(f"{option} {wanted} is more than this machine has: {there} {what}{limited}")
+        raise RefusedError(f"{option} {wanted} is more than this machine has: {there} {what}")
+
+
+def _limits(spec: SubmissionSpec) -> str:
+    """What limits the GPUs to fewer than there may be."""
+    limits = [f"{name}={os.environ[name]!r}" for name in VARIABLES if name in os.environ]
+    limits += [f"--gpus {','.join(spec.gpus)}"] if spec.gpus else []
+    return f" ({', '.join(limits)})" if limits else ""

@@ -2,7 +2,8 @@
 
 The locks are `flock`s on files in a folder that all users share. A lock belongs to an open file description,
 which the task inherits from its scheduler and keeps until it dies, however it dies: nothing has to be cleaned
-up, and two submissions, whoever started them, never hold one device at a time.
+up, and two submissions, whoever started them, never hold one device at a time. Who has a MIG instance also shares
+the lock of its GPU, which nobody can have as a whole meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 from pathlib import Path
 
 from wandb_submit import files
+from wandb_submit.devices import Gpu
 from wandb_submit.errors import RefusedError
 
 
@@ -35,8 +37,70 @@ def lock_folder() -> Path:
     return folder
 
 
-def try_lock(name: str) -> int | None:
+class DeviceLocks:
+    """The locks of one task's devices, while they are gathered.
+
+    Attributes:
+        descriptors: what holds them, for as long as these, or copies in another process, are open.
+    """
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+
+    def add_gpu(self, gpu: Gpu) -> bool:
+        """Takes a GPU's locks; tells whether that was possible.
+
+        Raises:
+            RefusedError: if a lock file cannot be opened.
+        """
+        parent = gpu.parent_lock_name
+        return self._add(*([] if parent is None else [(parent, True)]), (gpu.lock_name, False))
+
+    def add_core(self, core: int) -> bool:
+        """The same for a core."""
+        return self._add((f"core-{core}", False))
+
+    def free(self, keep: int = 0) -> None:
+        """Frees all but the first so many."""
+        while len(self.descriptors) > keep:
+            os.close(self.descriptors.pop())
+
+    def _add(self, *locks: tuple[str, bool]) -> bool:
+        """Takes several locks, each to be shared or not, or none of them."""
+        before = len(self.descriptors)
+        for name, shared in locks:
+            if (descriptor := try_lock(name, shared=shared)) is None:
+                self.free(keep=before)
+                return False
+            self.descriptors.append(descriptor)
+        return True
+
+
+def is_held(gpu: Gpu) -> bool:
+    """Whether a task has this GPU, or an instance or the whole of it.
+
+    Raises:
+        RefusedError: if a lock file cannot be opened.
+    """
+    locks = DeviceLocks()
+    was_free = locks.add_gpu(gpu)
+    locks.free()
+    return not was_free
+
+
+class ImaginedLocks(DeviceLocks):
+    """Locks nothing: for a plan."""
+
+    def _add(self, *locks: tuple[str, bool]) -> bool:
+        return True
+
+
+def try_lock(name: str, *, shared: bool = False) -> int | None:
     """Takes the lock of that name.
+
+    Args:
+        name: the device's.
+        shared: whether others may hold it in the same way.
 
     Returns:
         A descriptor that holds it for as long as it, or a copy of it in another process, is open; `None` if
@@ -50,7 +114,7 @@ def try_lock(name: str) -> int | None:
         descriptor = _open(path)
     except OSError as error:
         raise RefusedError(f"cannot open {path}, the lock of a device: {error.strerror}") from error
-    if not files.try_lock(descriptor):
+    if not files.try_lock(descriptor, shared=shared):
         os.close(descriptor)
         return None
     return descriptor

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from wandb_submit.devices import Gpu
-from wandb_submit.executors.local.locks import try_lock
+from wandb_submit.devices.strangers import Watch, watch_nobody
+from wandb_submit.executors.local.locks import DeviceLocks
+from wandb_submit.gpu_variables import CUDA, with_only
 
-_T = TypeVar("_T")
+# How often to look again for what no signal tells: whether another submission has freed a device, and whether a
+# stranger's process has left a GPU.
+_LOOK_AT_LOCKS_S = 1.0
+_LOOK_AT_STRANGERS_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,21 +46,25 @@ class Slot:
     """What one task holds.
 
     Attributes:
-        gpus: its GPUs; `None` leaves `CUDA_VISIBLE_DEVICES` as it is.
+        gpus: its GPUs; `None` leaves the variables that tell a process its GPUs as they are.
         cores: the cores that it runs on.
+        variable: the variable that tells it its GPUs.
         descriptors: the open locks of its devices.
     """
 
     gpus: tuple[Gpu, ...] | None
     cores: tuple[int, ...]
+    variable: str = CUDA
     descriptors: tuple[int, ...] = ()
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """The task's environment: `base` with the devices that it may see."""
-        variables = dict(base)
-        if self.gpus is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.token for gpu in self.gpus)
-            variables["WANDB_SUBMIT_GPUS"] = variables["CUDA_VISIBLE_DEVICES"]  # a line of --setup may change the other
+        if self.gpus is None:
+            return dict(base)
+        tokens = ",".join(gpu.token for gpu in self.gpus)
+        # WANDB_SUBMIT_GPUS: a line of --setup may change the other.
+        variables = with_only(base, self.variable, tokens) | {"WANDB_SUBMIT_GPUS": tokens}
+        if self.variable == CUDA:
             # Indices are the driver's, in PCI bus order; CUDA's own default is fastest first.
             variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         return variables
@@ -72,11 +81,12 @@ class Shortage:
 
     Attributes:
         reason: for people, with numbers.
-        others: whether another submission holds any of ours, so that no end of our own tasks tells when there are more.
+        look_again_s: when to look again, because somebody else holds a device of ours; `None` if the end of a task of
+            our own tells when there are more.
     """
 
     reason: str
-    others: bool
+    look_again_s: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,25 +94,36 @@ class Pool:
     """This submission's devices.
 
     Attributes:
+        gpus: the GPUs, in the order in which they are handed out.
+        cores: the cores, likewise; those near a task's GPUs come first.
         places: how many tasks run at a time at most, for sharing the cores out.
+        neighbours: the cores in the order of their places on the machine, for sharing them out; by default as above.
+        variable: the variable that tells a task its GPUs.
+        watch: tells who else computes on a GPU; such a GPU is passed over.
+        locks: what holds a task's devices.
         shortage: what the last task that asked lacked; `None` if it got its devices.
     """
 
     gpus: Sequence[Gpu]
     cores: Sequence[int]
     places: int
+    neighbours: Sequence[int] = ()
+    variable: str = CUDA
+    watch: Watch = watch_nobody
+    locks: Callable[[], DeviceLocks] = DeviceLocks
     shortage: Shortage | None = None
     _taken: dict[int, Slot] = field(default_factory=dict)
+    _shares: dict[int, int] = field(default_factory=dict)
 
     def take(self, task: int, demand: Demand) -> Slot | None:
         """Takes devices for a task, and their locks; `None`, and a `shortage`, if too few are free now."""
-        own_gpus = {gpu.token for slot in self._taken.values() for gpu in slot.gpus or ()}
-        own_cores = {core for slot in self._taken.values() for core in slot.cores}
-        free_gpus = [gpu for gpu in self.gpus if gpu.token not in own_gpus]
-        free_cores = [core for core in self.cores if core not in own_cores]
-        gpus, gpu_locks = _lock(demand.gpus or 0, free_gpus, lambda gpu: gpu.lock_name)
-        cores, core_locks = _lock(demand.cores or 0, free_cores, lambda core: f"core-{core}")
-        held = (*gpu_locks, *core_locks)
+        taken = [device for slot in self._taken.values() for device in (*(slot.gpus or ()), *slot.cores)]
+        free_gpus = [gpu for gpu in self.gpus if gpu not in taken]
+        free_cores = [core for core in self.cores if core not in taken]
+        locks, strangers = self.locks(), dict[str, str]()
+        gpus = self._lock_gpus(demand.gpus or 0, free_gpus, locks, strangers)
+        near = {core for gpu in gpus for core in gpu.cores}
+        cores = self._lock_cores(demand.cores or 0, sorted(free_cores, key=lambda core: core not in near), locks)
         lacks = [
             f"{wanted} {what}{'s' * (wanted > 1)} ({len(found)} of {len(known)} free)"
             for what, wanted, found, known in (
@@ -112,18 +133,20 @@ class Pool:
             if len(found) < wanted
         ]
         if lacks:
-            for descriptor in held:
-                os.close(descriptor)
-            others = (len(gpus) < (demand.gpus or 0) and len(gpus) < len(free_gpus)) or (
+            locks.free()
+            others = (len(gpus) < (demand.gpus or 0) and len(gpus) + len(strangers) < len(free_gpus)) or (
                 len(cores) < (demand.cores or 0) and len(cores) < len(free_cores)
             )
-            self.shortage = Shortage(reason=f"waits for {' and '.join(lacks)}", others=others)
+            patience = _LOOK_AT_LOCKS_S if others else _LOOK_AT_STRANGERS_S if strangers else None
+            busy = "".join(f"; GPU {token} is busy with {who}" for token, who in strangers.items())
+            self.shortage = Shortage(reason=f"waits for {' and '.join(lacks)}{busy}", look_again_s=patience)
             return None
         self.shortage = None
         slot = Slot(
             gpus=None if demand.gpus is None else tuple(gpus),
-            cores=tuple(cores) if demand.cores else self._share(),
-            descriptors=held,
+            cores=tuple(cores) if demand.cores else self._share(task, near),
+            variable=self.variable,
+            descriptors=tuple(locks.descriptors),
         )
         self._taken[task] = slot
         return slot
@@ -131,26 +154,36 @@ class Pool:
     def give_back(self, task: int) -> None:
         """Frees a task's devices once it has ended."""
         self._taken.pop(task, None)
+        self._shares.pop(task, None)
 
-    def _share(self) -> tuple[int, ...]:
-        """An even share of the cores; all of them where there are more tasks than cores."""
+    def _lock_gpus(self, wanted: int, free: Sequence[Gpu], locks: DeviceLocks, strangers: dict[str, str]) -> list[Gpu]:
+        """The first GPUs that can be had, at most as many as wanted; notes who computes on those that cannot."""
+        found: list[Gpu] = []
+        with self.watch() if wanted else watch_nobody() as look:
+            for gpu in free:
+                before = len(locks.descriptors)
+                if len(found) == wanted:
+                    break
+                if not locks.add_gpu(gpu):
+                    continue
+                if (who := look(gpu)) is not None:
+                    strangers[gpu.token] = who
+                    locks.free(keep=before)
+                    continue
+                found.append(gpu)
+        return found
+
+    def _lock_cores(self, wanted: int, free: Sequence[int], locks: DeviceLocks) -> list[int]:
+        had = (core for core in free if locks.add_core(core))
+        return list(itertools.islice(had, wanted))
+
+    def _share(self, task: int, near: set[int]) -> tuple[int, ...]:
+        """An even share of the cores, near the task's GPUs if possible; all of them where there are more tasks."""
         width = len(self.cores) // self.places
         if width == 0:
             return tuple(self.cores)
-        used = [slot.cores[0] for slot in self._taken.values()]
-        starts = [self.cores[place * width] for place in range(self.places)]
-        first = next(place for place, start in enumerate(starts) if start not in used)
-        return tuple(self.cores[first * width : (first + 1) * width])
-
-
-def _lock(wanted: int, free: Iterable[_T], name: Callable[[_T], str]) -> tuple[list[_T], list[int]]:
-    """The first devices whose locks can be had, at most as many as wanted, with the locks' descriptors."""
-    taken: list[_T] = []
-    descriptors: list[int] = []
-    for device in free:
-        if len(taken) == wanted:
-            break
-        if (descriptor := try_lock(name(device))) is not None:
-            taken.append(device)
-            descriptors.append(descriptor)
-    return taken, descriptors
+        row = self.neighbours or self.cores
+        shares = [tuple(row[place * width : (place + 1) * width]) for place in range(self.places)]
+        free = [place for place in range(self.places) if place not in self._shares.values()]
+        self._shares[task] = max(free, key=lambda place: len(near.intersection(shares[place])))
+        return shares[self._shares[task]]

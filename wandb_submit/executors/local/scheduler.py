@@ -1,8 +1,9 @@
 """The local scheduler: one process per submission, which queues array tasks for this machine's devices.
 
 It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
-another submission holds does it look every second. SIGTERM cancels all tasks, SIGUSR1 those that are marked:
-pending ones are dropped, running ones get SIGTERM and their grace. A second SIGTERM kills.
+another submission holds does it look every second, and every five where a stranger computes on it. SIGTERM cancels
+all tasks, SIGUSR1 those that are marked: pending ones are dropped, running ones get SIGTERM and their grace. A second
+SIGTERM kills.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from wandb_submit.devices.cores import side_by_side
+from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
@@ -32,7 +35,6 @@ from wandb_submit.halts import Halt
 from wandb_submit.states import TaskState
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_FOREIGN_LOCK_S = 1.0  # how often to look whether another submission has freed a device
 _LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
 _DEAF_S = 2.0  # how long a new task may take to listen to signals
 _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
@@ -47,7 +49,14 @@ class Scheduler:
         self._state = SchedulerState(
             pid=os.getpid(), host=socket.gethostname(), tasks=[TaskRow(job=job) for job in array.jobs]
         )
-        self._pool = Pool(gpus=array.gpus, cores=array.cores, places=self._places())
+        self._pool = Pool(
+            gpus=array.gpus,
+            cores=array.cores,
+            places=self._places(),
+            neighbours=side_by_side(array.cores),
+            variable=array.variable,
+            watch=watch_nobody if array.include_busy else watch_for(array.gpus, array.variable),
+        )
         self._queue = list(range(len(array.jobs)))
         self._processes: dict[int, TaskProcess] = {}
         self._warned: set[int] = set()
@@ -92,9 +101,9 @@ class Scheduler:
     def _patience(self) -> float:
         """How long nothing can happen that no signal tells."""
         due = [deadline - time.monotonic() for deadline in self._next_deadlines()]
-        held_by_others = self._pool.shortage is not None and self._pool.shortage.others
-        if self._queue and held_by_others and len(self._processes) < self._array.at_once:
-            due.append(_FOREIGN_LOCK_S)
+        look_again_s = None if self._pool.shortage is None else self._pool.shortage.look_again_s
+        if self._queue and look_again_s is not None and len(self._processes) < self._array.at_once:
+            due.append(look_again_s)
         return max(min(due, default=3600.0), 0.0)
 
     def _next_deadlines(self) -> Iterator[float]:

@@ -12,6 +12,7 @@ from wandb_submit.devices import Gpu
 from wandb_submit.errors import NotFoundError
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.files import is_locked, write_private
+from wandb_submit.gpu_variables import CUDA
 from wandb_submit.states import TaskState
 
 REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
@@ -69,6 +70,8 @@ class ArrayFile:
     Attributes:
         jobs: the tasks' ids; each has its pickle in submitit's folder.
         at_once: how many may run at a time, whatever is free.
+        variable: the environment variable that tells a task its GPUs.
+        include_busy: whether GPUs that others compute on will do.
         time_s: each task's time limit; `None` is none.
         signal_delay_s: how long before the limit a task gets SIGUSR2.
         grace_s: how long its trials have after a signal; the task itself gets a little more.
@@ -85,6 +88,8 @@ class ArrayFile:
     time_s: float | None
     signal_delay_s: float
     grace_s: float
+    variable: str = CUDA
+    include_busy: bool = False
     halt: str | None = None
     setup: Sequence[str] = field(default_factory=list)
     teardown: Sequence[str] = field(default_factory=list)
@@ -98,7 +103,9 @@ class ArrayFile:
         """Reads the file."""
         data = json.loads(files.array.read_text())
         data["demand"] = Demand(**data["demand"])
-        data["gpus"] = [Gpu(**gpu) for gpu in data["gpus"]]
+        data["gpus"] = [
+            Gpu(**{**gpu, "names": tuple(gpu["names"]), "cores": tuple(gpu["cores"])}) for gpu in data["gpus"]
+        ]
         return cls(**data)
 
 

@@ -1,0 +1,98 @@
+"""Which cores there are and in which order they are given out; sysfs is a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wandb_submit.devices import usable_cores
+from wandb_submit.devices.cores import cores_near, physical_first, side_by_side
+
+
+def topology(sys: Path, siblings: list[str], nodes: list[str] | None = None) -> Path:
+    """A sysfs that says so of the cores 0, 1, … and of the nodes."""
+    for core, threads in enumerate(siblings):
+        folder = sys / f"devices/system/cpu/cpu{core}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{threads}\n")
+    for number, cores in enumerate(nodes or ["0-" + str(len(siblings) - 1)]):
+        (sys / f"devices/system/node/node{number}").mkdir(parents=True)
+        (sys / f"devices/system/node/node{number}/cpulist").write_text(f"{cores}\n")
+    return sys
+
+
+@pytest.fixture
+def xeon(tmp_path: Path) -> Path:
+    """Two sockets of two cores, two hyperthreads each, numbered as Intel's servers are."""
+    return topology(tmp_path, ["0,4", "1,5", "2,6", "3,7"] * 2, ["0,2,4,6", "1,3,5,7"])
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Path:
+    """Two cores whose hyperthreads have neighbouring numbers, and two that have none."""
+    return topology(tmp_path, ["0-1", "0-1", "2-3", "2-3", "4", "5"])
+
+
+def test_usable_cores_are_those_of_the_affinity() -> None:
+    before = os.sched_getaffinity(0)
+    only = max(before)
+    os.sched_setaffinity(0, {only})
+    try:
+        assert usable_cores() == [only]
+    finally:
+        os.sched_setaffinity(0, before)
+    assert sorted(usable_cores()) == sorted(before)
+
+
+def test_usable_cores_come_physical_ones_first(tmp_path: Path) -> None:
+    own = sorted(os.sched_getaffinity(0))
+    siblings = [f"{core - core % 2}-{core - core % 2 + 1}" for core in range(max(own) + 1)]
+    order = usable_cores(sys=topology(tmp_path, siblings))
+    assert order == physical_first(own, sys=tmp_path)
+    assert sorted(order) == own
+
+
+def test_hyperthreads_with_neighbouring_numbers_are_told_apart(laptop: Path) -> None:
+    assert physical_first(range(6), sys=laptop) == [0, 2, 4, 5, 1, 3]
+
+
+def test_a_core_whose_first_hyperthread_is_not_ours_counts_as_one(laptop: Path) -> None:
+    assert physical_first([1, 2, 3], sys=laptop) == [1, 2, 3]
+
+
+def test_neighbours_are_hyperthreads_of_a_core_then_cores_of_a_node(xeon: Path) -> None:
+    assert side_by_side(range(8), sys=xeon) == [0, 4, 2, 6, 1, 5, 3, 7]
+
+
+def test_a_machine_that_tells_nothing_has_plain_cores(tmp_path: Path) -> None:
+    assert physical_first([3, 1], sys=tmp_path) == [1, 3]
+    assert side_by_side([3, 1], sys=tmp_path) == [1, 3]
+    assert cores_near("0000:01:00.0", tmp_path) == ()
+    assert cores_near("", tmp_path) == ()
+
+
+@given(data=st.data(), threads=st.integers(1, 4), physical=st.integers(1, 8))
+def test_no_core_is_lost_and_none_shares_before_it_must(
+    data: st.DataObject, threads: int, physical: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    numbers = data.draw(st.permutations(range(threads * physical)))
+    groups = [numbers[place * threads : (place + 1) * threads] for place in range(physical)]
+    of = {core: place for place, group in enumerate(groups) for core in group}
+    sys = topology(
+        tmp_path_factory.mktemp("sys"),
+        [",".join(map(str, sorted(groups[of[core]]))) for core in range(threads * physical)],
+    )
+    own = data.draw(st.sets(st.integers(0, threads * physical - 1), min_size=1))
+    order = physical_first(sorted(own), sys=sys)
+    assert sorted(order) == sorted(own)
+    used: dict[int, int] = {}
+    turns = [used.update({of[core]: used.get(of[core], 0) + 1}) or used[of[core]] for core in order]
+    assert turns == sorted(turns)
+    beside = side_by_side(sorted(own), sys=sys)
+    assert sorted(beside) == sorted(own)
+    runs = [of[core] for place, core in enumerate(beside) if place == 0 or of[core] != of[beside[place - 1]]]
+    assert len(runs) == len(set(runs))
