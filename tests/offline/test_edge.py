@@ -69,7 +69,7 @@ def is_over(connection: socket.socket) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("path", "limit"), [("/graphql", bodies.MAX_GRAPHQL), (STREAM, bodies.MAX_FILE_STREAM)])
+@pytest.mark.parametrize(("path", "limit"), [("/graphql", bodies.QUERY.max_bytes), (STREAM, bodies.STREAM.max_bytes)])
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(app: App, path: str, limit: int):
     announced = {**JSON, "Content-Length": str(limit + 1)}
     assert app.send("POST", path, b"", headers=announced).status == 413

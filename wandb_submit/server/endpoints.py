@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from graphql.language import OperationType
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from wandb_submit import __version__
 from wandb_submit.server import schema
-from wandb_submit.server.bodies import MAX_FILE_STREAM, MAX_GRAPHQL, json_object
+from wandb_submit.server.bodies import QUERY, STREAM, Bodies
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.downloads import attached_text, attachment
@@ -42,6 +42,7 @@ class Endpoints:
 
     database: Database
     server: ServerFacts
+    _bodies: Bodies = field(default_factory=Bodies)
     _unknown: set[str] = field(default_factory=set)
 
     async def health(self, _request: Request) -> Response:
@@ -70,7 +71,11 @@ class Endpoints:
         kind = request.headers.get("content-type", _JSON)
         if kind.partition(";")[0].strip().lower() != _JSON:
             raise Refusal(f"a GraphQL request has the content type {_JSON}, not {kind[:80]!r}", status=415)
-        body = await json_object(request, MAX_GRAPHQL)
+        async with self._bodies.json_object(request, QUERY) as body:
+            return await self._answer(body, str(request.base_url).rstrip("/"))
+
+    async def _answer(self, body: Mapping[str, object], base_url: str) -> Response:
+        """Runs a GraphQL request."""
         text, variables, name = body.get("query"), body.get("variables") or {}, body.get("operationName")
         if not isinstance(text, str) or not isinstance(variables, dict):
             raise Refusal("a GraphQL request has a text as query and an object as variables")
@@ -78,7 +83,6 @@ class Endpoints:
         operation = choose(document, name if isinstance(name, str) and name else None)
         execution = Execution(document, operation, variables)
         mutates = operation.operation is OperationType.MUTATION
-        base_url = str(request.base_url).rstrip("/")
         try:
             resolvers = [await self._resolver(execution, *root, mutates=mutates) for root in execution.roots()]
 
@@ -117,13 +121,14 @@ class Endpoints:
     async def file_stream(self, request: Request) -> Response:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
         entity, project, run = _run_path(request)
-        sent = await read_sent(await json_object(request, MAX_FILE_STREAM))
+        async with self._bodies.json_object(request, STREAM) as body:
+            sent = await read_sent(body)
 
-        def work(tx: Transaction) -> dict[str, object]:
-            context = Context(tx=tx, server=self.server, base_url="")
-            return stream.take(context, entity, project, run, sent)
+            def work(tx: Transaction) -> dict[str, object]:
+                context = Context(tx=tx, server=self.server, base_url="")
+                return stream.take(context, entity, project, run, sent)
 
-        return JSONResponse(await self.database.write(work, long=sent.is_long))
+            return JSONResponse(await self.database.write(work, long=sent.is_long))
 
     async def upload(self, request: Request) -> Response:
         """`PUT /storage/ENTITY/PROJECT/RUN/FILE`: a file, streamed to disk and then put in its place at once."""
