@@ -78,6 +78,8 @@ def submit(
     mem: str | None = None,
     time: str | None = None,
     agents_per_task: int | None = None,
+    nodes: int | None = None,
+    ranks_per_node: int | None = None,
     agent: str | None = None,
     preload: Sequence[str] | None = None,
     count: int | None = None,
@@ -109,6 +111,8 @@ def submit(
         mem: memory of each task in Slurm's format, such as `16G`.
         time: time limit of each task in Slurm's format, such as `4:00:00`.
         agents_per_task: how many agents share each task's GPUs and cores.
+        nodes: nodes of each task; its GPUs, cores and memory are on each of them.
+        ranks_per_node: processes that each run is started as on every node, by srun; 1 if `nodes` are more than one.
         agent: `native`, which is ours and the default, or `wandb` for the `wandb agent` command.
         preload: modules that each agent imports once, so that runs are forked with them; an empty list starts each
             run by itself. Default: what the function uses; nothing for a command.
@@ -139,6 +143,8 @@ def submit(
         mem=mem,
         time=time,
         agents_per_task=agents_per_task,
+        nodes=nodes,
+        ranks_per_node=ranks_per_node,
         agent=agent,
         preload=preload,
         count=count,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from wandb_submit import activation, sbatch_options, templates
+from wandb_submit import activation, ranks, sbatch_options, templates
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import (
     DEFAULT_GRACE_S,
@@ -40,6 +40,8 @@ _KEYS = (
     "mem",
     "time",
     "agents-per-task",
+    "nodes",
+    "ranks-per-node",
     "agent",
     "preload",
     "count",
@@ -79,6 +81,8 @@ class Options:
     mem: str | None = None
     time: str | None = None
     agents_per_task: int | None = None
+    nodes: int | None = None
+    ranks_per_node: int | None = None
     agent: str | None = None
     preload: Sequence[str] | None = None
     count: int | None = None
@@ -105,6 +109,8 @@ class Options:
             "mem": self.mem,
             "time": self.time,
             "agents-per-task": self.agents_per_task,
+            "nodes": self.nodes,
+            "ranks-per-node": self.ranks_per_node,
             "agent": self.agent,
             "preload": None if self.preload is None else ",".join(self.preload),
             "count": self.count,
@@ -175,6 +181,8 @@ def build_spec(
     pool = problems.check(lambda: _own_gpus(values, executor)) or ((), False)
     cpus = problems.check(lambda: _number(values, "cpus-per-task", minimum=1))
     agents_per_task = problems.check(lambda: _number(values, "agents-per-task", minimum=1)) or 1
+    nodes = problems.check(lambda: _number(values, "nodes", minimum=1))
+    ranks_per_node = problems.check(lambda: _number(values, "ranks-per-node", minimum=1))
     agent = problems.check(lambda: _agent(values, function=function is not None))
     preload = problems.check(lambda: _preload(values, function))
     count = problems.check(lambda: _number(values, "count", minimum=1))
@@ -189,6 +197,7 @@ def build_spec(
     problems.raise_if_any()
     assert executor is not None  # noqa: S101 a problem would have been raised
     assert active is not None  # noqa: S101 likewise
+    runs_ranks = ranks.ranks(nodes, ranks_per_node)
     spec = SubmissionSpec(
         executor=executor,
         array=array or ArraySpec(count=1),
@@ -203,6 +212,7 @@ def build_spec(
         time=None if time_min is None else str(values["time"]).strip(),
         sbatch=sbatch,
         agents_per_task=agents_per_task,
+        ranks=runs_ranks,
         agent=agent or AGENTS[0],
         count=count,
         grace_s=DEFAULT_GRACE_S if grace_s is None else grace_s,
@@ -210,10 +220,12 @@ def build_spec(
         max_requeues=0 if "no-requeue" in sbatch else max_requeues,
         min_run_s=(min_run_min or 0) * 60.0,
         activation=active,
-        preload=preload,
+        preload=None if preload and not preload.required and runs_ranks else preload,
         function=function is not None,
     )
-    _check_fit(spec)
+    problems.check(lambda: ranks.check(spec))
+    problems.check(lambda: _check_fit(spec))
+    problems.raise_if_any()
     return spec if array else dataclasses.replace(spec, array=default_array(spec))
 
 

@@ -125,8 +125,9 @@ async def start_in_group(
     output: int,
     cores: Collection[int] = (),
     pass_fds: Sequence[int] = (),
+    talking: bool = False,
 ) -> asyncio.subprocess.Process:
-    """Starts a program in a process group of its own, with nothing to read; if we die, so does it.
+    """Starts a program in a process group of its own; if we die, so does it.
 
     Args:
         argv: the program and its arguments.
@@ -135,28 +136,49 @@ async def start_in_group(
         output: an open file for its standard output and error.
         cores: what it runs on; empty is what we run on.
         pass_fds: open files that it gets under the same numbers.
+        talking: whether we write its standard input, and read its standard error, in pipes. It is left alone then if
+            we die, and finds its input at an end. Otherwise it has nothing to read.
 
     Raises:
         OSError: if it cannot be started.
     """
-    parent = os.getpid()
-
-    def prepare() -> None:
-        os.setpgid(0, 0)
-        die_with_parent(parent, signal.SIGKILL)
-        if cores:
-            os.sched_setaffinity(0, cores)
-
     return await asyncio.create_subprocess_exec(
         *argv,
         env=dict(env),
         cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if talking else asyncio.subprocess.DEVNULL,
         stdout=output,
-        stderr=output,
-        preexec_fn=prepare,
+        stderr=asyncio.subprocess.PIPE if talking else output,
+        preexec_fn=_own_group(cores, dies_with_us=not talking),
         pass_fds=pass_fds,
     )
+
+
+def start_child(argv: Sequence[str], *, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a program in a process group of its own, with nothing to read; if we die, so does it.
+
+    All that it prints goes where our standard output goes.
+
+    Raises:
+        OSError: if it cannot be started.
+    """
+    return subprocess.Popen(
+        list(argv), env=dict(env), stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, preexec_fn=_own_group()
+    )
+
+
+def _own_group(cores: Collection[int] = (), *, dies_with_us: bool = True) -> Callable[[], None]:
+    """What a new process does before it becomes the program."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        os.setpgid(0, 0)
+        if dies_with_us:
+            die_with_parent(parent, signal.SIGKILL)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+    return prepare
 
 
 async def start_worker(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:

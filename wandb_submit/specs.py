@@ -133,22 +133,38 @@ class Preload:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """How many processes make up one run, each a rank of it, and on how many nodes."""
+
+    nodes: int
+    per_node: int
+
+    @property
+    def count(self) -> int:
+        """How many there are in all."""
+        return self.nodes * self.per_node
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SubmissionSpec:
     """What is to be started and with which resources; which sweep it is for does not matter here.
 
     Attributes:
         executor: `slurm` or `local`.
         workdir: the absolute folder that trials start in, as `wandb agent` starts them in its own.
-        gpus_per_task: GPUs of each array task; `None` asks for none and hides none, 0 hides them.
+        gpus_per_task: GPUs of each array task, on each of its nodes; `None` asks for none and hides none, 0 hides them.
         gpus: the GPUs of this machine to choose from, by name; empty is all that this process may use.
         include_busy: whether GPUs of this machine that others compute on will do.
-        cpus_per_task: cores of each array task; `None` is the site's default (local: an even share).
+        cpus_per_task: cores of each array task, on each of its nodes; `None` is the site's default (local: an even
+            share).
         gpu_type: the GPUs' type in the cluster's words, such as `a100`; the local executor does not look at it.
-        mem: memory of each array task in Slurm's format (`16G`); the local executor does not enforce it.
+        mem: memory of each array task, on each of its nodes, in Slurm's format (`16G`); the local executor does not
+            enforce it.
         time_min: the time limit in minutes; `None` is the partition's own.
         time: the same as it was typed.
         sbatch: further sbatch options by their long names; `None` stands for an option without a value.
         agents_per_task: how many agents share a task's devices.
+        ranks: the processes that a run is started as, on all of its task's nodes; `None` is one, which may start more.
         count: runs per agent; `None` is as many as the sweep has.
         grace_s: seconds that a trial has between its signal and SIGKILL.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
@@ -172,6 +188,7 @@ class SubmissionSpec:
     time: str | None = None
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
     agents_per_task: int = 1
+    ranks: Ranks | None = None
     count: int | None = None
     grace_s: float = DEFAULT_GRACE_S
     max_requeues: int | None = None

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slurm
 # What a run sees; the sweep is named after the template.
 RECORD = """
 import json, os, pathlib, sys
-names = ("CUDA_VISIBLE_DEVICES", "CONDA_DEFAULT_ENV", "LOADED", "VIRTUAL_ENV", "WRAPPED", "OMP_NUM_THREADS", "IN_STEP",
+names = ("CUDA_VISIBLE_DEVICES", "CONDA_DEFAULT_ENV", "LOADED", "VIRTUAL_ENV", "WRAPPED", "OMP_NUM_THREADS",
+         "WORLD_SIZE",
          "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR", "SLURM_CPUS_PER_TASK", "SLURM_STEP_ID")
 seen = {name: os.environ.get(name) for name in names}
 seen |= {"argv": sys.argv[1:], "node": os.uname().nodename, "cwd": os.getcwd()}
@@ -57,6 +58,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "cpu": {"mem": "1G"},
     "single-gpu": {"mem": "1G"},
     "multi-gpu-ddp": {"mem": "1G", "cpus_per_task": 8},
+    "multi-node-ddp": {"mem": "1G", "cpus_per_task": 4},
     "whole-node": {"gpus_per_task": 4, "agents_per_task": 4, "cpus_per_task": 16, "time": "30"},
     "preemptible": {"mem": "1G"},
     "long-with-requeue": {"mem": "1G"},
@@ -144,6 +146,8 @@ def test_every_template_is_submitted_and_does_what_it_says(site: Shell) -> None:
     assert first["single-gpu"]["CUDA_VISIBLE_DEVICES"] in {"0", "1", "2", "3"}
     assert first["multi-gpu-ddp"]["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
     assert first["multi-gpu-ddp"]["OMP_NUM_THREADS"] == "8"
+    assert first["multi-node-ddp"]["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    assert first["multi-node-ddp"]["WORLD_SIZE"] == "8"
     assert len(seen["whole-node"]) == 4
     agents = site.events(ids["whole-node"], "agent_started")
     assert sorted(agent["gpus"] for agent in agents) == ["0", "1", "2", "3"]

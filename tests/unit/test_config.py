@@ -288,9 +288,9 @@ def test_modules_to_preload_come_from_templates_and_flags(
 
 
 def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else_was_asked_for() -> None:
-    def of(preload: list[str] | None) -> SubmissionSpec:
+    def of(preload: list[str] | None, nodes: int | None = None) -> SubmissionSpec:
         return config.build_spec(
-            Options(executor="slurm", preload=preload),
+            Options(executor="slurm", preload=preload, nodes=nodes),
             workdir=WORKDIR,
             pick_executor=pick,
             default_array=lambda spec: ArraySpec(count=5),
@@ -300,4 +300,5 @@ def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else
     assert of(None).preload == Preload(modules=("numpy",), required=False, folders=("/home/me",))
     assert of(["torch"]).preload == Preload(modules=("torch",), folders=("/home/me",))
     assert of([]).preload is None
+    assert of(None, nodes=2).preload is None
     assert of([]).function

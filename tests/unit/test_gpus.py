@@ -45,7 +45,7 @@ def test_a_task_looks_whether_it_has_the_gpus_that_it_asked_for(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    said = gpus.why_not(spec(gpus_per_task=asked))
+    said = gpus.why_not(gpus.wanted(spec(gpus_per_task=asked)))
     assert (said is None) if complaint is None else (complaint in str(said))
 
 
@@ -59,7 +59,7 @@ def test_a_task_looks_whether_it_has_the_gpus_that_it_asked_for(
     ],
 )
 def test_gpus_in_sbatchs_own_words_count(options: dict[str, str | None], asked: bool) -> None:
-    assert (gpus.why_not(spec(sbatch=options)) is not None) is asked
+    assert (gpus.why_not(gpus.wanted(spec(sbatch=options))) is not None) is asked
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,18 @@ def test_the_end_is_read_from_the_environment_first(program: Program, monkeypatc
 def test_a_job_without_an_end_has_none(program: Program, end: str) -> None:
     answers(program, end=end)
     assert slurm_job.ends_at(ask=True) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "address"),
+    [
+        ("echo 'NodeName=n1 Arch=x86_64 NodeAddr=10.0.0.7 NodeHostName=n1 Version=24.11'", "10.0.0.7"),
+        ("exit 1", "n1"),
+    ],
+)
+def test_a_nodes_address_is_the_one_that_slurm_uses(
+    program: Program, monkeypatch: pytest.MonkeyPatch, answer: str, address: str
+) -> None:
+    program("scontrol", answer)
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    assert slurm_job.node_address() == address

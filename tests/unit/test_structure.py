@@ -29,7 +29,7 @@ LEVELS = (
         "sbatch_options",
         "transport",
     },
-    {"credentials", "sources", "halts", "activation"},
+    {"credentials", "sources", "halts", "activation", "ranks"},
     {"config", "devices", "functions", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},

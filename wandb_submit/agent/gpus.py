@@ -12,13 +12,12 @@ from wandb_submit.specs import SubmissionSpec
 _OPTIONS = {"gres": "gpu", "gpus": "", "gpus-per-node": "", "tres-per-task": "gres"}
 
 
-def why_not(spec: SubmissionSpec) -> str | None:
-    """Why this task must not take a run, as far as its GPUs go; `None` where all is well.
+def why_not(wanted: int) -> str | None:
+    """Why this task must not take a run, as far as its GPUs on this node go; `None` where all is well.
 
     Where Slurm confines jobs to their devices, a task with the node's GPU 2 sees it as 0: numbers that count from 0
     are right, as Slurm's own are. Others, which a prolog or a line of --setup has set, are somebody else's GPUs.
     """
-    wanted = _wanted(spec)
     if not wanted:
         return None
     name = variable_of(os.environ)
@@ -52,8 +51,8 @@ def node_gpus(gpus: str | None) -> str | None:
     return ",".join(dict(zip(visible, numbers, strict=True))[gpu] for gpu in gpus.split(","))
 
 
-def _wanted(spec: SubmissionSpec) -> int:
-    """How many GPUs the task asked for; of those that sbatch was asked for in words of its own at least one."""
+def wanted(spec: SubmissionSpec) -> int:
+    """How many GPUs the task asked for on each of its nodes; at least one, if sbatch was asked in words of its own."""
     asked = any(
         (spec.sbatch.get(key) or "-").startswith(start) for key, start in _OPTIONS.items() if key in spec.sbatch
     )

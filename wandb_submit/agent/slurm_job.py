@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import os
 import re
+import socket
 
 from wandb_submit import process
 from wandb_submit.errors import WandbSubmitError
@@ -46,6 +47,18 @@ def ends_at(*, ask: bool) -> float | None:
         return dt.datetime.fromisoformat(text).timestamp()
     except ValueError:
         return None
+
+
+def node_address() -> str:
+    """The address by which Slurm reaches this node, from all others; its name if Slurm does not tell."""
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    try:
+        answer = process.run(["scontrol", "show", "node", node, "--oneliner"], timeout_s=_TIMEOUT_S)
+    except WandbSubmitError as error:
+        _LOG.warning("cannot ask Slurm about this node: %s", error)
+        return node
+    found = re.search(r"(?:^|\s)NodeAddr=(\S+)", answer.stdout)
+    return found[1] if found else node
 
 
 def _show_job() -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.agent import command as commands
+from wandb_submit.agent import step
 from wandb_submit.agent.launcher import Launcher
 from wandb_submit.agent.protocol import Command, SweepInfo
 from wandb_submit.agent.shares import Share
@@ -57,7 +59,8 @@ class Starter:
         self._endpoint = endpoint
         self._paths = paths
         self._spec = spec
-        self._share = share
+        # Ranks have their own cores, which they find on their nodes.
+        self._share = share if spec.ranks is None else dataclasses.replace(share, cores=())
         self._command: tuple[object, ...] = ()
         self._launcher = Launcher(
             spec.preload,
@@ -87,7 +90,9 @@ class Starter:
             WandbSubmitError: if the command cannot be built, or there is no login for the server; now, if transient.
         """
         wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
-        files = commands.RunFiles.of(wandb_dir, self._sweep.id, run_id)
+        # WANDB_DIR may be a node's own; ranks on other nodes read the configuration, too.
+        files_dir = wandb_dir if self._spec.ranks is None else str(self._paths.folder)
+        files = commands.RunFiles.of(files_dir, self._sweep.id, run_id)
         params = commands.parameters(order.args)
         argv = self._argv(order.program, params, files)
         commands.write_files(files, order.args, params, self._command)
@@ -110,6 +115,15 @@ class Starter:
             OSError: if it cannot be started, or its log not written.
             WandbSubmitError: if a module that was asked for cannot be imported.
         """
+        if self._spec.ranks is not None:
+            return await step.StepTrial.start_ranks(
+                prepared.run_id,
+                prepared.argv,
+                env=prepared.environment,
+                log=prepared.log,
+                address=step.address(self._spec.ranks),
+                spec=self._spec,
+            )
         return await self._launcher.start(prepared.run_id, prepared.argv, env=prepared.environment, log=prepared.log)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandb_submit.agent import gpus, slurm_job
+from wandb_submit.agent import slurm_job, step
 from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import AgentStopped, EventWriter, agent_name
@@ -89,8 +89,8 @@ class AgentTask:
         if self._requeued_too_often(self.all_restarts() - 1):
             often = f"the task was requeued more often than --max-requeues {self.spec.max_requeues}"
             raise AgentFailedError(self._not_begun(paths, often, ok=False))
-        if wrong_gpus := gpus.why_not(self.spec):
-            raise AgentFailedError(self._not_begun(paths, wrong_gpus, ok=False))
+        if wrong := step.why_not(self.spec):
+            raise AgentFailedError(self._not_begun(paths, wrong, ok=False))
         return None
 
     def _not_begun(self, paths: SubmissionPaths, reason: str, *, ok: bool) -> str:

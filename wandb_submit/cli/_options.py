@@ -38,6 +38,8 @@ resource_options = together(
     click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
     click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),
     click.option("--agents-per-task", type=int, metavar="K", help="K agents share each task's GPUs and cores."),
+    click.option("--nodes", type=int, metavar="N", help="N nodes for each task, which has its GPUs and cores on each."),
+    click.option("--ranks-per-node", type=int, metavar="R", help="Start each run R times per node, as ranks of it."),
     click.option("--agent", metavar="NAME", help="native, or wandb for the `wandb agent` command. Default: native."),
     click.option(
         "--preload",

@@ -16,7 +16,7 @@ from submitit.core.core import Job
 from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
 from submitit.slurm.slurm import SlurmJob
 
-from wandb_submit import activation, process
+from wandb_submit import activation, process, ranks
 from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_states
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
@@ -53,6 +53,8 @@ class SlurmPlan:
         """What each task asked Slurm for."""
         spec = self.spec
         asked = {
+            "nodes": spec.ranks.nodes if spec.ranks else None,
+            "ranks_per_node": spec.ranks.per_node if spec.ranks else None,
             "gpus_per_task": spec.gpus_per_task,
             "gpu_type": spec.gpu_type,
             "cpus_per_task": spec.cpus_per_task,
@@ -132,7 +134,7 @@ class SlurmExecutor:
         late = slurm_site.too_long(spec.time_min, partitions) if spec.time_min is not None else None
         site = slurm_site.settings() if spec.array.count > 1 or spec.grace_s > DEFAULT_GRACE_S else ""
         arrays = split(spec.array, slurm_cli.parse_max_array_size(site) if spec.array.count > 1 else None)
-        notes = [late] if late else []
+        notes = [*ranks.words(spec), *([late] if late else [])]
         kill_wait_s = slurm_cli.parse_kill_wait_s(site)
         if spec.grace_s > DEFAULT_GRACE_S and kill_wait_s is not None and spec.grace_s > kill_wait_s:
             notes.append(
@@ -211,14 +213,10 @@ def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) ->
         further["mem"] = spec.mem  # as it was typed; submitit knows only gigabytes
     if spec.time is not None:
         further["time"] = spec.time
-    gpus = f"{spec.gpu_type}:{spec.gpus_per_task}" if spec.gpu_type else spec.gpus_per_task
     executor.update_parameters(
         job_name=_job_name(paths),
         time=spec.time_min,
-        nodes=1,
-        ntasks_per_node=1,
-        cpus_per_task=spec.cpus_per_task,
-        gpus_per_task=gpus or None,
+        **_shape(spec),
         array_parallelism=array.at_once,
         signal_delay_s=spec.signal_delay_s,
         wckey=None,  # submitit's default is a key that most sites do not have
@@ -227,6 +225,25 @@ def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) ->
         teardown=_teardown(spec) or None,
     )
     return executor
+
+
+def _shape(spec: SubmissionSpec) -> dict[str, object]:
+    """The nodes of a task, what srun may start on them, and their GPUs and cores.
+
+    Slurm's tasks are the ranks; the agent is one task of a step of its own, on the first node, with as many cores as
+    a rank. It shares them with the ranks of its runs, whose steps overlap with every other one.
+    """
+    gpus = f"{spec.gpu_type}:{spec.gpus_per_task}" if spec.gpu_type else spec.gpus_per_task
+    if spec.ranks is None:
+        per_task = {"cpus_per_task": spec.cpus_per_task, "gpus_per_task": gpus or None}
+        return {"nodes": 1, "ntasks_per_node": 1, **per_task}
+    return {
+        "nodes": spec.ranks.nodes,
+        "ntasks_per_node": spec.ranks.per_node,
+        "cpus_per_task": spec.cpus_per_task // spec.ranks.per_node if spec.cpus_per_task else None,
+        "gpus_per_node": gpus or None,
+        "srun_args": ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--relative=0"],
+    }
 
 
 def _setup(spec: SubmissionSpec, paths: SubmissionPaths) -> list[str]:

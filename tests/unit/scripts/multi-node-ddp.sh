@@ -1,0 +1,23 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-3%2
+#SBATCH --cpus-per-task=8
+#SBATCH --error=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.err
+#SBATCH --gpus-per-node=4
+#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --mem=128G
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --open-mode=append
+#SBATCH --output=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=USR2@90
+#SBATCH --time=1-00:00:00
+
+# setup
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 PYTHON submitit.core._submit /work/.wandb-submit/abc234/jobs
