@@ -37,6 +37,11 @@ def lock_folder() -> Path:
     return folder
 
 
+def core_lock_name(core: int) -> str:
+    """What identifies a core on this machine."""
+    return f"core-{core}"
+
+
 class DeviceLocks:
     """The locks of one task's devices, while they are gathered.
 
@@ -58,7 +63,7 @@ class DeviceLocks:
 
     def add_core(self, core: int) -> bool:
         """The same for a core."""
-        return self._add((f"core-{core}", False))
+        return self._add((core_lock_name(core), False))
 
     def free(self, keep: int = 0) -> None:
         """Frees all but the first so many."""

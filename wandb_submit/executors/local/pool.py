@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from wandb_submit.devices import Gpu
 from wandb_submit.devices.strangers import Watch, watch_nobody
-from wandb_submit.executors.local.locks import DeviceLocks
+from wandb_submit.executors.local.line import Place
+from wandb_submit.executors.local.locks import DeviceLocks, core_lock_name
 from wandb_submit.gpu_variables import CUDA, with_only
 
 # How often to look again for what no signal tells: whether another submission has freed a device, and whether a
@@ -101,6 +102,7 @@ class Pool:
         variable: the variable that tells a task its GPUs.
         watch: tells who else computes on a GPU; such a GPU is passed over.
         locks: what holds a task's devices.
+        place: the place in line for them; `None` for a plan, which waits for nobody.
         shortage: what the last task that asked lacked; `None` if it got its devices.
     """
 
@@ -111,12 +113,41 @@ class Pool:
     variable: str = CUDA
     watch: Watch = watch_nobody
     locks: Callable[[], DeviceLocks] = DeviceLocks
+    place: Place | None = None
     shortage: Shortage | None = None
     _taken: dict[int, Slot] = field(default_factory=dict)
     _shares: dict[int, int] = field(default_factory=dict)
 
     def take(self, task: int, demand: Demand) -> Slot | None:
-        """Takes devices for a task, and their locks; `None`, and a `shortage`, if too few are free now."""
+        """Takes devices for a task, and their locks.
+
+        `None`, and a `shortage`, if too few are free now or a submission that came earlier waits for any of them; then
+        this one is in line, too, until `leave_line`.
+        """
+        if self.place is None:
+            return self._take(task, demand)
+        names = [
+            *(gpu.lock_name for gpu in self.gpus if demand.gpus),
+            *map(core_lock_name, self.cores if demand.cores else ()),
+        ]
+        if self.place.is_behind(names):
+            asked = [(demand.gpus or 0, "GPU"), (demand.cores or 0, "core")]
+            wanted = " and ".join(f"{number} {what}{'s' * (number > 1)}" for number, what in asked if number)
+            reason = f"waits for {wanted}, behind a submission that came earlier"
+            self.shortage = Shortage(reason=reason, look_again_s=_LOOK_AT_LOCKS_S)
+            slot = None
+        else:
+            slot = self._take(task, demand)
+        if slot is None:
+            self.place.wait(names)
+        return slot
+
+    def leave_line(self) -> None:
+        """Says that no task waits for devices now."""
+        if self.place is not None:
+            self.place.leave()
+
+    def _take(self, task: int, demand: Demand) -> Slot | None:
         taken = [device for slot in self._taken.values() for device in (*(slot.gpus or ()), *slot.cores)]
         free_gpus = [gpu for gpu in self.gpus if gpu not in taken]
         free_cores = [core for core in self.cores if core not in taken]

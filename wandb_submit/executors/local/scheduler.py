@@ -14,13 +14,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
 from wandb_submit.devices.cores import side_by_side
 from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
     REQUEUE_EXIT_CODE,
@@ -41,25 +42,34 @@ _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to wr
 
 
 class Scheduler:
-    """Runs one array to its end."""
+    """Runs one array to its end.
 
-    def __init__(self, array: ArrayFile, files: SchedulerFiles) -> None:
+    Args:
+        array: the tasks.
+        files: where they and their progress are written.
+        fork: what starts a task.
+    """
+
+    def __init__(self, array: ArrayFile, files: SchedulerFiles, fork: Callable[..., TaskProcess] = fork_task) -> None:
         self._array = array
         self._files = files
+        self._fork = fork
         self._state = SchedulerState(
             pid=os.getpid(), host=socket.gethostname(), tasks=[TaskRow(job=job) for job in array.jobs]
         )
-        self._pool = Pool(
+        self.pool = Pool(
             gpus=array.gpus,
             cores=array.cores,
             places=self._places(),
             neighbours=side_by_side(array.cores),
             variable=array.variable,
             watch=watch_nobody if array.include_busy else watch_for(array.gpus, array.variable),
+            place=Place(),
         )
         self._queue = list(range(len(array.jobs)))
         self._processes: dict[int, TaskProcess] = {}
         self._warned: set[int] = set()
+        self._killed: set[int] = set()
         self._deadlines: dict[int, float] = {}
         self._saved = ""
         self._cancelled: dict[int, int] = {}  # how often each task has been
@@ -72,16 +82,18 @@ class Scheduler:
             signal.signal(number, _never_called)
         self._save()  # whoever submitted waits for it
         import_what_tasks_need()
-        while True:
-            self._reap()
-            self._enforce_limits()
-            self._start_waiting()
-            self._save()
-            if not self._queue and not self._processes:
-                return
-            info = signal.sigtimedwait(_SIGNALS, self._patience())
+        while self.step():
+            info = signal.sigtimedwait(_SIGNALS, self.patience())
             if info is not None and info.si_signo != signal.SIGCHLD:
                 self._cancel(self._marked() if info.si_signo == signal.SIGUSR1 else range(len(self._array.jobs)))
+
+    def step(self) -> bool:
+        """Does what is to be done now; tells whether there is more to come."""
+        self._reap()
+        self._enforce_limits()
+        self._start_waiting()
+        self._save()
+        return bool(self._queue or self._processes)
 
     def _places(self) -> int:
         array = self._array
@@ -98,16 +110,18 @@ class Scheduler:
         except OSError as error:
             print(f"cannot write {self._files.state}: {error.strerror}", file=sys.stderr)  # noqa: T201 into its log
 
-    def _patience(self) -> float:
+    def patience(self) -> float:
         """How long nothing can happen that no signal tells."""
         due = [deadline - time.monotonic() for deadline in self._next_deadlines()]
-        look_again_s = None if self._pool.shortage is None else self._pool.shortage.look_again_s
+        look_again_s = None if self.pool.shortage is None else self.pool.shortage.look_again_s
         if self._queue and look_again_s is not None and len(self._processes) < self._array.at_once:
             due.append(look_again_s)
         return max(min(due, default=3600.0), 0.0)
 
     def _next_deadlines(self) -> Iterator[float]:
         for task, deadline in self._deadlines.items():
+            if task in self._killed:
+                continue
             warned = task in self._warned or task in self._cancelled
             yield deadline if warned else self._warn_at(task, deadline)
 
@@ -124,37 +138,43 @@ class Scheduler:
         while self._queue and len(self._processes) < self._array.at_once:
             task = self._queue[0]
             try:
-                slot = self._pool.take(task, self._array.demand)
+                slot = self.pool.take(task, self._array.demand)
                 if slot is None:
-                    self._state.tasks[task].detail = self._pool.shortage.reason if self._pool.shortage else ""
+                    self._state.tasks[task].detail = self.pool.shortage.reason if self.pool.shortage else ""
                     return
                 self._queue.pop(0)
                 self._start(task, slot)
             except (OSError, WandbSubmitError) as error:
                 self._queue[:] = [waiting for waiting in self._queue if waiting != task]
-                self._pool.give_back(task)
+                self.pool.give_back(task)
                 row = self._state.tasks[task]
                 row.state, row.detail, row.ended = TaskState.FAILED, f"cannot be started: {error}", time.time()
+        self.pool.leave_line()
 
     def _drop_waiting(self, reason: str) -> None:
         for task in self._queue:
-            row = self._state.tasks[task]
-            row.state, row.detail, row.ended = TaskState.CANCELLED, reason, time.time()
+            self._drop(task, reason)
         self._queue.clear()
+
+    def _drop(self, task: int, reason: str) -> None:
+        row = self._state.tasks[task]
+        row.state, row.detail, row.ended = TaskState.CANCELLED, reason, time.time()
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
         folder = self._files.jobs
-        process = fork_task(
-            functools.partial(run_task, self._array, folder),
-            job=job,
-            env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
-            out=folder / f"{job}_0_log.out",
-            err=folder / f"{job}_0_log.err",
-            cores=slot.cores,
-            keep=slot.descriptors,
-        )
-        slot.close()
+        try:
+            process = self._fork(
+                functools.partial(run_task, self._array, folder),
+                job=job,
+                env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
+                out=folder / f"{job}_0_log.out",
+                err=folder / f"{job}_0_log.err",
+                cores=slot.cores,
+                keep=slot.descriptors,
+            )
+        finally:
+            slot.close()
         self._processes[task] = process
         if self._array.time_s is not None:
             self._deadlines[task] = time.monotonic() + self._array.time_s
@@ -171,7 +191,8 @@ class Scheduler:
             limited = task in self._deadlines and time.monotonic() >= self._deadlines[task]
             self._deadlines.pop(task, None)
             self._warned.discard(task)
-            self._pool.give_back(task)
+            self._killed.discard(task)
+            self.pool.give_back(task)
             self._end(task, code, limited=limited)
 
     def _end(self, task: int, code: int, *, limited: bool) -> None:
@@ -196,6 +217,7 @@ class Scheduler:
         for task, deadline in self._deadlines.items():
             process = self._processes[task]
             if now >= deadline:
+                self._killed.add(task)  # its end may take the kernel a while, and SIGCHLD tells of it
                 process.kill()
             elif now >= self._warn_at(task, deadline) and task not in {*self._warned, *self._cancelled}:
                 self._warned.add(task)
@@ -214,7 +236,7 @@ class Scheduler:
             self._cancelled[task] = self._cancelled.get(task, 0) + 1
             if task in self._queue:
                 self._queue.remove(task)
-                self._state.tasks[task].state = TaskState.CANCELLED
+                self._drop(task, "")
             elif (process := self._processes.get(task)) is None:
                 continue
             elif self._cancelled[task] > 1:
