@@ -16,7 +16,7 @@ from pathlib import Path
 from wandb_submit.errors import RefusedError, UnavailableError
 
 _LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 # Names, in the environment of all that a task on this machine starts, the task that it ends with. What is detached
 # has neither it nor the run that it was started in.
 JOB = "WANDB_SUBMIT_JOB_ID"
@@ -106,6 +106,11 @@ def die_with_parent(parent: int, number: signal.Signals) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of those of its descendants whose own parent ends."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:

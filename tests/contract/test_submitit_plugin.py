@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support import Shell
+from support import Shell, overlapping
 
 PROGRAM = """
 import json, os, sys, time
@@ -34,6 +34,15 @@ def fail():
 
 def sleep():
     time.sleep(600)
+
+def note_signals():
+    import signal
+    def note(number, frame):
+        with open("noted", "a") as file:
+            print(signal.Signals(number).name, file=file)
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(number, note)
+    sleep()
 
 if __name__ == "__main__":
     executor = submitit.AutoExecutor("jobs", cluster="workstation")
@@ -86,15 +95,17 @@ def test_a_time_limit_warns_requeues_and_goes_on_from_the_checkpoint(shell: Shel
     assert starts > 1
 
 
-def test_a_job_over_its_time_limit_is_killed(shell: Shell) -> None:
+def test_a_job_over_its_time_limit_is_told_and_then_killed(shell: Shell) -> None:
+    """USR2, which submitit would requeue on, then TERM, then KILL."""
     output = run(
         shell,
-        "executor.update_parameters(workstation_timeout_min=0.05, workstation_signal_delay_s=0)\n"
-        "job = executor.submit(sleep)\n"
+        "executor.update_parameters(workstation_timeout_min=0.07)\n"
+        "executor.update_parameters(workstation_signal_delay_s=2, workstation_grace_s=1)\n"
+        "job = executor.submit(note_signals)\n"
         "while not job.done(): time.sleep(0.1)\n"
-        "print(job.state)",
+        "print(job.state, open('noted').read())",
     )
-    assert output.split() == ["TIMEOUT"]
+    assert output.split() == ["TIMEOUT", "SIGUSR2", "SIGTERM"]
 
 
 def test_cancel_ends_a_job(shell: Shell) -> None:
@@ -129,3 +140,73 @@ def test_several_submissions_may_share_a_folder(shell: Shell) -> None:
         CUDA_VISIBLE_DEVICES="0,1",
     )
     assert set(json.loads(output)) == {"0", "1"}
+
+
+def test_eight_functions_share_four_devices(shell: Shell) -> None:
+    """With submitit's own names alone, as a program that ran on Slurm before."""
+    (shell.folder / "program.py").write_text("""
+import json, os, time
+import submitit
+
+def train(x):
+    began = time.time()
+    time.sleep(0.5)
+    if x == 5:
+        raise ValueError("five")
+    return x * x, os.environ["CUDA_VISIBLE_DEVICES"], began, time.time()
+
+if __name__ == "__main__":
+    executor = submitit.AutoExecutor("jobs", cluster="workstation")
+    executor.update_parameters(
+        name="train", timeout_min=10, nodes=1, tasks_per_node=1, gpus_per_node=1, mem_gb=1
+    )
+    with executor.batch():
+        jobs = [executor.submit(train, x) for x in range(8)]
+    done = [job for job in submitit.helpers.as_completed(jobs, poll_frequency=0.1)]
+    jobs[0].wait()
+    results = [job.results()[0] for job in jobs if job.exception() is None]
+    error = jobs[5].exception()
+    print(json.dumps([len(done), results, type(error).__name__, "ValueError: five" in str(error)]))
+""")
+    done = shell.call(sys.executable, "program.py", PYTHONPATH=str(shell.folder), CUDA_VISIBLE_DEVICES="0,1,2,3")
+    assert done.returncode == 0, done.stderr
+    finished, results, error, told = json.loads(done.stdout)
+    assert (finished, error, told) == (8, "FailedJobError", True)
+    assert [square for square, *_ in results] == [0, 1, 4, 9, 16, 36, 49]
+    assert {gpu for _, gpu, _, _ in results} == {"0", "1", "2", "3"}
+    for gpu in "0123":
+        assert not overlapping([(began, ended) for _, on, began, ended in results if on == gpu])
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("gpus_per_node=3", "a job that needs 3 GPUs would wait for ever: this machine has 2 GPUs"),
+        ("nodes=2", "nodes=2: a job on a workstation is one task on one node"),
+        ("tasks_per_node=4", "tasks_per_node=4: a job on a workstation is one task on one node"),
+    ],
+)
+def test_what_a_workstation_has_not_is_refused_at_once(shell: Shell, asked: str, words: str) -> None:
+    output = run(
+        shell,
+        f"try:\n    executor.update_parameters({asked})\n    executor.submit(sleep)\n"
+        "except Exception as error:\n    print(type(error).__name__, error)\n"
+        "print(os.listdir('.'))",
+        CUDA_VISIBLE_DEVICES="0,1",
+    )
+    assert output.startswith(f"RefusedError {words}")
+    assert "jobs" not in output.splitlines()[-1]
+
+
+def test_a_job_may_be_cancelled_with_the_last_reference_to_it(shell: Shell) -> None:
+    output = run(
+        shell,
+        "executor.update_parameters(workstation_grace_s=-10)\n"
+        "job = executor.submit(sleep).cancel_at_deletion()\n"
+        "while job.state != 'RUNNING': time.sleep(0.1)\n"
+        "same = type(job)(job.paths.folder, job.job_id)\n"
+        "del job\n"
+        "while not same.done(): time.sleep(0.1)\n"
+        "print(same.state)",
+    )
+    assert output == "CANCELLED\n"

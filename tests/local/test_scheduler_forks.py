@@ -67,7 +67,7 @@ def test_a_task_has_its_devices_and_nothing_else_of_its_scheduler(shell: Shell) 
     )
     seen = json.loads(output)
     for task in seen:
-        assert "wandb_submit.executors.local.scheduler" in task["parent"]
+        assert "wandb_submit.executors.local.keeper" in task["parent"]
         (core,) = task["cores"]
         assert task["locks"] == sorted([f"core-{core}.lock", f"gpu-{task['cuda']}.lock"])
         assert (task["leader"], task["blocked"], task["threads"]) == (True, [], 1)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
@@ -244,7 +244,10 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+# Without shrinking: that runs whole lives of queues thousands of times, and the steps of one that fails are few.
+TestMachine.settings = settings(
+    max_examples=100, stateful_step_count=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 
 
 def submission(
@@ -323,5 +326,5 @@ def test_a_task_that_does_not_die_at_once_keeps_nobody_awake(tmp_path: Path) -> 
     stuck = submission(tmp_path, "stuck", gpus_per_task=1, time_s=0.0)
     stuck.scheduler.step()
     stuck.scheduler.step()
-    assert set(stuck.started[0].told) == {signal.SIGKILL}
+    assert list(dict.fromkeys(stuck.started[0].told)) == [signal.SIGTERM, signal.SIGKILL]
     assert stuck.scheduler.patience() > 1

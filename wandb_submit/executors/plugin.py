@@ -23,7 +23,7 @@ from wandb_submit import process
 from wandb_submit.devices import VisibleGpus, usable_cores, visible_gpus
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import NO_LIMIT_MIN
-from wandb_submit.executors.local.pool import Demand
+from wandb_submit.executors.local.pool import Demand, places
 from wandb_submit.executors.local.state import (
     REQUEUE_EXIT_CODE,
     ArrayFile,
@@ -70,6 +70,11 @@ class WorkstationJob(Job[Any]):
         row = self._row()
         return self.paths.result_pickle.exists() or (row is not None and row.state.is_terminal) or not self._alive()
 
+    def __del__(self) -> None:
+        """Cancels the task where `cancel_at_deletion` was asked for; submitit's own would ask a watcher."""
+        if self._cancel_at_deletion and not self.done():
+            self.cancel(check=False)
+
     def cancel(self, check: bool = True) -> None:
         """Cancels this task, running or pending; its own processes get their grace."""
         files = self._files()
@@ -93,6 +98,9 @@ class WorkstationJob(Job[Any]):
 class WorkstationExecutor(PicklingExecutor):
     """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
+    Of submitit's own parameters it takes `timeout_min`, `cpus_per_task` and `gpus_per_node`; a job is one task on one
+    node. `name`, `mem_gb` and `stderr_to_stdout` change nothing.
+
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` (as for
     `wandb-submit --gpus`, such as `0,2`) and `cores` to choose from (default: all that this process may use),
@@ -106,6 +114,12 @@ class WorkstationExecutor(PicklingExecutor):
     def affinity(cls) -> int:
         """Never chosen by itself: only where it is asked for by name."""
         return 0
+
+    def _convert_parameters(self, params: dict[str, Any]) -> dict[str, Any]:
+        for name in ("nodes", "tasks_per_node"):
+            if params.get(name, 1) != 1:
+                raise RefusedError(f"{name}={params[name]}: a job on a workstation is one task on one node")
+        return {"gpus_per_task" if name == "gpus_per_node" else name: value for name, value in params.items()}
 
     @classmethod
     def _valid_parameters(cls) -> set[str]:
@@ -127,14 +141,19 @@ class WorkstationExecutor(PicklingExecutor):
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
         parameters: Mapping[str, Any] = self.parameters
+        demand = Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task"))
+        gpus = parameters.get("gpus") or ()
+        visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=parse_gpu_names(gpus) if gpus else ())
+        cores = parameters.get("cores") or usable_cores()
+        if places(1, demand, visible.gpus, cores) < 1:
+            has = f"{len(visible.gpus)} GPUs and {len(cores)} usable cores"
+            raise RefusedError(f"a job that needs {demand.words} would wait for ever: this machine has {has}")
         prefix = parameters.get("job_prefix") or secrets.token_hex(4)
         files = SchedulerFiles.of(Path(self.folder), prefix)
         files.folder.mkdir(parents=True)
         jobs = [
             WorkstationJob(folder=self.folder, job_id=f"{prefix}_{task}") for task in range(len(delayed_submissions))
         ]
-        gpus = parameters.get("gpus") or ()
-        visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=parse_gpu_names(gpus) if gpus else ())
         time_min = parameters.get("timeout_min")
         for job, delayed in zip(jobs, delayed_submissions, strict=True):
             delayed.set_timeout(time_min or NO_LIMIT_MIN, self.max_num_timeout)
@@ -142,9 +161,9 @@ class WorkstationExecutor(PicklingExecutor):
         array = ArrayFile(
             jobs=[job.job_id for job in jobs],
             at_once=min(parameters.get("array_parallelism") or len(jobs), len(jobs)),
-            demand=Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task")),
+            demand=demand,
             gpus=visible.gpus,
-            cores=parameters.get("cores") or usable_cores(),
+            cores=cores,
             time_s=None if time_min is None else time_min * 60.0,
             signal_delay_s=parameters.get("signal_delay_s", 90),
             grace_s=parameters.get("grace_s", 60),
@@ -193,7 +212,7 @@ def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:
     Raises:
         RefusedError: if it ends without having begun.
     """
-    argv = process.python_argv("wandb_submit.executors.local.scheduler", str(files.folder))
+    argv = process.python_argv("wandb_submit.executors.local.keeper", str(files.folder))
     scheduler = process.spawn_detached(argv, log=files.log)
     if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
         scheduler.kill()

@@ -31,6 +31,12 @@ class Demand:
     gpus: int | None = None
     cores: int | None = None
 
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        asked = [(self.gpus or 0, "GPU"), (self.cores or 0, "core")]
+        return " and ".join(f"{number} {what}{'s' * (number > 1)}" for number, what in asked if number)
+
 
 def places(at_once: int, demand: Demand, gpus: Sequence[Gpu], cores: Sequence[int]) -> int:
     """How many tasks have devices at the same time, if no other submission holds any."""
@@ -131,9 +137,7 @@ class Pool:
             *map(core_lock_name, self.cores if demand.cores else ()),
         ]
         if self.place.is_behind(names):
-            asked = [(demand.gpus or 0, "GPU"), (demand.cores or 0, "core")]
-            wanted = " and ".join(f"{number} {what}{'s' * (number > 1)}" for number, what in asked if number)
-            reason = f"waits for {wanted}, behind a submission that came earlier"
+            reason = f"waits for {demand.words}, behind a submission that came earlier"
             self.shortage = Shortage(reason=reason, look_again_s=_LOOK_AT_LOCKS_S)
             slot = None
         else:

@@ -3,16 +3,16 @@
 It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
 another submission holds does it look every second, and every five where a stranger computes on it. SIGTERM cancels
 all tasks, SIGUSR1 those that are marked: pending ones are dropped, running ones get SIGTERM and their grace. A second
-SIGTERM kills.
+SIGTERM kills. Its parent, the keeper, outlives it.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -31,13 +31,14 @@ from wandb_submit.executors.local.state import (
     TaskRow,
 )
 from wandb_submit.executors.local.task import TaskProcess, fork_task, import_what_tasks_need, run_task
-from wandb_submit.files import try_lock
 from wandb_submit.halts import Halt
 from wandb_submit.states import TaskState
 
+_log = logging.getLogger(__name__)  # which, unlike `print`, does not mind a full disk
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-_LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
+_SAVE_AGAIN_S = 2.0  # how often to try where the disk is full
 _DEAF_S = 2.0  # how long a new task may take to listen to signals
+_KILL_WAIT_S = 30.0  # between SIGTERM and SIGKILL at a time limit: Slurm's KillWait, where the grace is not shorter
 _KILL_AFTER_GRACE_S = 10.0  # what an agent gets beyond its trials' grace, to write down how they ended
 
 
@@ -69,10 +70,39 @@ class Scheduler:
         self._queue = list(range(len(array.jobs)))
         self._processes: dict[int, TaskProcess] = {}
         self._warned: set[int] = set()
+        self._overdue: set[int] = set()
         self._killed: set[int] = set()
         self._deadlines: dict[int, float] = {}
         self._saved = ""
-        self._cancelled: dict[int, int] = {}  # how often each task has been
+        self._unsaved = False
+        self._fate: str | None = None  # how the scheduler ended whose tasks these were
+        self._cancelled: set[int] = set()
+
+    @classmethod
+    def of_a_dead_one(cls, array: ArrayFile, files: SchedulerFiles, how: str) -> Scheduler:
+        """One that lets the tasks of a scheduler that has died come to their ends, which they have been asked to.
+
+        For the process that has inherited these tasks as its children.
+
+        Args:
+            array: the tasks.
+            files: where they and their progress are written.
+            how: what became of their scheduler, for people.
+
+        Raises:
+            NotFoundError: if the scheduler has died before it began.
+        """
+        heir = cls(array, files)
+        heir._fate = how
+        heir._queue.clear()
+        heir._state.tasks[:] = SchedulerState.load(files).tasks
+        for task, row in enumerate(heir._state.tasks):
+            if row.pid is not None and row.state is TaskState.RUNNING:
+                heir._processes[task] = TaskProcess(pid=row.pid, job=row.job)
+                heir._be_patient(task)
+            elif not row.state.is_terminal:
+                row.state, row.detail, row.ended = TaskState.FAILED, how, time.time()
+        return heir
 
     def run(self) -> None:
         """Runs until every task has ended."""
@@ -81,7 +111,8 @@ class Scheduler:
         for number in _SIGNALS:
             signal.signal(number, _never_called)
         self._save()  # whoever submitted waits for it
-        import_what_tasks_need()
+        if self._queue:
+            import_what_tasks_need()
         while self.step():
             info = signal.sigtimedwait(_SIGNALS, self.patience())
             if info is not None and info.si_signo != signal.SIGCHLD:
@@ -93,22 +124,29 @@ class Scheduler:
         self._enforce_limits()
         self._start_waiting()
         self._save()
-        return bool(self._queue or self._processes)
+        return bool(self._queue or self._processes or self._unsaved)
 
     def _places(self) -> int:
         array = self._array
         return max(places(min(array.at_once, len(array.jobs)), array.demand, array.gpus, array.cores), 1)
 
     def _save(self) -> None:
-        """Writes the state file if anything has changed; a full disk is no reason to end the tasks."""
+        """Writes the state file if anything has changed.
+
+        A full disk is no reason to end the tasks; it is tried again until there is room, also once all have ended, for
+        without its last words a scheduler seems to have been killed.
+        """
         present = repr(self._state)
         if present == self._saved:
             return
         try:
             self._state.save(self._files)
             self._saved = present
+            self._unsaved = False
         except OSError as error:
-            print(f"cannot write {self._files.state}: {error.strerror}", file=sys.stderr)  # noqa: T201 into its log
+            if not self._unsaved:
+                _log.error("cannot write %s: %s", self._files.state, error.strerror)
+            self._unsaved = True
 
     def patience(self) -> float:
         """How long nothing can happen that no signal tells."""
@@ -116,14 +154,19 @@ class Scheduler:
         look_again_s = None if self.pool.shortage is None else self.pool.shortage.look_again_s
         if self._queue and look_again_s is not None and len(self._processes) < self._array.at_once:
             due.append(look_again_s)
+        if self._unsaved:
+            due.append(_SAVE_AGAIN_S)
         return max(min(due, default=3600.0), 0.0)
 
     def _next_deadlines(self) -> Iterator[float]:
         for task, deadline in self._deadlines.items():
             if task in self._killed:
                 continue
-            warned = task in self._warned or task in self._cancelled
-            yield deadline if warned else self._warn_at(task, deadline)
+            yield deadline if task in self._told() else self._warn_at(task, deadline)
+
+    def _told(self) -> set[int]:
+        """The tasks that know that their time is up."""
+        return self._warned | self._overdue | self._cancelled
 
     def _warn_at(self, task: int, deadline: float) -> float:
         """When a task gets SIGUSR2: not before its Python has had time to listen to it."""
@@ -188,22 +231,23 @@ class Scheduler:
             if code is None:
                 continue
             del self._processes[task]
-            limited = task in self._deadlines and time.monotonic() >= self._deadlines[task]
             self._deadlines.pop(task, None)
-            self._warned.discard(task)
-            self._killed.discard(task)
             self.pool.give_back(task)
-            self._end(task, code, limited=limited)
+            self._end(task, code)
+            for told in (self._warned, self._overdue, self._killed):
+                told.discard(task)
 
-    def _end(self, task: int, code: int, *, limited: bool) -> None:
+    def _end(self, task: int, code: int) -> None:
         row = self._state.tasks[task]
         row.pid, row.exit_code, row.ended = None, code, time.time()
-        if task in self._cancelled:
+        if self._fate is not None:
+            row.state, row.detail = TaskState.FAILED, self._fate
+        elif task in self._cancelled:
             row.state = TaskState.CANCELLED
         elif code == REQUEUE_EXIT_CODE:
             row.state, row.restarts = TaskState.PENDING, row.restarts + 1
             self._queue.append(task)
-        elif limited:
+        elif task in self._overdue:
             row.state = TaskState.TIMEOUT
         elif code == 0:
             row.state = TaskState.COMPLETED
@@ -212,14 +256,18 @@ class Scheduler:
             row.detail = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def _enforce_limits(self) -> None:
-        """SIGUSR2 some time before a task's limit, as Slurm sends it; SIGKILL when it is over."""
+        """SIGUSR2 some time before a task's limit, SIGTERM at it and SIGKILL after a while, all as Slurm sends them."""
         now = time.monotonic()
         for task, deadline in self._deadlines.items():
             process = self._processes[task]
-            if now >= deadline:
+            if now >= deadline and task not in {*self._cancelled, *self._overdue}:
+                self._overdue.add(task)
+                self._deadlines[task] = now + min(self._array.grace_s, _KILL_WAIT_S)
+                process.send_signal(signal.SIGTERM)
+            elif now >= deadline:
                 self._killed.add(task)  # its end may take the kernel a while, and SIGCHLD tells of it
                 process.kill()
-            elif now >= self._warn_at(task, deadline) and task not in {*self._warned, *self._cancelled}:
+            elif now >= self._warn_at(task, deadline) and task not in self._told():
                 self._warned.add(task)
                 process.send_signal(signal.SIGUSR2)
 
@@ -233,32 +281,24 @@ class Scheduler:
 
     def _cancel(self, tasks: Iterable[int]) -> None:
         for task in tasks:
-            self._cancelled[task] = self._cancelled.get(task, 0) + 1
             if task in self._queue:
                 self._queue.remove(task)
+                self._cancelled.add(task)
                 self._drop(task, "")
             elif (process := self._processes.get(task)) is None:
                 continue
-            elif self._cancelled[task] > 1:
+            elif task in self._cancelled:
                 process.kill()
             else:
                 process.send_signal(signal.SIGTERM)
-                patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
-                self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
+                self._be_patient(task)
+
+    def _be_patient(self, task: int) -> None:
+        """Gives a task that has been asked to end the time for it."""
+        self._cancelled.add(task)
+        patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
+        self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
 
 
 def _never_called(number: int, frame: FrameType | None) -> None:
     raise AssertionError("a blocked signal was delivered")
-
-
-def main(folder: Path) -> None:
-    """Runs the array of that folder, unless another process does."""
-    files = SchedulerFiles(folder)
-    lock = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
-    if not try_lock(lock, patience_s=_LOCK_PATIENCE_S):
-        sys.exit(f"{folder} already has a scheduler")
-    Scheduler(ArrayFile.load(files), files).run()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

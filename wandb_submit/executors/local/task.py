@@ -19,6 +19,8 @@ from wandb_submit.executors.local.leftovers import kill_leftovers
 from wandb_submit.executors.local.state import ArrayFile
 from wandb_submit.process import JOB, die_with_parent, run_in_shell, take_environment_of_shell
 
+_UNKNOWN = 255  # the exit status of a task that somebody else has been told
+
 
 def import_what_tasks_need() -> None:
     """Imports, before the first fork, what every task would import.
@@ -71,11 +73,18 @@ class TaskProcess:
 
         Kills what it has left, its group as long as that number cannot have become another's.
         """
-        if self._code is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            self.kill()
-            kill_leftovers(self.job)
-            _, status = os.waitpid(self.pid, 0)
-            self._code = os.waitstatus_to_exitcode(status)
+        if self._code is None:
+            try:
+                ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:  # one of a dead scheduler's, which has been told of its end
+                kill_leftovers(self.job)
+                self._code = _UNKNOWN
+                return self._code
+            if ended is not None:
+                self.kill()
+                kill_leftovers(self.job)
+                _, status = os.waitpid(self.pid, 0)
+                self._code = os.waitstatus_to_exitcode(status)
         return self._code
 
     def send_signal(self, number: signal.Signals) -> None:
@@ -133,9 +142,6 @@ def fork_task(
     except Exception:  # noqa: BLE001 whatever it is must not return into the scheduler's loop
         traceback.print_exc()
         sys.exit(1)
-    finally:
-        if os.getppid() != parent:  # killed, so nobody else will
-            kill_leftovers(job)
     sys.exit(status)
 
 
