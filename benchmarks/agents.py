@@ -202,8 +202,8 @@ def rows(theirs: Mapping[str, float], ours: Mapping[str, float], answer_ms: floa
     ]
 
 
-def show(table: list[Row]) -> None:
-    shown = Table("", Terminals.name, Submission.name, "wanted", "")
+def show(table: list[Row], theirs: str = Terminals.name) -> None:
+    shown = Table("", theirs, Submission.name, "wanted", "")
     for row in table:
         digits = 0 if row.theirs >= 100 and row.unit != "" else 2
         digits = 0 if row.name.startswith("requests") else digits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
@@ -14,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.kinship import die_with_parent
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 # Names, in the environment of all that a task on this machine starts, the task that it ends with. What is detached
 # has neither it nor the run that it was started in.
 JOB = "WANDB_SUBMIT_JOB_ID"
@@ -96,21 +94,6 @@ def take_environment_of_shell(lines: Sequence[str]) -> int:
     os.environb.clear()
     os.environb.update({name: value for name, _, value in pairs})
     return 0
-
-
-def die_with_parent(parent: int, number: signal.Signals) -> None:
-    """Lets the kernel send this process a signal when its parent ends; for a child, before anything else.
-
-    Ends this process at once if the parent has ended already.
-    """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of those of its descendants whose own parent ends."""
-    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def python_argv(module: str, *arguments: str) -> list[str]:

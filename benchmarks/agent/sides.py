@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,43 @@ class Submission:
 
     def stop(self) -> None:
         _end(self.processes())
+
+
+@dataclass
+class PlainSubmitit:
+    """Our agents as jobs of submitit's own local executor, from a program of a few lines."""
+
+    folder: Path
+    env: Mapping[str, str]
+    name: ClassVar[str] = "submitit's executor"
+    _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, sweep: str, *, agents: int, count: int | None = None) -> None:
+        program = str(Path(__file__).with_name("plain_submitit.py"))
+        with (self.folder / "agents.log").open("ab") as log:
+            self._started.append(
+                subprocess.Popen(
+                    [sys.executable, program, sweep, str(agents), str(count or 0)],
+                    cwd=self.folder,
+                    env={**os.environ, **self.env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def processes(self) -> list[int]:
+        """Without the program itself, which need not wait for the jobs' ends."""
+        programs = {process.pid for process in self._started}
+        return [pid for pid in _sessions(programs) if pid not in programs]
+
+    def stop(self) -> None:
+        programs = [process.pid for process in self._started]
+        _end([*programs, *self.processes()])
+        for process in self._started:
+            process.wait()
+        self._started.clear()
 
 
 def memory_kb(pids: Sequence[int]) -> int:

@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"errors", "states", "wording"},
+    {"errors", "kinship", "states", "wording"},
     {
         "specs",
         "paths",
@@ -48,6 +48,7 @@ LIGHT = {
     "events",
     "halts",
     "credentials",
+    "kinship",
     "process",
     "transport",
     "gpu_variables",

@@ -19,8 +19,8 @@ from wandb_submit.agent.shares import Share
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import RefusedError, WandbSubmitError
 from wandb_submit.halts import Halt
+from wandb_submit.kinship import die_with_parent
 from wandb_submit.paths import SubmissionPaths
-from wandb_submit.process import die_with_parent
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
 _LOOK_S = 2.0  # how often to look for a word that ends the submission

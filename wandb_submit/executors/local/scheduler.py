@@ -8,6 +8,7 @@ SIGTERM kills. Its parent, the keeper, outlives it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -20,7 +21,7 @@ from types import FrameType
 
 from wandb_submit.devices.cores import side_by_side
 from wandb_submit.devices.strangers import watch_for, watch_nobody
-from wandb_submit.errors import WandbSubmitError
+from wandb_submit.errors import NotFoundError, WandbSubmitError
 from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
@@ -302,3 +303,17 @@ class Scheduler:
 
 def _never_called(number: int, frame: FrameType | None) -> None:
     raise AssertionError("a blocked signal was delivered")
+
+
+def run(folder: Path) -> None:
+    """Runs the array of that folder."""
+    files = SchedulerFiles(folder)
+    Scheduler(ArrayFile.load(files), files).run()
+
+
+def end_tasks_of_a_dead_one(folder: Path, how: str) -> None:
+    """Waits for the ends of a dead scheduler's tasks, which are our children now; see `Scheduler.of_a_dead_one`."""
+    files = SchedulerFiles(folder)
+    _log.error("%s; its tasks end", how)
+    with contextlib.suppress(NotFoundError):  # it had not begun
+        Scheduler.of_a_dead_one(ArrayFile.load(files), files, how).run()

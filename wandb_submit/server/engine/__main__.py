@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from wandb_submit.process import die_with_parent
+from wandb_submit.kinship import die_with_parent
 from wandb_submit.server.engine.package import sentence
 from wandb_submit.server.engine.work import Desk
 
