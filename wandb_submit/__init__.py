@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wandb_submit.api import Submission, attach, submit
 
+from wandb_submit.errors import WandbSubmitError
+
 __version__ = "0.1.0"
-__all__ = ["Submission", "__version__", "attach", "submit"]
+__all__ = ["Submission", "WandbSubmitError", "__version__", "attach", "submit"]
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import AgentView, Journal, RunView
 from wandb_submit.snapshot import Snapshot, TaskView
 from wandb_submit.states import TaskState
-from wandb_submit.sweeps import Results
+from wandb_submit.sweeps import Results, RunResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,17 +148,18 @@ class Submission:
         self._journal.update()
         return sorted(self._journal.runs.values(), key=lambda run: run.started)
 
-    def run_log(self, run_id: str) -> Path:
-        """The log file of a run, by its id or the beginning of it.
+    def run_log(self, run: str | RunView | RunResult) -> Path:
+        """The log file of a run: one of `runs` or of `results`, or its id, or the beginning of that.
 
         Raises:
             NotFoundError: if this submission has no such run.
         """
-        matching = [run for run in self.runs() if run.id.startswith(run_id)]
-        exact = [run for run in matching if run.id == run_id]
+        run_id = run if isinstance(run, str) else run.id
+        matching = [one for one in self.runs() if one.id.startswith(run_id)]
+        exact = [one for one in matching if one.id == run_id]
         match exact or matching:
-            case [run]:
-                return Path(run.log)
+            case [one]:
+                return Path(one.log)
             case []:
                 raise NotFoundError(
                     f"submission {self.id} has no run {run_id!r}: `wandb-submit logs {self.id}` lists them"
@@ -166,13 +167,13 @@ class Submission:
             case several:
                 raise NotFoundError(f"{run_id!r} could be {', '.join(run.id for run in several)}: type more of it")
 
-    def logs(self, run_id: str) -> str:
-        """What a run has printed, by its id or the beginning of it.
+    def logs(self, run: str | RunView | RunResult) -> str:
+        """What a run has printed: one of `runs` or of `results`, or its id, or the beginning of that.
 
         Raises:
             NotFoundError: if this submission has no such run.
         """
-        return self.run_log(run_id).read_text(errors="replace")
+        return self.run_log(run).read_text(errors="replace")
 
     def results(self) -> Results:
         """How the sweep came out so far, as its server tells: its runs with their configurations, and the best one.

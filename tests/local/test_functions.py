@@ -87,7 +87,7 @@ def test_a_function_of_main_is_called_for_each_run_in_a_fresh_process(offline_sh
 
 
 ENDS = """
-import ctypes, multiprocessing, os, resource, threading, time
+import ctypes, multiprocessing, os, resource, signal, threading, time
 import numpy
 import wandb
 
@@ -102,6 +102,8 @@ def train():
         raise ValueError("the sky fell")
     if end == "exit":
         os._exit(7)
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where there is no memory left
     if end == "segfault":
         ctypes.string_at(0)
     if end == "memory":
@@ -131,7 +133,7 @@ def wandb_config():
     with open(os.environ["WANDB_SWEEP_PARAM_PATH"]) as file:
         return yaml.safe_load(file)["end"]["value"]
 """
-KINDS = ["exception", "exit", "segfault", "memory", "leak", "after", "fork", "spawn", "threads", "status"]
+KINDS = ["leak", "after", "exception", "exit", "segfault", "killed", "fork", "memory", "spawn", "threads", "status"]
 
 
 @pytest.mark.parametrize("preload", [None, []], ids=["warm", "cold"])
@@ -148,6 +150,7 @@ def test_however_a_run_ends_it_ends_alone_and_its_log_says_how(shell: Shell, pre
         "exception": 1,
         "exit": 7,
         "segfault": -signal.SIGSEGV,
+        "killed": -signal.SIGKILL,
         "memory": 1,
         "status": 3,
     }

@@ -107,7 +107,7 @@ def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, 
     assert re.search(
         r'best run: <a href="http://127\.0\.0\.1:\d+/local/tests/runs/\w+"[^>]*>[^<]+</a>, loss = 1<', ended
     )
-    kernel.run("failed = [run for run in submission.runs() if run.exit_code]; print(submission.logs(failed[0].id))")
+    kernel.run("failed = [run for run in submission.runs() if run.exit_code]; print(submission.logs(failed[0]))")
     assert "ValueError: <two>" in kernel.said
     assert 'raise ValueError("<two>")' in kernel.said  # the cell's own line, which is in no file
 

@@ -38,6 +38,33 @@ def test_warm_runs_are_whole_runs_of_their_own_processes(offline_shell: Shell) -
     assert len({place["ppid"] for place in places}) == 2
 
 
+KNOWN = """
+import json, os, re, sys, threading
+imported = "wandb" in sys.modules
+import wandb
+run = wandb.init()
+own = ("run_name", "x_stats_pid", "x_start_time", "api_key")
+settings = {name: str(value) for name, value in run.settings.model_dump().items() if name not in own}
+seen = [settings, threading.active_count(), sorted(name for name in os.environ if name.startswith("WANDB_"))]
+text = re.sub(r"\\d{8}_\\d{6}", "TIME", json.dumps(seen)).replace(run.id, "RUN")
+with open(f"known-{imported}.json", "w") as file:
+    file.write(text)
+run.finish()
+"""
+
+
+def test_wandb_knows_in_a_warm_run_what_it_knows_in_a_cold_one(offline_shell: Shell) -> None:
+    parameters = {"x": {"values": [1, 2]}}
+    sweep = offline_shell.sweep(KNOWN, name="known", parameters=parameters, command=["python", "${program}"])
+    options = ("--offline", "--executor", "local", "--array", "1", "--count", "1")
+    cold = offline_shell.json(sweep, *options)
+    warm = offline_shell.json(cold["sweep"], *options, "--preload", "wandb,numpy")
+    assert [answer["results"]["states"] for answer in (cold, warm)] == [{"finished": 1}, {"finished": 2}]
+    seen = {name: json.loads((offline_shell.folder / f"known-{name}.json").read_text()) for name in (True, False)}
+    assert seen[True] == seen[False]
+    assert len(seen[True][0]) > 100
+
+
 def test_a_module_that_cannot_be_imported_ends_the_submission_before_it_takes_a_run(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1, 2]}})
     done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "2", "--preload", "nonsense")
@@ -49,7 +76,7 @@ def test_a_command_of_another_form_runs_cold_and_says_so(offline_shell: Shell) -
     sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1]}}, command=["bash", "-c", "true"])
     answer = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--preload", "wandb")
     (cold,) = offline_shell.events(answer["id"], "cold_starts")
-    assert "not of the form `python PROGRAM.py`: bash -c true" in cold["reason"]
+    assert "not of the form `python PROGRAM.py` or `python -m MODULE`: bash -c true" in cold["reason"]
     assert [event["warm"] for event in offline_shell.events(answer["id"], "run_started")] == [False]
 
 
