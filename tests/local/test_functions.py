@@ -219,6 +219,32 @@ def test_whatever_can_be_called_is_with_what_it_knows_of_main_and_of_folders(
     assert [event["warm"] for event in done.started] == [preload is None]
 
 
+NAMED = """
+import pathlib
+import wandb_submit
+
+def train():
+    print("called")
+
+options = dict(function=train, array=1, executor="local", offline=True)
+submission = wandb_submit.submit(pathlib.Path("sweep.yaml"), **options, count=1)
+for _ in range(2):
+    assert submission.wait().is_well
+    print(*[submission.logs(run).strip() for run in submission.runs()])
+    submission = wandb_submit.submit(submission.record.sweep.path, **options)
+submission.wait()
+"""
+
+
+def test_a_sweep_file_and_a_sweep_that_is_there_take_a_function_whatever_their_program(shell: Shell) -> None:
+    config = {"program": "elsewhere.py", "method": "grid", "parameters": {"x": {"values": [1, 2, 3]}}}
+    (shell.folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+    (shell.folder / "submit.py").write_text(NAMED)
+    done = shell.call("python", "submit.py")
+    assert done.stdout == "called\ncalled called\n"
+    assert re.search(r"RefusedError: the sweep \S+ is finished: it hands out no more runs\n$", done.stderr)
+
+
 def test_a_function_that_cannot_travel_is_refused_before_anything_is_made(shell: Shell) -> None:
     script = "import threading\nlock = threading.Lock()\ndef train():\n    lock.acquire()\n"
     (shell.folder / "submit.py").write_text(SUBMIT.format(script=script, parameters={"x": {"value": 1}}, options={}))
