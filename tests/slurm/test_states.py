@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -77,11 +78,13 @@ def test_without_accounting_a_tasks_own_files_tell_how_it_ended(bare_shell: Shel
 
 
 def test_a_controller_that_is_away_is_waited_for(root_shell: Shell) -> None:
-    sweep = root_shell.sweep(WORK.format(seconds=25), parameters={"x": {"values": [1]}})
+    sweep = root_shell.sweep(WORK.format(seconds=40), parameters={"x": {"values": [1]}})
     submitted = root_shell.json(sweep, "--offline", "--array", "1", "--time", "60")
     following = root_shell.start("wait", submitted["id"], "--json")
-    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), what="the run has started")
+    (run,) = wait_until(lambda: root_shell.events(submitted["id"], "run_started"), what="the run has started")
     before = states(root_shell.json("status"))
+    # One that is killed earlier still takes the job for pending, and its node for broken (24.11).
+    wait_until(lambda: saved_at(root_shell) > run["t"], what="the controller has written down what it knows")
     os.kill(controller(), signal.SIGKILL)
     try:
         asked = [
@@ -116,3 +119,10 @@ def controller() -> int:
         if line.startswith("slurmctld")
     ]
     return int(line.split()[-1])
+
+
+def saved_at(shell: Shell) -> float:
+    """When the controller has last saved the state of its jobs."""
+    config = shell.call("scontrol", "show", "config").stdout
+    (folder,) = re.findall(r"^StateSaveLocation\s*=\s*(\S+)$", config, re.MULTILINE)
+    return (Path(folder) / "job_state").stat().st_mtime
