@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from wandb_submit import config, notebook, origins, records, sources, sweeps
+from wandb_submit import config, notebook, origins, preloads, records, sources, sweeps
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
@@ -216,6 +216,8 @@ def prepare(
         spec = build(options)
     except ConfigError as error:
         raise origins.named(error, options, build) from error
+    if isinstance(source, sources.SweepFile):
+        preloads.check(spec, source.config)
     if left is not None and spec.agents > left:
         notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")
     paths = SubmissionPaths(home() / records.new_id())

@@ -67,9 +67,15 @@ def test_wandb_knows_in_a_warm_run_what_it_knows_in_a_cold_one(offline_shell: Sh
 
 def test_a_module_that_cannot_be_imported_ends_the_submission_before_it_takes_a_run(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1, 2]}})
-    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "2", "--preload", "nonsense")
+    (offline_shell.folder / "half.py").write_text("import nonsense\n")
+    options = ("--offline", "--executor", "local", "--array", "2", "--preload")
+    done = offline_shell.run(sweep, *options, "half")
     assert done.returncode == 1
-    assert "--preload cannot import nonsense: ModuleNotFoundError" in done.stdout + done.stderr
+    assert "--preload cannot import half: ModuleNotFoundError" in done.stdout + done.stderr
+    done = offline_shell.run(sweep, *options, "nonsense")
+    assert done.returncode == 2
+    assert "finds no such module" in done.stderr
+    assert "created sweep" not in done.stderr
 
 
 def test_a_command_of_another_form_runs_cold_and_says_so(offline_shell: Shell) -> None:

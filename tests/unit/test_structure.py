@@ -30,7 +30,7 @@ LEVELS = (
         "transport",
     },
     {"credentials", "sources", "halts", "activation", "ranks"},
-    {"config", "devices", "functions", "sweeps", "records", "agent"},
+    {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},
     {"submission"},
