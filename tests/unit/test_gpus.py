@@ -50,6 +50,30 @@ def test_a_task_looks_whether_it_has_the_gpus_that_it_asked_for(
 
 
 @pytest.mark.parametrize(
+    ("visible", "given", "reachable", "is_well"),
+    [
+        ("0", "2", 1, True),  # confined to its devices, which it counts from 0
+        ("0", "2", 0, True),  # a node that does not show them
+        ("0", "2", 4, False),  # a prolog that gives GPU 0 to everybody
+        ("2", "2", 4, True),
+        ("0", "0", 4, True),
+        ("0,1", "2,3", 2, True),
+        ("0,1", "2,3", 4, False),
+    ],
+)
+def test_numbers_from_zero_are_right_only_where_a_job_reaches_no_other_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: str, given: str, reachable: int, is_well: bool
+) -> None:
+    for name in ("nvidiactl", "nvidia-uvm", *(f"nvidia{number}" for number in range(reachable))):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(gpus, "_DEVICES", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("SLURM_JOB_GPUS", given)
+    said = gpus.why_not(spec(gpus_per_task=len(given.split(","))))
+    assert (said is None) is is_well
+
+
+@pytest.mark.parametrize(
     ("options", "asked"),
     [
         ({"gres": "gpu:a100:1"}, True),

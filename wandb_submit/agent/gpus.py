@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 from wandb_submit.gpu_variables import entries, variable_of
 from wandb_submit.specs import SubmissionSpec
 
+_DEVICES = Path("/dev")
 # sbatch's other options that ask for GPUs, and how their values begin where they do.
 _OPTIONS = {"gres": "gpu", "gpus": "", "gpus-per-node": "", "tres-per-task": "gres"}
 
@@ -16,7 +18,8 @@ def why_not(wanted: int) -> str | None:
     """Why this task must not take a run, as far as its GPUs on this node go; `None` where all is well.
 
     Where Slurm confines jobs to their devices, a task with the node's GPU 2 sees it as 0: numbers that count from 0
-    are right, as Slurm's own are. Others, which a prolog or a line of --setup has set, are somebody else's GPUs.
+    are right there, as Slurm's own are everywhere. Others, which a prolog or a line of --setup has set, are somebody
+    else's GPUs.
     """
     if not wanted:
         return None
@@ -30,7 +33,8 @@ def why_not(wanted: int) -> str | None:
             f"{node} and sees {len(visible) or 'none'} ({sees}{told}): look at what the node's prolog and --setup do "
             "with that variable; --exclude avoids a node"
         )
-    own = {*given, *(map(str, range(len(given))) if whose == "Slurm" else ())}
+    from_zero = map(str, range(len(given))) if whose == "Slurm" and _is_confined(len(given)) else ()
+    own = {*given, *from_zero}
     # Slurm tells numbers, and does not know the UUIDs that a site may put in their place.
     if given and (len(visible) > len(given) or any(gpu not in own and gpu.isdecimal() for gpu in visible)):
         return (
@@ -57,6 +61,15 @@ def wanted(spec: SubmissionSpec) -> int:
         (spec.sbatch.get(key) or "-").startswith(start) for key, start in _OPTIONS.items() if key in spec.sbatch
     )
     return int(asked and spec.executor == "slurm") if spec.gpus_per_task is None else spec.gpus_per_task
+
+
+def _is_confined(given: int) -> bool:
+    """Whether no more of the node's GPUs can be used from here than were given; also where none shows a file.
+
+    Access to a device that the job's control group does not have is refused, to root as well.
+    """
+    files = [path for path in _DEVICES.glob("nvidia*") if path.name.removeprefix("nvidia").isdecimal()]
+    return sum(os.access(path, os.R_OK | os.W_OK) for path in files) <= given
 
 
 def _given() -> tuple[list[str], str]:
