@@ -8,7 +8,7 @@ ALONE := local slurm
 SIDE_BY_SIDE := -n 4 --dist loadfile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest bed clean
+.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm bed clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
@@ -39,6 +39,10 @@ $(ALONE): .venv/dev
 # The tests of the offline tier that run the wandb client, with the oldest version that pyproject.toml admits.
 oldest: .venv/dev .venv-oldest/made
 	WANDB_SUBMIT_CLIENT_PYTHON=.venv-oldest/bin/python python -m pytest $(SIDE_BY_SIDE) -m client tests/offline
+
+# The Slurm tier with the Slurm and the Python of the next Debian, in a chroot.
+newer-slurm:
+	tests/testbed/newer-slurm
 
 bed: .venv/dev
 	tests/testbed/slurm start

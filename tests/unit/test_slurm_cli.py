@@ -90,6 +90,22 @@ def test_sacct_tells_state_and_node_of_each_task() -> None:
     }
 
 
+def test_what_slurm_24_11_printed_of_an_array_before_and_after_scancel() -> None:
+    queue = "14_[3-5%3]|PENDING||JobArrayTaskLimit\n14_0|RUNNING|ctcpu1|None\n14_1|COMPLETING|ctcpu1|None\n"
+    held = "139_0|PENDING||launch failed requeued held\n"
+    squeue = slurm_cli.parse_squeue(queue + held)
+    assert {job: status.state.value for job, status in squeue.items()} == {
+        **dict.fromkeys(("14_3", "14_4", "14_5", "139_0"), "pending"),
+        **dict.fromkeys(("14_0", "14_1"), "running"),
+    }
+    assert squeue["139_0"].detail == "launch failed requeued held"
+    assert states("14_0|CANCELLED by 0|ctcpu1\n11|FAILED|None assigned\n13|PENDING|None assigned\n") == {
+        "14_0": TaskState.CANCELLED,
+        "11": TaskState.FAILED,
+        "13": TaskState.PENDING,
+    }
+
+
 @pytest.mark.parametrize(
     ("job", "tasks"),
     [

@@ -49,6 +49,16 @@ def refused(text: str) -> str:
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             "--account",
         ),
+        # 24.11
+        (
+            "sbatch: error: CPU count per node can not be satisfied\n"
+            "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+            "--cpus-per-task",
+        ),
+        ("sbatch: error: Batch job submission failed: Invalid feature specification", "--constraint"),
+        ("sbatch: error: Batch job submission failed: Invalid node name specified", "--nodelist"),
+        ("sbatch: error: Batch job submission failed: Requested reservation is invalid", "scontrol show reservation"),
+        ("sbatch: error: Batch job submission failed: Invalid license specification", "scontrol show licenses"),
         (
             "sbatch: unrecognized option '--foo'\nTry \"sbatch --help\" for more information",
             "does not know that option",
