@@ -65,6 +65,22 @@ def test_accounts_and_qos_are_the_users_own(program: Program) -> None:
     assert slurm_site.choices(Topic.QOS) == "yours: normal, long"
 
 
+def test_ones_own_limits_are_told_by_their_names(program: Program) -> None:
+    program(
+        "sacctmgr",
+        """case "$*" in
+        *"associations user="*format=account,partition,*)
+            echo "lab|gpu|5|10|gres/gpu=4|1-00:00:00|||"; echo "lab|||||||||" ;;
+        *"associations user="*format=qos) printf "long,normal\\nnormal\\n" ;;
+        *"qos name=long,normal"*) echo "long|2|10||gres/gpu=8||||"; echo "normal||||||||" ;;
+        esac""",
+    )
+    assert slurm_site.own_limits() == [
+        "account lab gpu: MaxJobs 5, MaxSubmitJobs 10, MaxTRESPerJob gres/gpu=4, MaxWall 1-00:00:00",
+        "QOS long: MaxJobsPerUser 2, MaxSubmitJobsPerUser 10, MaxTRESPerUser gres/gpu=8",
+    ]
+
+
 def test_of_very_many_the_first_are_shown(program: Program) -> None:
     program("sacctmgr", "seq -f account%g 100")
     assert slurm_site.choices(Topic.ACCOUNT).endswith("account12, and 88 more")
