@@ -104,6 +104,36 @@ def test_two_submissions_at_once_never_share_a_gpu(offline_shell: Shell, tmp_pat
         assert not overlapping([(place["started"], place["ended"]) for place in seen if place["cuda"] == gpu])
 
 
+def test_a_submission_that_needs_many_gpus_is_not_overtaken_by_later_ones(offline_shell: Shell) -> None:
+    script = "import os, time\nwhile not os.path.exists('queue-go'): time.sleep(0.05)\n"
+    sweep = offline_shell.sweep(script, name="turns", parameters={"x": {"values": list(range(9))}})
+
+    def submit(gpus: str) -> str:
+        answer = offline_shell.json(
+            *(sweep, "--offline", "--executor", "local", "--array", "1", "--gpus-per-task", gpus),
+            *("--count", "1", "--detach"),
+            CUDA_VISIBLE_DEVICES="0,1",
+        )
+        return str(answer["id"])
+
+    def detail(submission: str) -> str:
+        return str(offline_shell.json("status", submission)["tasks"][0]["detail"])
+
+    first = submit("1")
+    wait_until(lambda: offline_shell.events(first, "run_started"), what="the first has a GPU")
+    large = submit("2")
+    wait_until(lambda: detail(large) == "waits for 2 GPUs (1 of 2 free)", what="the second waits for both")
+    later = submit("1")
+    wait_until(
+        lambda: detail(later) == "waits for 1 GPU, behind a submission that came earlier", what="the third waits"
+    )
+    (offline_shell.folder / "queue-go").touch()
+    for submission in (first, large, later):
+        offline_shell.ok("wait", submission)
+    (large_run,), (later_run,) = (offline_shell.events(one, "run_started") for one in (large, later))
+    assert large_run["t"] < later_run["t"]
+
+
 @pytest.mark.parametrize(("asked", "seen_by_runs"), [((), "0,1"), (("--gpus-per-task", "0"), "")])
 def test_without_a_number_of_gpus_runs_see_what_there_is_and_with_zero_none(
     offline_shell: Shell, tmp_path: Path, asked: tuple[str, ...], seen_by_runs: str
@@ -203,21 +233,6 @@ def test_sigterm_to_an_agent_stops_it_with_its_run(offline_shell: Shell) -> None
     assert answer["tasks"][0]["detail"] == "received SIGTERM"
     (finished,) = offline_shell.events(submitted["id"], "run_finished")
     assert finished["exit_code"] != 0
-
-
-def test_nothing_survives_a_scheduler_that_is_killed_and_status_says_so(offline_shell: Shell) -> None:
-    sweep = offline_shell.sweep(SLEEP, name="kill", parameters={"x": {"values": [1, 2]}})
-    submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
-    (run,) = wait_until(lambda: offline_shell.events(submitted["id"], "run_started"), what="a run has started")
-    (agent,) = offline_shell.events(submitted["id"], "agent_started")
-    state = json.loads(
-        (offline_shell.submission(submitted["id"]) / "jobs" / f"queue-{submitted['id']}" / "state.json").read_text()
-    )
-    os.kill(state["pid"], signal.SIGKILL)
-    wait_until(lambda: not alive(agent["pid"]) and not alive(run["pid"]), what="agent and run are dead")
-    status = offline_shell.json("status", submitted["id"])
-    assert status["over"]
-    assert not status["ok"]
 
 
 def test_an_agent_gives_up_when_its_first_runs_fail_and_says_why(offline_shell: Shell) -> None:
