@@ -114,6 +114,18 @@ def test_a_submission_whose_scheduler_is_killed_ends_and_says_why(offline_shell:
     gpu_is_free(offline_shell)
 
 
+def test_a_scheduler_whose_keeper_is_killed_ends_its_tasks(offline_shell: Shell) -> None:
+    """Nobody would look after them if it were killed, too."""
+    sweep = offline_shell.sweep(SLEEP, name="keeper", parameters={"x": {"values": [1, 2, 3]}})
+    submission = submit(offline_shell, sweep, "--array", "2")
+    folder = queue(offline_shell, submission)
+    scheduler = state(folder)["pid"]
+    os.kill(int(Path(f"/proc/{scheduler}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    answer = json.loads(offline_shell.run("wait", submission, "--json").stdout)
+    assert [task["state"] for task in answer["tasks"]] == ["cancelled", "cancelled"]
+    wait_until(lambda: not all_of(folder), what="nothing of it is left")
+
+
 def test_a_task_that_is_killed_frees_its_device_for_the_next_one(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="task", parameters={"x": {"values": [1, 2, 3]}})
     submission = submit(offline_shell, sweep, "--array", "2")
