@@ -8,7 +8,7 @@ ALONE := local slurm
 SIDE_BY_SIDE := -n 4 --dist loadfile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm bed clean
+.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm torch bed clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
@@ -44,6 +44,11 @@ oldest: .venv/dev .venv-oldest/made
 newer-slurm:
 	tests/testbed/newer-slurm
 
+# The examples that need torch, which is too large to install for every `make test`.
+torch: .venv/dev .venv-torch/made
+	tests/testbed/slurm start
+	WANDB_SUBMIT_TORCH=$(CURDIR)/.venv-torch/bin python -m pytest tests/slurm/test_torch.py
+
 bed: .venv/dev
 	tests/testbed/slurm start
 	tests/testbed/browser
@@ -56,5 +61,9 @@ bed: .venv/dev
 	PYTHON=$(PYTHON) scripts/venv oldest
 	touch $@
 
+.venv-torch/made: scripts/venv
+	PYTHON=$(PYTHON) scripts/venv torch
+	touch $@
+
 clean:
-	rm -rf .venv .venv-oldest dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-oldest .venv-torch dist .mypy_cache .ruff_cache .pytest_cache

@@ -46,8 +46,9 @@ def _problems(spec: SubmissionSpec, asked: Ranks) -> Iterator[str]:
         yield f"{option}: `wandb agent` starts one process per run; leave --agent out"
     if spec.preload is not None and spec.preload.required:
         yield f"{option}: srun starts the ranks, so that they cannot be forked from a process with --preload"
-    if spec.gpus_per_task is not None and "gpus-per-node" in spec.sbatch:
-        yield "--sbatch gpus-per-node: --gpus-per-task says it"
+    for key in ("gpus", "gpus-per-node"):  # all nodes' GPUs, which the agent's step would ask for on one; ours
+        if key in spec.sbatch:
+            yield f"--sbatch {key}: say by --gpus-per-task how many GPUs each node has"
     if spec.gpus_per_task and spec.gpus_per_task % asked.per_node:
         yield (
             f"--gpus-per-task {spec.gpus_per_task}: these are the GPUs of each node, and cannot be shared evenly by "

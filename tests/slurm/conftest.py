@@ -12,6 +12,9 @@ import pytest
 from slurm.bed import PORT, SCRIPT, environment
 from support import Shell, scrubbed
 
+# `make torch` runs it; torch is too large for every checkout.
+collect_ignore = [] if os.environ.get("WANDB_SUBMIT_TORCH") else ["test_torch.py"]
+
 
 @pytest.fixture
 def root_shell(public_tmp: Path, clean_env: dict[str, str]) -> Iterator[Shell]:

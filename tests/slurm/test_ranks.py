@@ -20,7 +20,7 @@ TWO_NODES = ("--offline", "--executor", "slurm", "--partition", "gpu", "--nodes"
 PLACE = """
 import json, os, pathlib, sys, time
 names = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-         "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WANDB_RUN_ID", "SLURM_ARRAY_TASK_ID", "SLURM_PROCID")
+         "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WANDB_RUN_ID", "SLURM_STEP_GPUS")
 seen = {name: os.environ.get(name) for name in names}
 seen |= {"node": os.uname().nodename, "argv": sys.argv[1:], "started": time.time()}
 seen["config"] = pathlib.Path(os.environ["WANDB_SWEEP_PARAM_PATH"]).read_text()
@@ -124,7 +124,7 @@ def test_every_rank_knows_its_place_and_two_tasks_share_the_nodes(root_shell: Sh
         assert len({tuple(place["argv"]) for place in own}) == 1
         assert len({place["MASTER_PORT"] for place in own}) == 1
     assert len({place["MASTER_PORT"] for place in places}) == 2
-    assert len({(place["node"], place["CUDA_VISIBLE_DEVICES"]) for place in places}) == 4
+    assert len({(place["node"], place["SLURM_STEP_GPUS"]) for place in places}) == 4
     assert [place["told"] for place in places] == [[]] * 8
     # One agent per task asks the server.
     assert len(root_shell.events(answer["id"], "agent_registered")) == 2

@@ -65,7 +65,8 @@ def test_several_nodes_have_one_rank_each_unless_it_is_said(
         ({"preload": Preload(modules=("torch",))}, "cannot be forked from a process with --preload"),
         ({"gpus_per_task": 1}, "--gpus-per-task 1: these are the GPUs of each node, and cannot be shared evenly by 4"),
         ({"cpus_per_task": 6}, "ask for 8"),
-        ({"gpus_per_task": 4, "sbatch": {"gpus-per-node": "4"}}, "--sbatch gpus-per-node"),
+        ({"sbatch": {"gpus-per-node": "4"}}, "--sbatch gpus-per-node: say by --gpus-per-task"),
+        ({"sbatch": {"gpus": "8"}}, "--sbatch gpus: say by --gpus-per-task"),
     ],
 )
 def test_what_does_not_go_together_with_ranks_is_told(changes: dict[str, Any], complaint: str) -> None:
