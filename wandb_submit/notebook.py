@@ -140,7 +140,7 @@ def _failure(run: RunView) -> str:
     assert run.exit_code is not None  # noqa: S101 it has failed
     took = duration((run.ended or run.started) - run.started)
     end = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
-    last = LastWords.read(Path(run.log))
+    last = LastWords.read(Path(run.log), run.exit_code)
     words = f"{escape(f'run {run.id} {end} after {took}')}: <code>{escape(last.line)}</code>"
     if not last.traceback:
         return f"{words}<br>"

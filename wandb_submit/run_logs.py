@@ -13,9 +13,8 @@ _CHAINED = (
     "During handling of the above exception, another exception occurred:",
 )
 _WANDBS = "wandb:"  # how the lines begin that it prints when a program ends, behind the program's own last words
-_MESSAGE = (
-    20  # lines of an exception's message; what has more lines behind a traceback was printed by a run that went on
-)
+_RAISED = 1  # what Python exits with when nobody has caught an exception
+_MESSAGE = 20  # lines of an exception's message, at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,15 +23,23 @@ class LastWords:
 
     Attributes:
         line: the exception that it ended with, or else its last line; empty if it printed nothing.
-        traceback: the exception's whole traceback, with those that led to it; empty if it ended with none.
+        traceback: the exception's whole traceback, with those that led to it and what may be the rest of a long
+            message; empty if it ended with none.
     """
 
     line: str
     traceback: str = ""
 
     @classmethod
-    def read(cls, log: Path) -> LastWords:
-        """Reads them; those of a log that is not there are empty."""
+    def read(cls, log: Path, exit_code: int | None) -> LastWords:
+        """Reads them; those of a log that is not there are empty.
+
+        Behind a traceback there may be much else: what a program has printed to a file waits in a buffer for its end.
+
+        Args:
+            log: the run's log.
+            exit_code: how the run ended.
+        """
         try:
             with log.open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
@@ -40,11 +47,11 @@ class LastWords:
         except OSError:
             return cls(line="")
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith(_WANDBS)]
-        if _BEGINS in lines:
+        if _BEGINS in lines and exit_code == _RAISED:
             begin = len(lines) - 1 - lines[::-1].index(_BEGINS)
             end = next((at for at in range(begin + 1, len(lines)) if not lines[at].startswith(" ")), len(lines))
-            if end < len(lines) <= end + _MESSAGE:
+            if end < len(lines):
                 while begin > 0 and lines[begin - 1] in _CHAINED and _BEGINS in lines[: begin - 1]:
                     begin = begin - 1 - lines[begin - 1 :: -1].index(_BEGINS)
-                return cls(line=lines[end], traceback="\n".join(lines[begin:]))
+                return cls(line=lines[end], traceback="\n".join(lines[begin : end + _MESSAGE]))
         return cls(line=lines[-1] if lines else "")

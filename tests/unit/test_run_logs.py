@@ -32,19 +32,19 @@ os._exit(7)
 """
 
 
-def log_of(code: str, folder: Path) -> Path:
+def last_words(code: str, folder: Path) -> LastWords:
     log = folder / "r1.log"
     with log.open("w") as file:
-        subprocess.run([sys.executable, "-u", "-c", code], stdout=file, stderr=file, check=False)
-    return log
+        done = subprocess.run([sys.executable, "-E", "-c", code], stdout=file, stderr=file, check=False)
+    return LastWords.read(log, done.returncode)
 
 
 def test_an_exception_is_told_with_those_that_led_to_it_and_without_what_wandb_says_behind_it(tmp_path: Path) -> None:
-    last = LastWords.read(log_of(CHAINED, tmp_path))
+    last = last_words(CHAINED, tmp_path)
     assert last.line == "ValueError: the"
     lines = last.traceback.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
-    assert lines[-1] == "<sky> fell"
+    assert lines[-2:] == ["<sky> fell", "epoch 1"]  # which Python has held back until its end
     assert [line for line in lines if not line.startswith(" ")][1:3] == [
         "KeyError: 'lr'",
         "The above exception was the direct cause of the following exception:",
@@ -62,13 +62,19 @@ def test_an_exception_is_told_with_those_that_led_to_it_and_without_what_wandb_s
     ids=["went on", "words", "spaces", "nothing"],
 )
 def test_what_did_not_end_with_an_exception_is_told_by_its_last_line(tmp_path: Path, code: str, line: str) -> None:
-    assert LastWords.read(log_of(code, tmp_path)) == LastWords(line=line)
+    assert last_words(code, tmp_path) == LastWords(line=line)
+
+
+def test_an_exception_is_found_before_all_that_was_held_back_until_the_end(tmp_path: Path) -> None:
+    last = last_words("print(*range(1000), sep='\\n')\nraise KeyError('lr')", tmp_path)
+    assert last.line == "KeyError: 'lr'"
+    assert last.traceback.endswith("\nKeyError: 'lr'\n" + "\n".join(map(str, range(19))))
 
 
 def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
-    last = LastWords.read(log_of("print('\xe9' * 10**6)\nraise OSError('at last')", tmp_path))
+    last = last_words("print('\xe9' * 10**6, flush=True)\nraise OSError('at last')", tmp_path)
     assert (last.line, last.traceback.count("\n")) == ("OSError: at last", 2)
 
 
 def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:
-    assert LastWords.read(tmp_path / "none") == LastWords(line="")
+    assert LastWords.read(tmp_path / "none", 1) == LastWords(line="")

@@ -74,7 +74,7 @@ def _tell_a_failure(submission: Submission) -> None:
     failed = [run for run in submission.runs() if run.exit_code not in (None, 0) and run.stop_reason is None]
     if failed:
         run = max(failed, key=lambda run: run.ended or run.started)
-        last = LastWords.read(Path(run.log)).line or "it printed nothing"
+        last = LastWords.read(Path(run.log), run.exit_code).line or "it printed nothing"
         click.echo(f"run {run.id} failed: {last} (its log: wandb-submit logs {submission.id} {run.id})", err=True)
 
 
