@@ -295,3 +295,13 @@ def test_a_server_on_all_addresses_announces_one_that_others_reach(data_dir: Pat
     assert addresses.announced("fd00::2") == "[fd00::2]"
     assert addresses.is_loopback("::1")
     assert not addresses.is_loopback("no.such.host.invalid")
+
+
+def test_agents_that_have_ended_are_not_counted_as_at_work(data_dir: Path):
+    with Protocol(lifecycle.start(data_dir)) as client:
+        sweep = client.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
+        agents = [client.agent(sweep) for _ in range(3)]
+        assert client.http.get("/healthz/facts").json()["agents"] == 3
+        client.set_state(sweep, "CANCELED")
+        assert [order["type"] for order in client.heartbeat(agents[0])] == ["exit"]
+        assert client.http.get("/healthz/facts").json()["agents"] == 2

@@ -55,7 +55,7 @@ class Endpoints:
 
         def count(tx: Transaction) -> dict[str, object]:
             states = tx.rows("SELECT state, COUNT(*) AS number FROM runs GROUP BY state")
-            alive = "SELECT COUNT(*) FROM agents WHERE heartbeat_at > ?"
+            alive = "SELECT COUNT(*) FROM agents WHERE state = 'RUNNING' AND heartbeat_at > ?"
             return {
                 "sweeps": tx.integer("SELECT COUNT(*) FROM sweeps"),
                 "runs": {row["state"]: row["number"] for row in states},
@@ -139,7 +139,7 @@ class Endpoints:
         row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
         if row is None:
             raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
-        async with received(request, data_dir) as file:
+        async with received(request, data_dir, place=target.parent) as file:
 
             def keep(tx: Transaction) -> bool:
                 """Within the transaction, so that nobody deletes the one of file and row without the other."""

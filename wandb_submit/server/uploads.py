@@ -52,8 +52,16 @@ class Upload:
 
 
 @asynccontextmanager
-async def received(request: Request, data_dir: Path, *, max_bytes: int | None = None) -> AsyncIterator[Upload]:
+async def received(
+    request: Request, data_dir: Path, *, place: Path | None = None, max_bytes: int | None = None
+) -> AsyncIterator[Upload]:
     """A request's body as a file, which goes away unless it is moved to its place.
+
+    Args:
+        request: the request, of which nothing has been read yet.
+        data_dir: the server's folder.
+        place: where the file is to be moved to, or a folder above that, which need not exist.
+        max_bytes: how large it may be.
 
     Raises:
         Refusal: if it is encoded, a part, or larger than `max_bytes`.
@@ -62,15 +70,29 @@ async def received(request: Request, data_dir: Path, *, max_bytes: int | None = 
         raise Refusal("files are uploaded as they are, without a Content-Encoding", status=415)
     if "content-range" in request.headers:
         raise Refusal("files are uploaded as a whole, not in ranges", status=400)
-    folder = data_dir / UPLOADS
-    folder.mkdir(exist_ok=True)
-    path = folder / secrets.token_hex(8)
+    path = _draft(data_dir, place)
     try:
         with path.open("wb") as file:
             size, md5 = await _write(request, file, max_bytes)
         yield Upload(path=path, size=size, md5=md5)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _draft(data_dir: Path, place: Path | None) -> Path:
+    """Where a file is until it is complete: on the file system that it is to end up on.
+
+    People put the files of a server on another one by a link. A draft is there beside them then, and is left behind
+    if the server is killed; its name can be no entity's, project's or run's.
+    """
+    folder = data_dir / UPLOADS
+    folder.mkdir(exist_ok=True)
+    name = secrets.token_hex(8)
+    while place is not None and not place.is_dir():
+        place = place.parent
+    if place is None or place.stat().st_dev == folder.stat().st_dev:
+        return folder / name
+    return place / f"#{name}"
 
 
 async def _write(request: Request, file: BinaryIO, max_bytes: int | None) -> tuple[int, str]:

@@ -38,7 +38,8 @@ class ArtifactEndpoints:
         artifact, content = request.path_params["artifact"], request.path_params["content"]
         if not await self.database.read(lambda tx: contents.is_expected(tx, artifact, content)):
             raise Refusal("no artifact waits for that file", status=404)
-        async with received(request, self.server.settings.data_dir) as upload:
+        data_dir = self.server.settings.data_dir
+        async with received(request, data_dir, place=contents.folder(data_dir)) as upload:
             got = contents.checked_md5(upload.md5)
             if got != content:
                 raise Refusal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import functools
 import json
 import secrets
@@ -209,5 +210,11 @@ def _remove_in_background(folder: Path, trash: Path) -> None:
         folder.rename(trash)
     except FileNotFoundError:
         return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The files are on another file system, by a link. No run can have this name.
+        trash = folder.with_name(f"#{trash.name}")
+        folder.rename(trash)
     remove = functools.partial(shutil.rmtree, trash, ignore_errors=True)
     asyncio.get_running_loop().run_in_executor(None, remove)
