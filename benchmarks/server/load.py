@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,14 +87,18 @@ class Server:
     pid: int
     start_s: float
 
+    def alone_mb(self) -> float:
+        """The resident memory of the process, its part of shared pages included."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+
     def memory_mb(self) -> float:
         """The resident memory of the process and of those that it has started, shared pages counted once each."""
-        total = 0
+        total = 0.0
         for pid in _family(self.pid):
             with contextlib.suppress(OSError):
-                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-        return total / 1024
+                total += replace(self, pid=pid).alone_mb()
+        return total
 
 
 @contextlib.contextmanager
@@ -121,13 +125,7 @@ def served(data_dir: Path | None = None) -> Iterator[Server]:
                 host=str(url.hostname), port=int(url.port or 0), api_key=known["api_key"], pid=process.pid, start_s=0.0
             )
             asyncio.run(_first_answer(server))
-            yield Server(
-                host=server.host,
-                port=server.port,
-                api_key=server.api_key,
-                pid=server.pid,
-                start_s=time.monotonic() - began,
-            )
+            yield replace(server, start_s=time.monotonic() - began)
         finally:
             process.terminate()
             process.wait(30)

@@ -192,11 +192,9 @@ async def measure(server: Server, data_dir: Path, runs: int, agents: int) -> lis
     for done in (runs // 10, runs // 5):
         figures += await bayes(server, data_dir, done, 20)
     figures += await hyperband(server, data_dir, runs // 10, 100, 11)
-    status = Path(f"/proc/{server.pid}/smaps_rollup").read_text()
-    alone = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("Pss:"))
     return [
         *figures,
-        Figure(name="memory of the server", measured=alone / 1024, unit="MB", target=150),
+        Figure(name="memory of the server", measured=server.alone_mb(), unit="MB", target=150),
         Figure(name="memory of server and search process", measured=server.memory_mb(), unit="MB"),
     ]
 

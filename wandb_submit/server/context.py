@@ -11,6 +11,7 @@ from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.engine.answers import Proposal
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.heard import Heard
+from wandb_submit.server.runs.history_keys import HistoryKeys
 from wandb_submit.server.settings import Settings
 
 
@@ -37,6 +38,7 @@ class ServerFacts:
         clock: what tells the time, here and now.
         heard: who has been heard of when.
         search: what chooses the points of sweeps, in the background.
+        history_keys: which metrics runs have logged.
     """
 
     settings: Settings
@@ -45,6 +47,7 @@ class ServerFacts:
     clock: Clock
     heard: Heard
     search: Search
+    history_keys: HistoryKeys = field(default_factory=HistoryKeys)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,7 @@ def rewind(context: Context, row: sqlite3.Row, step: float) -> None:
     """
     context.tx.take_long()
     tx, run = context.tx, row["id"]
+    context.server.history_keys.changed(tx, run)
     tx.execute("DELETE FROM history WHERE run = ? AND (stream = 'events' OR step > ?)", (run, step))
     tx.execute("DELETE FROM console WHERE run = ?", (run,))
     tx.execute(

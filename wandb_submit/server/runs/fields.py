@@ -53,7 +53,7 @@ def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "user": user(),
         "projectId": row["project"],
         "project": lambda _: _project(context, row),
-        "historyKeys": lambda _: history.keys(tx, run),
+        "historyKeys": lambda _: context.server.history_keys.of(tx, run),
         "historyLineCount": lambda _: history.length(tx, run, "history"),
         "eventsLineCount": lambda _: history.length(tx, run, "events"),
         "logLineCount": lambda _: console.count(tx, run),

@@ -61,7 +61,9 @@ def _tell_search(context: Context, run: sqlite3.Row, sent: Sent) -> None:
 
 
 def _take_rows(context: Context, run: int, stream: str, offset: int, rows: list[Row]) -> None:
-    context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
+    gone = context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
+    if gone:
+        context.server.history_keys.changed(context.tx, run)
     context.tx.execute_many(
         "INSERT INTO history (run, stream, number, step, content) VALUES (?, ?, ?, ?, ?)",
         [(run, stream, number, step, text) for number, step, text in rows],

@@ -1,0 +1,61 @@
+"""Which metrics a run has logged: what is kept of it stays true, whatever happens to the run's rows."""
+
+from __future__ import annotations
+
+from offline.clients import Protocol
+
+from wandb_submit.server.runs import history_keys
+
+KEYS = 'query K($run: String!) { project(name: "tests", entityName: "local") { run(name: $run) { historyKeys } } }'
+REWIND = """
+mutation R($run: String!, $to: Float!) {
+  rewindRun(input: {runName: $run, entityName: "local", projectName: "tests", metricName: "_step", metricValue: $to}) {
+    rewoundRun { name }
+  }
+}
+"""
+
+
+def test_metrics_are_told_as_rows_come_are_replaced_and_go(protocol: Protocol):
+    protocol.start_run("keys")
+
+    def keys() -> dict[str, list[object]]:
+        found = protocol.data(KEYS, run="keys")["project"]["run"]["historyKeys"]
+        return {
+            name: [{one["type"]: one["count"] for one in entry["typeCounts"]}, entry["previousValue"]]
+            for name, entry in found["keys"].items()
+        } | {"last": [found["lastStep"]]}
+
+    assert keys() == {"last": [-1]}
+    protocol.log("keys", [{"_step": step, "a": step, "b": {"c": "x"}} for step in range(3)])
+    three = {"_step": [{"number": 3}, 2], "a": [{"number": 3}, 2], "b.c": [{"string": 3}, "x"], "last": [2]}
+    assert keys() == keys() == three
+    protocol.log("keys", [{"_step": 5, "a": "text", "d": [1, {"e": 2}]}], offset=3)
+    four = {"_step": [{"number": 4}, 5], "a": [{"number": 3, "string": 1}, "text"], "d": [{"array": 1}, [1, {"e": 2}]]}
+    assert keys() == {**three, **four, "last": [5]}
+    # From the second row on, others come in their place.
+    protocol.log("keys", [{"_step": 1, "f": True}], offset=1)
+    two = {
+        "_step": [{"number": 2}, 1],
+        "a": [{"number": 1}, 0],
+        "b.c": [{"string": 1}, "x"],
+        "f": [{"boolean": 1}, True],
+    }
+    assert keys() == {**two, "last": [1]}
+    protocol.data(REWIND, run="keys", to=0)
+    assert keys() == {"_step": [{"number": 1}, 0], "a": [{"number": 1}, 0], "b.c": [{"string": 1}, "x"], "last": [0]}
+
+
+def test_long_histories_are_read_in_pieces(protocol: Protocol):
+    rows = history_keys._CHUNK * 2 + 500
+    protocol.start_run("long")
+    for first in range(0, rows, 1500):
+        protocol.log(
+            "long", [{"_step": step, "m": step} for step in range(first, min(first + 1500, rows))], offset=first
+        )
+    found = protocol.data(KEYS, run="long")["project"]["run"]["historyKeys"]
+    assert found["keys"]["m"] == {
+        "typeCounts": [{"type": "number", "count": rows}],
+        "monotonic": False,
+        "previousValue": rows - 1,
+    }
