@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -111,11 +113,40 @@ def test_the_log_does_not_grow_for_ever(database: Database, tmp_path: Path, monk
     monkeypatch.setattr(database_module, "_LOG_BYTES_AT_MOST", 400_000)
     monkeypatch.setattr(database_module, "_COPY_AGAIN_AFTER_S", 0.0)
 
+    copied: list[str] = []
+    held = threading.Event()
+
+    def copy(mode: str) -> None:
+        if mode == "RESTART":
+            held.set()
+            time.sleep(0.002)
+        original(mode)
+        copied.append(mode)
+        held.clear()
+
+    def checked(name: str) -> Callable[[Transaction], None]:
+        def work(tx: Transaction) -> None:
+            assert not held.is_set()
+            put(name, "x" * 10_000)(tx)
+
+        return work
+
+    original = database._copy
+    monkeypatch.setattr(database, "_copy", copy)
+
+    async def lane(first: int) -> None:
+        for number in range(first, 400, 8):
+            await database.write(checked(f"{number:03}"))
+
     async def scene() -> None:
-        for number in range(400):
-            await database.write(put(f"{number:03}", "x" * 10_000))
+        # There is always a write that waits for its turn while the log is copied.
+        await asyncio.gather(*map(lane, range(8)))
+        assert len(await database.read(names)) == 400
 
     asyncio.run(scene())
+    # Nobody waits but for the rest of what a copy beside the writes has left.
+    assert "RESTART" in copied
+    assert all(before == "PASSIVE" for before, mode in itertools.pairwise(copied) if mode == "RESTART")
     assert (tmp_path / "server.sqlite3-wal").stat().st_size < 6_000_000
     assert (tmp_path / "server.sqlite3").stat().st_size > 2_000_000
 

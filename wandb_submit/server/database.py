@@ -60,6 +60,7 @@ class Database:
         self._turn_is_due = False
         self._held = False
         self._copying = False
+        self._must_wait = False
         self._next_copy = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="database-copier")
@@ -100,6 +101,8 @@ class Database:
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Runs the writes that wait: short ones here, together, or a long one in its thread."""
         self._turn_is_due = False
+        if self._held:  # since it was called for
+            return
         if self._waiting[0].long:
             write = self._waiting.popleft()
             running = loop.run_in_executor(self._thread, run_alone, self._writing, write)
@@ -128,22 +131,30 @@ class Database:
         self._copy_log(loop)
 
     def _copy_log(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has the log copied into the database file once it is long; SQLite then begins it anew."""
-        if self._copying or self._held or loop.time() < self._next_copy:
-            return
-        size = self._log_path.stat().st_size if self._log_path.exists() else 0
-        if size <= _LOG_BYTES:
-            return
+        """Has the log copied into the database file once it is long; SQLite then begins it anew.
 
-        def done() -> None:
-            self._copying = False
-            self._next_copy = loop.time() + _COPY_AGAIN_AFTER_S
+        It does so only if all of it has been copied, which writes that go on prevent. Once it is too long, they wait:
+        right after a copy beside them, when there is little left to be copied.
+        """
+        if self._copying or self._held:
+            return
+        if self._must_wait:
+            self._must_wait = False
+            copying = loop.run_in_executor(self._copier, self._copy, "RESTART")
+            self._hold_for(copying, loop, then=lambda: self._copied(loop))
+        elif loop.time() >= self._next_copy and self._log_bytes() > _LOG_BYTES:
+            self._copying = True
+            copying = loop.run_in_executor(self._copier, self._copy, "PASSIVE")
+            copying.add_done_callback(lambda _: self._copied(loop))
 
-        self._copying = True
-        if size > _LOG_BYTES_AT_MOST:
-            self._hold_for(loop.run_in_executor(self._copier, self._copy, "RESTART"), loop, then=done)
-        else:
-            loop.run_in_executor(self._copier, self._copy, "PASSIVE").add_done_callback(lambda _: done())
+    def _copied(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._must_wait = self._copying and self._log_bytes() > _LOG_BYTES_AT_MOST
+        self._copying = False
+        self._next_copy = loop.time() + _COPY_AGAIN_AFTER_S
+        self._copy_log(loop)
+
+    def _log_bytes(self) -> int:
+        return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _copy(self, mode: str) -> None:
         try:
