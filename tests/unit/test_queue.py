@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -328,3 +329,10 @@ def test_a_task_that_does_not_die_at_once_keeps_nobody_awake(tmp_path: Path) -> 
     stuck.scheduler.step()
     assert list(dict.fromkeys(stuck.started[0].told)) == [signal.SIGTERM, signal.SIGKILL]
     assert stuck.scheduler.patience() > 1
+
+
+def test_a_scheduler_whose_folder_is_deleted_does_not_wait_for_it(tmp_path: Path) -> None:
+    one = submission(tmp_path, "deleted", gpus_per_task=1)
+    shutil.rmtree(one.files.folder)
+    one.started[0].end(0)
+    assert not one.scheduler.step()

@@ -9,6 +9,7 @@ SIGTERM kills. Its parent, the keeper, outlives it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -147,7 +148,8 @@ class Scheduler:
         except OSError as error:
             if not self._unsaved:
                 _log.error("cannot write %s: %s", self._files.state, error.strerror)
-            self._unsaved = True
+            # Only room may come again; where the folder has been deleted nobody asks any more.
+            self._unsaved = error.errno in (errno.ENOSPC, errno.EDQUOT)
 
     def patience(self) -> float:
         """How long nothing can happen that no signal tells."""
