@@ -202,7 +202,7 @@ def build_spec(
         executor=executor,
         array=array or ArraySpec(count=1),
         workdir=workdir,
-        gpus_per_task=gpus,
+        gpus_per_task=1 if gpus is None and pool[0] else gpus,
         gpus=pool[0],
         include_busy=pool[1],
         gpu_type=gpu_type if gpus else None,
@@ -270,7 +270,8 @@ def _own_gpus(values: Mapping[str, object], executor: str | None) -> tuple[tuple
         )
     if str(busy).lower() not in ("true", "false"):
         raise ConfigError(f"include-busy {busy!r} is neither true nor false")
-    return () if names is None else parse_gpu_names(str(names)), str(busy).lower() == "true"
+    text = ",".join(map(str, names)) if isinstance(names, list) else names
+    return () if text is None else parse_gpu_names(str(text)), str(busy).lower() == "true"
 
 
 def _seconds(values: Mapping[str, object], key: str) -> float | None:

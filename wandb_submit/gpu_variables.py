@@ -46,7 +46,9 @@ def variable_of(environ: Mapping[str, str], machine: Path = Path("/")) -> str:
         machine: the root folder of the machine whose driver is looked at.
     """
     named = [name for name in VARIABLES if entries(environ.get(name, ""))]
-    if ROCR in named and (machine / "sys/class/kfd").exists() and not (machine / "proc/driver/nvidia").exists():
+    if len(named) > 1 and (machine / "proc/driver/nvidia").exists():
+        return CUDA
+    if ROCR in named and (machine / "sys/class/kfd").exists():
         return ROCR
     return next((name for name in (*named, *VARIABLES) if name in environ), CUDA)
 

@@ -72,6 +72,16 @@ def test_jobs_get_devices_of_their_own_and_results_come_back(shell: Shell) -> No
     assert len({job_id for job_id, _ in jobs}) == 4
 
 
+def test_the_gpus_to_choose_from_can_be_named(shell: Shell) -> None:
+    output = run(
+        shell,
+        "executor.update_parameters(workstation_gpus_per_task=1, workstation_gpus='4-5')\n"
+        "print(json.dumps([job.result()[0] for job in executor.submit_array([device] * 3)]))",
+        CUDA_VISIBLE_DEVICES="3,4,5",
+    )
+    assert set(json.loads(output)) == {"4", "5"}
+
+
 def test_a_job_that_fails_raises_what_submitit_raises(shell: Shell) -> None:
     output = run(
         shell,

@@ -24,6 +24,7 @@ while os.path.exists(os.path.join(os.environ["PLACES"], "stay")):
     time.sleep(0.1)
 """
 LOCAL = ("--offline", "--executor", "local")
+FAKES = {"PYTHONPATH": str(ROOT / "tests" / "fakes")}  # an NVML that knows of no GPU unless it is told
 CUDA, ROCR = "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 UUIDS = ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8a11f937-d72c-4106-c12f-20bd9faed9f7"]
 
@@ -47,7 +48,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "nvml.json"
-        self.env = {"PYTHONPATH": str(ROOT / "tests" / "fakes"), "FAKE_NVML": str(self._file), "PLACES": str(folder)}
+        self.env = {**FAKES, "FAKE_NVML": str(self._file), "PLACES": str(folder)}
         self.stranger = subprocess.Popen(["sleep", "600"])
 
     def has(self, *gpus: dict[str, object]) -> None:
@@ -70,7 +71,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 def test_gpus_limits_the_pool_further_than_the_variable_does(sweep: str, offline_shell: Shell, tmp_path: Path) -> None:
     options = (*LOCAL, "--gpus", "1-2", "--gpus-per-task", "1")
-    env = {CUDA: "0,1,2,3", "PLACES": str(tmp_path)}
+    env = {CUDA: "0,1,2,3", "PLACES": str(tmp_path), **FAKES}
     assert "2 array tasks" in offline_shell.ok(sweep, *options, "--dry-run", **env)
     offline_shell.ok(sweep, *options, "--array", "2", "--count", "1", **env)
     assert seen(tmp_path, CUDA) == ["1", "2"]
@@ -161,7 +162,7 @@ def test_on_amds_gpus_one_variable_is_set(
 ) -> None:
     left_over = {"HIP_VISIBLE_DEVICES": "1,2", "GPU_DEVICE_ORDINAL": "0"}
     answer = offline_shell.json(
-        *(sweep, *LOCAL, "--count", "1", *options), **{ROCR: "0,2,3", "PLACES": str(tmp_path)}, **left_over
+        *(sweep, *LOCAL, "--count", "1", *options), **{ROCR: "0,2,3", "PLACES": str(tmp_path)}, **left_over, **FAKES
     )
     assert answer["ok"], answer
     assert seen(tmp_path, ROCR) == seen_by_runs
@@ -181,6 +182,6 @@ def test_a_task_finds_out_that_setup_has_changed_amds_variable(
     sweep: str, offline_shell: Shell, tmp_path: Path
 ) -> None:
     options = ("--array", "1", "--gpus-per-task", "1", "--setup", f"export {ROCR}=0")
-    done = offline_shell.run(sweep, *LOCAL, *options, **{ROCR: "3", "PLACES": str(tmp_path)})
+    done = offline_shell.run(sweep, *LOCAL, *options, **{ROCR: "3", "PLACES": str(tmp_path)}, **FAKES)
     assert done.returncode == 1
     assert f"{ROCR} is '0', but the local executor gave it 3" in done.stdout + done.stderr

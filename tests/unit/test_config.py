@@ -71,6 +71,12 @@ def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
 def test_gpus_of_this_machine_are_named(text: str, names: tuple[str, ...], tmp_path: Path) -> None:
     assert build(executor="local", gpus=text).gpus == names
     assert build(executor="local", templates=(template(tmp_path, f"gpus: {text}"),)).gpus == names
+    assert build(executor="local", templates=(template(tmp_path, f"gpus: [{text}]"),)).gpus == names
+
+
+def test_with_gpus_named_each_task_gets_one_unless_told_otherwise() -> None:
+    assert build(executor="local", gpus="0,2").gpus_per_task == 1
+    assert build(executor="local", gpus="0,2", gpus_per_task=2).gpus_per_task == 2
 
 
 @pytest.mark.parametrize("text", ["", "0,", "a100:1", "-1", "2-0", "0;1", "all"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.devices import usable_cores
-from wandb_submit.devices.cores import cores_near, physical_first, side_by_side
+from wandb_submit.devices.cores import cores_near, physical_first, side_by_side, time_quota
 
 
 def topology(sys: Path, siblings: list[str], nodes: list[str] | None = None) -> Path:
@@ -73,6 +73,28 @@ def test_a_machine_that_tells_nothing_has_plain_cores(tmp_path: Path) -> None:
     assert side_by_side([3, 1], sys=tmp_path) == [1, 3]
     assert cores_near("0000:01:00.0", tmp_path) == ()
     assert cores_near("", tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "quota"),
+    [
+        ("0::/\n", {"": "200000 100000"}, 2.0),
+        ("0::/a.slice/b\n", {"a.slice/b": "max 100000", "a.slice": "150000 100000"}, 1.5),
+        ("0::/a.slice/b\n", {"a.slice/b": "50000 100000", "a.slice": "150000 100000"}, 0.5),
+        ("0::/a.slice\n", {"a.slice": "max 100000"}, None),
+        ("0::/\n", {}, None),
+        ("4:cpu:/a\n", {"": "200000 100000"}, None),
+    ],
+)
+def test_the_tightest_limit_of_the_cgroups_counts(
+    groups: str, limits: dict[str, str], quota: float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text(groups)
+    for group, limit in limits.items():
+        (tmp_path / "fs/cgroup" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs/cgroup" / group / "cpu.max").write_text(f"{limit}\n")
+    assert time_quota(sys=tmp_path, proc=tmp_path) == quota
 
 
 @given(data=st.data(), threads=st.integers(1, 4), physical=st.integers(1, 8))

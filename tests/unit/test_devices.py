@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from wandb_submit.devices import Gpu, VisibleGpus, visible_gpus
 from wandb_submit.devices.strangers import watch_for
 from wandb_submit.errors import RefusedError
 from wandb_submit.gpu_variables import CUDA, ROCR
+from wandb_submit.process import wait_until
 
 FAKES = Path(__file__).parents[1] / "fakes"
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
@@ -319,6 +321,18 @@ def test_an_instance_is_looked_at_by_itself(nvml: Nvml) -> None:
     busy = [instances()[0], {**instances()[2], "compute": [2**22 + 1]}]
     nvml({"uuid": UUID, "mig": busy})
     assert look() == [None, f"process {2**22 + 1}"]
+
+
+def test_the_server_of_mps_computes_nothing_itself(nvml: Nvml, tmp_path: Path) -> None:
+    (tmp_path / "nvidia-cuda-mps-server").symlink_to("/bin/sleep")
+    with subprocess.Popen([tmp_path / "nvidia-cuda-mps-server", "600"]) as server:
+        comm = Path(f"/proc/{server.pid}/comm")
+        assert wait_until(lambda: comm.read_text().startswith("nvidia-cuda-mps"), timeout_s=60)
+        nvml({"uuid": UUID, "compute": [server.pid]})
+        assert look() == [None]
+        nvml({"uuid": UUID, "compute": [server.pid], "mps": [2**22 + 1]})
+        assert look() == [f"process {2**22 + 1}"]
+        server.kill()
 
 
 def test_a_driver_that_does_not_tell_is_no_reason_to_pass_a_gpu_over(nvml: Nvml) -> None:

@@ -38,6 +38,8 @@ def test_what_stands_behind_an_invalid_entry_is_not_seen(value: str, named: list
         ({CUDA: "0", ROCR: "0", INTEL: "0"}, "nvidia", CUDA),
         ({CUDA: "0", ROCR: "0"}, "both", CUDA),
         ({CUDA: "", ROCR: "0"}, "none", ROCR),
+        ({ROCR: "0", INTEL: "0"}, "nvidia", CUDA),
+        ({ROCR: "0"}, "nvidia", ROCR),
         ({ROCR: ""}, "amd", ROCR),
         ({CUDA: "", ROCR: ""}, "nvidia", CUDA),
         ({}, "amd", CUDA),

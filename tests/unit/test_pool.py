@@ -262,7 +262,8 @@ def test_a_share_that_is_given_back_goes_to_the_next_task() -> None:
 
 def test_a_task_sees_its_gpus_alone() -> None:
     slot = Slot(gpus=(Gpu(token="2"), Gpu(token="3")), cores=())
-    environment = slot.environment({"CUDA_VISIBLE_DEVICES": "0,1,2,3", "HOME": "/h"})
+    base = {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "CUDA_DEVICE_ORDER": "FASTEST_FIRST", "HOME": "/h"}
+    environment = slot.environment(base)
     seen = {"CUDA_VISIBLE_DEVICES": "2,3", "WANDB_SUBMIT_GPUS": "2,3", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     assert environment == {**seen, "HOME": "/h"}
 

@@ -50,6 +50,30 @@ def cores_near(pci_address: str, sys: Path) -> tuple[int, ...]:
     return tuple(_listed(sys / "bus/pci/devices" / pci_address / "local_cpulist")) if pci_address else ()
 
 
+def time_quota(*, sys: Path = SYS, proc: Path = Path("/proc")) -> float | None:
+    """How many cores' worth of time this process's cgroup allows, as a container's limit does; `None` is no limit.
+
+    Of cgroup version 2 only (https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files).
+    """
+    try:
+        rows = (proc / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    own = next((Path(row.removeprefix("0::/")) for row in rows if row.startswith("0::/")), None)
+    if own is None:
+        return None
+    limits = [_quota(sys / "fs/cgroup" / group / "cpu.max") for group in (own, *own.parents)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _quota(path: Path) -> float | None:
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):  # the root has none
+        return None
+
+
 def _siblings(core: int, sys: Path) -> list[int]:
     return _listed(sys / f"devices/system/cpu/cpu{core}/topology/thread_siblings_list") or [core]
 

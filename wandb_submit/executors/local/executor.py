@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wandb_submit import activation, process
 from wandb_submit.devices import Gpu, VisibleGpus, usable_cores, visible_gpus
-from wandb_submit.devices.cores import side_by_side
+from wandb_submit.devices.cores import side_by_side, time_quota
 from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
@@ -39,12 +39,14 @@ class LocalPlan:
         visible: the GPUs to choose from.
         cores: the cores.
         busy: who computes on a GPU that is passed over, by its token.
+        quota: how many cores' worth of time there is; `None` is as many as there are.
     """
 
     spec: SubmissionSpec
     visible: VisibleGpus
     cores: tuple[int, ...]
     busy: Mapping[str, str] = field(default_factory=dict)
+    quota: float | None = None
 
     @property
     def gpus(self) -> Sequence[Gpu]:
@@ -74,6 +76,8 @@ class LocalPlan:
             notes.append(f"{self.at_once} of the {self.count} tasks run at a time, the others wait for devices")
         for token, who in self.busy.items():
             notes.append(f"GPU {token} is passed over while {who} computes on it; --include-busy takes it anyway")
+        if self.quota is not None and self.quota < len(self.cores):
+            notes.append(f"the cgroup allows the time of {self.quota:g} cores in all: more tasks slow each other down")
         if self.gpus and spec.gpus_per_task is None:
             notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
         wanted = spec.gpus_per_task or 0
@@ -152,7 +156,7 @@ class LocalExecutor:
         with watch() as look:
             computing = {gpu: look(gpu) for gpu in visible.gpus}
         busy = {gpu.token: who for gpu, who in computing.items() if who is not None and not is_held(gpu)}
-        plan = LocalPlan(spec=spec, visible=visible, cores=tuple(usable_cores()), busy=busy)
+        plan = LocalPlan(spec=spec, visible=visible, cores=tuple(usable_cores()), busy=busy, quota=time_quota())
         _check_demand("--gpus-per-task", spec.gpus_per_task, len(plan.gpus), f"GPUs{_limits(spec)}")
         _check_demand("--cpus-per-task", spec.cpus_per_task, len(plan.cores), "usable cores")
         return plan

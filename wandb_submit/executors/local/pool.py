@@ -71,10 +71,9 @@ class Slot:
         tokens = ",".join(gpu.token for gpu in self.gpus)
         # WANDB_SUBMIT_GPUS: a line of --setup may change the other.
         variables = with_only(base, self.variable, tokens) | {"WANDB_SUBMIT_GPUS": tokens}
-        if self.variable == CUDA:
-            # Indices are the driver's, in PCI bus order; CUDA's own default is fastest first.
-            variables.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        return variables
+        # Indices are the driver's, in PCI bus order; with CUDA's own, fastest first, they would name others' GPUs.
+        order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} if self.variable == CUDA else {}
+        return variables | order
 
     def close(self) -> None:
         """Closes our copies of the locks; a task that inherited them goes on holding them."""
