@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"errors", "kinship", "states", "wording"},
+    {"daemon_thread", "errors", "kinship", "states", "wording"},
     {
         "specs",
         "paths",
@@ -52,6 +52,7 @@ LIGHT = {
     "process",
     "transport",
     "gpu_variables",
+    "daemon_thread",
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,

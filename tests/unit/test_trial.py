@@ -202,16 +202,18 @@ def test_stopping_a_trial_that_has_ended_does_nothing(tmp_path: Path) -> None:
     with_trial(tmp_path, "print('ready')", stop)
 
 
-def test_a_trial_dies_with_an_agent_that_is_killed(tmp_path: Path) -> None:
+def test_a_trial_and_its_children_die_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    argv = [sys.executable, "-c", PARENT, str(log), PLAIN]
+    argv = [sys.executable, "-c", PARENT, str(log), WITH_CHILD]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout is not None
         trial = int(agent.stdout.readline())
         assert ready(log)
+        child = int(log.read_text().split()[0])
         assert is_running(trial)
+        assert is_running(child)
         agent.kill()
-    assert gone(trial)
+    assert gone(trial, child)
 
 
 def test_a_run_behind_a_launcher_ends_before_the_launcher_is_told(tmp_path: Path) -> None:
@@ -251,3 +253,28 @@ def test_what_a_trial_has_submitted_is_not_its_own(tmp_path: Path, monkeypatch: 
         with_trial(tmp_path, PLAIN, kill)
         assert is_running(other.pid)
         other.kill()
+
+
+def test_a_trial_runs_on_its_cores_and_the_agent_on_its_own(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    core = max(before)
+
+    async def run() -> int:
+        argv = python("import os; print(sorted(os.sched_getaffinity(0)))")
+        trial = await Trial.start("r1", argv, env={}, cwd=tmp_path, log=tmp_path / "log", cores=[core])
+        return await trial.wait()
+
+    assert asyncio.run(run()) == 0
+    assert (tmp_path / "log").read_text() == f"[{core}]\n"
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_program_that_is_not_there_leaves_nothing_open(tmp_path: Path) -> None:
+    async def start() -> None:
+        with pytest.raises(FileNotFoundError):
+            await Trial.start("r1", ["/nowhere/python"], env={}, cwd=tmp_path, log=tmp_path / "log")
+
+    asyncio.run(start())  # what a process opens but once is open now
+    before = os.listdir("/proc/self/fd")
+    asyncio.run(start())
+    assert os.listdir("/proc/self/fd") == before

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from wandb_submit.agent.daemon_thread import in_daemon_thread
 from wandb_submit.credentials import find_login
+from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.errors import (
     NotFoundError,
     NotLoggedInError,

@@ -14,12 +14,13 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from wandb_submit import process
 from wandb_submit.agent.members import Members
 from wandb_submit.agent.shares import Share
 
-_AGENT = 0  # standard input
+_AGENT, _OUTPUT = 0, 1  # standard input and output
 _ASK_AGAIN_S = 0.2
 _NOT_STARTED = 127  # as a shell says it
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -34,7 +35,7 @@ def main() -> int:
         signal.signal(number, lambda *_: None)  # unlike "ignore", a handler is not handed on to the program
     signal.set_wakeup_fd(on_signal, warn_on_full_buffer=False)
     try:
-        program = process.start_child(sys.argv[1:], env=environment())
+        program = process.start_in_group(sys.argv[1:], env=environment(), cwd=Path.cwd(), output=_OUTPUT)
     except OSError as error:
         _tell(_NOT_STARTED, f"{sys.argv[1]}: {error.strerror}: ")
         return _NOT_STARTED

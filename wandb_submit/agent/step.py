@@ -65,13 +65,12 @@ class StepTrial(Trial):
         program = process.python_argv("wandb_submit.agent.rank", *argv)
         cores = [f"--cpus-per-task={spec.cpus_per_task // spec.ranks.per_node}"] if spec.cpus_per_task else []
         try:
-            srun = await process.start_in_group(
+            srun = await process.start_talking(
                 # Ranks that end badly are for us to notice: Slurm would kill the others at once.
                 [*srun_argv(spec.ranks), *cores, "--label", "--kill-on-bad-exit=0", "--wait=0", *program],
                 env={**own, **world},
                 cwd=spec.workdir,
                 output=descriptor,
-                talking=True,
             )
         except OSError:
             os.close(descriptor)

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,8 @@ from wandb_submit.agent.shares import Share
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.errors import RefusedError, WandbSubmitError
 from wandb_submit.halts import Halt
-from wandb_submit.kinship import die_with_parent
 from wandb_submit.paths import SubmissionPaths
+from wandb_submit.process import end_of, start_in_group
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
 _LOOK_S = 2.0  # how often to look for a word that ends the submission
@@ -54,7 +55,7 @@ class StockAgent:
         self._spec = spec
         self._share = share
         self._count = count
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._stopping: str | None = None
         self._stopped = asyncio.Event()
 
@@ -69,10 +70,10 @@ class StockAgent:
         if self._stopped.is_set():
             return Outcome(reason=str(self._stopping), ok=True, runs=0)
         try:
-            self._process = process = await self._start()
+            self._process = process = self._start()
         except (OSError, WandbSubmitError) as error:
             return Outcome(reason=f"wandb agent cannot be started: {error}", ok=False, runs=0)
-        ended = asyncio.ensure_future(process.wait())
+        ended = asyncio.ensure_future(end_of(process))
         stopped = asyncio.ensure_future(self._stopped.wait())
         halt: Halt | None = None
         while not ended.done() and not stopped.done():
@@ -92,25 +93,16 @@ class StockAgent:
         status = await ended
         return Outcome(reason=f"wandb agent ended with status {status}", ok=status == 0, runs=0)
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    def _start(self) -> subprocess.Popen[bytes]:
         limit = [] if self._count is None else ["--count", str(self._count)]
         offline = self._endpoint.server_dir is not None
         environment = clean_environment(self._share.environment(os.environ))
         environment.update(trial_environment(find_login(self._endpoint), offline=offline))
-        parent = os.getpid()
-
-        def prepare() -> None:
-            os.setpgid(0, 0)
-            die_with_parent(parent, signal.SIGKILL)
-            if self._share.bind:
-                os.sched_setaffinity(0, self._share.cores)
-
-        return await asyncio.create_subprocess_exec(
-            *(_program(), "agent", *limit, self._sweep.path),
+        return start_in_group(
+            (_program(), "agent", *limit, self._sweep.path),
             env=environment,
             cwd=self._spec.workdir,
-            stdin=asyncio.subprocess.DEVNULL,
-            preexec_fn=prepare,
+            cores=self._share.cores if self._share.bind else (),
         )
 
     def _take_no_more(self) -> None:

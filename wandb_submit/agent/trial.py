@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit.agent.members import Members
-from wandb_submit.process import start_in_group
+from wandb_submit.process import end_of, start_in_group
 
 _ASK_AGAIN_S = 0.2
 
@@ -53,10 +53,10 @@ class Trial:
         """
         descriptor = open_log(log)
         try:
-            process = await start_in_group(argv, env=env, cwd=cwd, output=descriptor, cores=cores)
+            process = start_in_group(argv, env=env, cwd=cwd, output=descriptor, cores=cores)
         finally:
             os.close(descriptor)
-        return cls(run_id, process.pid, asyncio.ensure_future(process.wait()))
+        return cls(run_id, process.pid, asyncio.ensure_future(end_of(process)))
 
     async def wait(self) -> int:
         """Waits for the program's end; returns its exit status, negative for a signal's number."""

@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit.agent.trial import Trial, open_log
 from wandb_submit.errors import ConfigError, WandbSubmitError
-from wandb_submit.process import start_in_group
+from wandb_submit.process import end_of, start_in_group
 from wandb_submit.specs import Preload
 
 _PROGRAM = Path(__file__).with_name("programs") / "zygote.py"
@@ -41,7 +42,7 @@ class Zygote:
     """
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.pid = process.pid
         self._process = process
@@ -88,7 +89,7 @@ class Zygote:
             }
             argv = [*interpreter, str(_PROGRAM), json.dumps(asked)]
             try:
-                process = await start_in_group(
+                process = start_in_group(
                     argv, env=env, cwd=cwd, output=_STDERR, cores=cores, pass_fds=[theirs.fileno()]
                 )
             except OSError as error:
@@ -175,11 +176,10 @@ def _check(hello: Mapping[str, object], pid: int, interpreter: Sequence[str]) ->
     raise ColdStartError(f"{interpreter[0]} ended before it had imported the modules; the task's log says why")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: subprocess.Popen[bytes]) -> None:
     """Lets it end by itself, now that nobody talks to it, so that its modules may clean up; not for long."""
-    try:
-        await asyncio.wait_for(process.wait(), _END_S)
-    except asyncio.TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    ended = asyncio.ensure_future(end_of(process))
+    await asyncio.wait({ended}, timeout=_END_S)
+    if not ended.done():
+        process.kill()
+    await ended
