@@ -17,6 +17,8 @@ from wandb_submit.agent.members import gentlest_signal
 from wandb_submit.agent.trial import Trial
 from wandb_submit.process import wait_until
 
+# A killed run takes all with it that carry its id: not what other tests have started.
+RUN = f"r{os.getpid()}"
 READY = "print('ready', flush=True); time.sleep(60)"
 PLAIN = f"import time; {READY}"
 CATCHES = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); {READY}"
@@ -91,11 +93,11 @@ def python(code: str) -> list[str]:
 
 def with_trial(tmp_path: Path, code: str, then: Callable[[Trial], Coroutine[Any, Any, None]], *arguments: str) -> str:
     """Starts a trial, lets `then` have it once it is ready, and returns what it printed."""
-    log = tmp_path / "runs" / "r1.log"
+    log = tmp_path / "runs" / "log"
 
     async def run() -> None:
-        env = {"A": "b", "WANDB_RUN_ID": "r1"}
-        trial = await Trial.start("r1", [*python(code), *arguments], env=env, cwd=tmp_path, log=log)
+        env = {"A": "b", "WANDB_RUN_ID": RUN}
+        trial = await Trial.start(RUN, [*python(code), *arguments], env=env, cwd=tmp_path, log=log)
         try:
             assert await asyncio.to_thread(ready, log)
             await then(trial)
@@ -116,7 +118,7 @@ def test_a_trial_gets_its_environment_folder_and_a_closed_input(tmp_path: Path) 
 
 
 def test_a_trials_log_is_private_and_appended_to(tmp_path: Path) -> None:
-    log = tmp_path / "runs" / "r1.log"
+    log = tmp_path / "runs" / "log"
 
     async def end(trial: Trial) -> None:
         await trial.wait()
@@ -128,7 +130,7 @@ def test_a_trials_log_is_private_and_appended_to(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     async def start() -> None:
-        await Trial.start("r1", ["no-such-program"], env=os.environ, cwd=tmp_path, log=tmp_path / "log")
+        await Trial.start(RUN, ["no-such-program"], env=os.environ, cwd=tmp_path, log=tmp_path / "log")
 
     with pytest.raises(FileNotFoundError):
         asyncio.run(start())
@@ -174,7 +176,7 @@ def test_a_trial_that_does_not_listen_is_killed_once_its_time_is_over(tmp_path: 
 
 def test_a_trial_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     async def kill(trial: Trial) -> None:
-        child = int((tmp_path / "runs" / "r1.log").read_text().split()[0])
+        child = int((tmp_path / "runs" / "log").read_text().split()[0])
         assert is_running(child)
         trial.kill()
         assert await trial.wait() == -signal.SIGKILL
@@ -185,7 +187,7 @@ def test_a_trial_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
 
 def test_a_stop_reaches_what_the_program_started_too(tmp_path: Path) -> None:
     async def stop(trial: Trial) -> None:
-        child = int((tmp_path / "runs" / "r1.log").read_text().split()[0])
+        child = int((tmp_path / "runs" / "log").read_text().split()[0])
         trial.stop("enough", kill_after_s=60)
         await trial.wait()
         assert gone(child)
@@ -227,7 +229,7 @@ def test_a_run_behind_a_launcher_ends_before_the_launcher_is_told(tmp_path: Path
 
 def test_a_killed_trial_leaves_nothing_in_other_sessions_but_wandbs_own(tmp_path: Path) -> None:
     async def kill(trial: Trial) -> None:
-        words = (tmp_path / "runs" / "r1.log").read_text().split()
+        words = (tmp_path / "runs" / "log").read_text().split()
         workers, core = [int(word) for word in words if word.isdecimal()], int(words[words.index("core") + 1])
         workers.remove(core)
         assert len(workers) == 2
@@ -243,7 +245,7 @@ def test_a_killed_trial_leaves_nothing_in_other_sessions_but_wandbs_own(tmp_path
 
 def test_what_a_trial_has_submitted_is_not_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    env = {"WANDB_RUN_ID": "r1", "SLURM_JOB_ID": "8"}
+    env = {"WANDB_RUN_ID": RUN, "SLURM_JOB_ID": "8"}
     with subprocess.Popen(["sleep", "60"], env=env, start_new_session=True) as other:
 
         async def kill(trial: Trial) -> None:
@@ -261,7 +263,7 @@ def test_a_trial_runs_on_its_cores_and_the_agent_on_its_own(tmp_path: Path) -> N
 
     async def run() -> int:
         argv = python("import os; print(sorted(os.sched_getaffinity(0)))")
-        trial = await Trial.start("r1", argv, env={}, cwd=tmp_path, log=tmp_path / "log", cores=[core])
+        trial = await Trial.start(RUN, argv, env={}, cwd=tmp_path, log=tmp_path / "log", cores=[core])
         return await trial.wait()
 
     assert asyncio.run(run()) == 0
@@ -272,9 +274,9 @@ def test_a_trial_runs_on_its_cores_and_the_agent_on_its_own(tmp_path: Path) -> N
 def test_a_program_that_is_not_there_leaves_nothing_open(tmp_path: Path) -> None:
     async def start() -> None:
         with pytest.raises(FileNotFoundError):
-            await Trial.start("r1", ["/nowhere/python"], env={}, cwd=tmp_path, log=tmp_path / "log")
+            await Trial.start(RUN, ["/nowhere/python"], env={}, cwd=tmp_path, log=tmp_path / "log")
 
     asyncio.run(start())  # what a process opens but once is open now
-    before = os.listdir("/proc/self/fd")
+    before = sorted(path.name for path in Path("/proc/self/fd").iterdir())
     asyncio.run(start())
-    assert os.listdir("/proc/self/fd") == before
+    assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
