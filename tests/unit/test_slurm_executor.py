@@ -109,7 +109,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 # command
 export SUBMITIT_EXECUTOR=slurm
 srun --unbuffered --output {shlex.quote(log + "%t_log.out")} --error {shlex.quote(log + "%t_log.err")} \
-{shlex.join(python_argv("submitit.core._submit", jobs))}
+{shlex.join(python_argv("wandb_submit.executors.task_program", jobs))}
 """
     )
 

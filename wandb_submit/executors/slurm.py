@@ -76,7 +76,7 @@ class ArrayExecutor(SubmititSlurmExecutor):
 
     @property
     def _submitit_command_str(self) -> str:
-        return shlex.join(process.python_argv("submitit.core._submit", str(self.folder)))
+        return shlex.join(process.python_argv("wandb_submit.executors.task_program", str(self.folder)))
 
     def _internal_process_submissions(self, delayed_submissions: list[Any]) -> list[Job[Any]]:
         folder = utils.JobPaths.get_first_id_independent_folder(self.folder)

@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wandb_submit.executors.local.leftovers import kill_leftovers
 from wandb_submit.executors.local.state import ArrayFile
+from wandb_submit.executors.task_program import import_submission
 from wandb_submit.kinship import die_with_parent
 from wandb_submit.process import JOB, run_in_shell, take_environment_of_shell
 
@@ -24,15 +25,12 @@ _UNKNOWN = 255  # the exit status of a task that somebody else has been told
 
 
 def import_what_tasks_need() -> None:
-    """Imports, before the first fork, what every task would import.
+    """Imports, before the first fork, what every task would import."""
+    import_submission()
+    from submitit.core import plugins
 
-    Before it loads a pickle, submitit imports numpy, where that is there: 0.1 s and 20 MB that an agent has no use for.
-    """
-    with _without("numpy"):
-        import submitit.core.submission  # noqa: F401
-        from submitit.core import plugins
+    import wandb_submit.agent.task  # noqa: F401
 
-        import wandb_submit.agent.task  # noqa: F401
     plugins.get_job_environments()  # submitit keeps them
     gc.freeze()  # what the collector does not touch stays shared
 
@@ -162,15 +160,3 @@ def _become_a_task(scheduler: int, env: Mapping[str, str], cores: Collection[int
         if int(entry) > 2 and int(entry) not in keep:
             with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(entry))
-
-
-@contextlib.contextmanager
-def _without(*modules: str) -> Iterator[None]:
-    """Lets modules that are not imported yet be missing for a while; who needs them imports them afterwards."""
-    hidden = [name for name in modules if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # `None` means that there is no such module
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
