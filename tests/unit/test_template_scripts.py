@@ -37,7 +37,7 @@ def test_a_packaged_template_makes_this_script(name: str, program: Program) -> N
     )
     paths = SubmissionPaths(Path("/work/.wandb-submit/abc234"))
     script = SlurmExecutor().plan(spec, paths).render()
-    script = script.replace(shlex.join(python_argv("submitit.core._submit")), "PYTHON submitit.core._submit")
+    script = script.replace(shlex.join(python_argv("wandb_submit.executors.task_program")), "PYTHON wandb_submit.executors.task_program")
     if os.environ.get("UPDATE_SCRIPTS"):
         (SCRIPTS / f"{name}.sh").write_text(script)
     assert script == (SCRIPTS / f"{name}.sh").read_text()

@@ -22,4 +22,4 @@ export OMP_NUM_THREADS=8
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON submitit.core._submit /work/.wandb-submit/abc234/jobs
+srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /work/.wandb-submit/abc234/jobs

@@ -20,4 +20,4 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 PYTHON submitit.core._submit /work/.wandb-submit/abc234/jobs
+srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 PYTHON wandb_submit.executors.task_program /work/.wandb-submit/abc234/jobs
