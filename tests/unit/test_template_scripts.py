@@ -37,7 +37,9 @@ def test_a_packaged_template_makes_this_script(name: str, program: Program) -> N
     )
     paths = SubmissionPaths(Path("/work/.wandb-submit/abc234"))
     script = SlurmExecutor().plan(spec, paths).render()
-    script = script.replace(shlex.join(python_argv("wandb_submit.executors.task_program")), "PYTHON wandb_submit.executors.task_program")
+    script = script.replace(
+        shlex.join(python_argv("wandb_submit.executors.task_program")), "PYTHON wandb_submit.executors.task_program"
+    )
     if os.environ.get("UPDATE_SCRIPTS"):
         (SCRIPTS / f"{name}.sh").write_text(script)
     assert script == (SCRIPTS / f"{name}.sh").read_text()
