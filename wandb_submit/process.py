@@ -131,8 +131,6 @@ def start_in_group(
         output: an open file for its standard output and error; `None` are ours.
         cores: what it runs on; empty is what we run on.
         pass_fds: open files that it gets under the same numbers.
-        talking: whether we write its standard input, and read its standard error, in pipes. It is left alone then if
-            we die, and finds its input at an end. Otherwise it has nothing to read.
 
     Raises:
         OSError: if it cannot be started.
