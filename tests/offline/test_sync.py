@@ -215,11 +215,13 @@ def test_a_sweep_of_the_real_client_arrives_whole_and_once(
         live.start_run("live", sweep=sweep, config=json.dumps({"lr": {"value": 0.5}}))
         live.log("live", [{"_step": 0, "loss": 0.001}])
 
+        journals = person.source.data_dir / "sync"
+        before = sorted(journals.rglob("*"))
         planned = person.sync(sweep, proxy.url, "--dry-run")
         assert (planned["runs"], planned["unfinished"]) == ({"send": 4, "unchanged": 0, "unfinished": 1}, ["live"])
         assert planned["artifacts_left"] >= 4
         assert set(proxy.seen) == {"Viewer"}
-        assert not (person.source.data_dir / "sync").exists()
+        assert sorted(journals.rglob("*")) == before
 
         first = person.sync(f"local/first/{sweep}", proxy.url)
         assert first["runs"] == {"sent": 4, "unchanged": 0, "unfinished": 1, "failed": 0}
