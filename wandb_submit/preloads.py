@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import importlib.util, json, sys
 sys.path[0:1] = sys.argv[1:3]
 print(json.dumps([name for name in sys.argv[3:] if importlib.util.find_spec(name) is None]))
 """
+_PYTHON = re.compile(r"python[0-9.]*")
 # Where every machine has a Python of its own: a node's may have what ours has not.
 _EACH_MACHINES_OWN = ("/usr", "/bin")
 
@@ -59,10 +61,11 @@ def check(spec: SubmissionSpec, config: Mapping[str, Any]) -> None:
 
 def _interpreter(spec: SubmissionSpec, config: Mapping[str, Any]) -> str | None:
     """The runs' Python; `None` if it cannot be known or is not the nodes'."""
-    command = config.get("command")
-    if spec.activation.setup or (command is not None and "${interpreter}" not in str(command)):
+    words = [word for word in map(str, config.get("command") or ["${interpreter}"]) if word != "${env}"]
+    first = words[0] if words else ""
+    if spec.activation.setup or not (first == "${interpreter}" or _PYTHON.fullmatch(Path(first).name)):
         return None
-    named = spec.activation.python or "python"
+    named = (spec.activation.python or "python") if first in ("${interpreter}", "python") else first
     path = shutil.which(named, path=spec.activation.env.get("PATH"))
     if path is None or (spec.executor == "slurm" and any(Path(path).is_relative_to(own) for own in _EACH_MACHINES_OWN)):
         return None

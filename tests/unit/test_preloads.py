@@ -59,10 +59,25 @@ def test_what_cannot_be_known_here_is_left_to_the_agents(changes: dict[str, Any]
     preloads.check(spec(tmp_path, "nonsense", **changes), CONFIG)
 
 
-def test_a_command_of_the_sweeps_own_may_have_any_python(tmp_path: Path) -> None:
-    preloads.check(spec(tmp_path, "nonsense"), {**CONFIG, "command": ["/opt/python", "${program}"]})
-    with pytest.raises(ConfigError):
-        preloads.check(spec(tmp_path, "nonsense"), {**CONFIG, "command": ["${interpreter}", "${program}"]})
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["${interpreter}", "${program}"],
+        ["${env}", "python", "-m", "train", "${args}"],
+        ["python", "${program}", "${args}"],
+        [sys.executable, "${program}"],
+    ],
+)
+def test_a_command_of_the_sweeps_own_says_which_python_is_asked(command: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--preload nonsense"):
+        preloads.check(spec(tmp_path, "nonsense"), {**CONFIG, "command": command})
+
+
+@pytest.mark.parametrize(
+    "command", [["/opt/python", "${program}"], ["apptainer", "exec", "x.sif", "python"], ["${env}"]]
+)
+def test_another_command_is_left_to_the_agents(command: list[str], tmp_path: Path) -> None:
+    preloads.check(spec(tmp_path, "nonsense"), {**CONFIG, "command": command})
 
 
 def test_an_interpreter_that_fails_is_left_to_the_agents(program: Program, tmp_path: Path) -> None:
