@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from support import ROOT, Shell, scrubbed
 
-# What a shell has started in the background ignores Ctrl-C, and so would all that the tests start.
+# What a shell has started in the background ignores Ctrl-C, and behind nohup its hanging up; so would all that is started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _skipped: list[str] = []
 _files: set[Path] = set()
 
