@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, Shell, scrubbed
 
-# What a shell has started in the background ignores Ctrl-C, and behind nohup its hanging up; so would all that is started.
+# What a shell starts in the background ignores Ctrl-C, and behind nohup its hanging up; so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _skipped: list[str] = []
