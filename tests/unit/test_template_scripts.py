@@ -31,11 +31,11 @@ def test_a_packaged_template_makes_this_script(name: str, program: Program) -> N
     program("sinfo", "exit 1")
     spec = config.build_spec(
         Options(executor="slurm", templates=(name,), array="4%2"),
-        workdir=Path("/work"),
+        workdir=Path("/home/me/vision"),
         pick_executor=pick,
         default_array=lambda spec: ArraySpec(count=1),
     )
-    paths = SubmissionPaths(Path("/work/.wandb-submit/abc234"))
+    paths = SubmissionPaths(Path("/home/me/vision/.wandb-submit/abc234"))
     script = SlurmExecutor().plan(spec, paths).render()
     script = script.replace(
         shlex.join(python_argv("wandb_submit.executors.task_program")), "PYTHON wandb_submit.executors.task_program"

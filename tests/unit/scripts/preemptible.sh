@@ -3,14 +3,14 @@
 # Parameters
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=8
-#SBATCH --error=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.err
+#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --gpus-per-task=1
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --mem=32G
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
-#SBATCH --output=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.out
+#SBATCH --output=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.out
 #SBATCH --partition=preemptible
 #SBATCH --requeue
 #SBATCH --signal=USR2@90
@@ -21,4 +21,4 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /work/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs

@@ -2,12 +2,12 @@
 
 # Parameters
 #SBATCH --array=0-3%2
-#SBATCH --error=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.err
+#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
-#SBATCH --output=/work/.wandb-submit/abc234/jobs/%A_%a_0_log.out
+#SBATCH --output=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.out
 #SBATCH --requeue
 #SBATCH --signal=USR2@90
 
@@ -29,4 +29,4 @@ setup_ended $? 6
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /work/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /work/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs
