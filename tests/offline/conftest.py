@@ -18,7 +18,7 @@ from wandb_submit.server.lifecycle import ServerInfo
 Serve = Callable[..., ServerInfo]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve(clean_env: Mapping[str, str]) -> Iterator[Serve]:
     """Starts servers with options of the test's choosing, in the foreground of processes that end with the tests."""
     processes: list[subprocess.Popen[bytes]] = []
@@ -48,9 +48,9 @@ def serve(clean_env: Mapping[str, str]) -> Iterator[Serve]:
         process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> ServerInfo:
-    """One server for all tests that need no special one; its clocks are short."""
+    """One server for all tests of a file that need no special one: names are theirs alone. Its clocks are short."""
     return serve(tmp_path_factory.mktemp("server") / "data", "--gone-grace", "0.5", "--stop-grace", "1", "--seed", "7")
 
 
@@ -67,7 +67,7 @@ def wandb(server: ServerInfo, clean_env: Mapping[str, str], tmp_path: Path) -> W
     return Wandb.at(server, tmp_path, clean_env)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stock_sweeps(
     server: ServerInfo, clean_env: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Sweep]]:
