@@ -197,7 +197,8 @@ def rows(theirs: Mapping[str, float], ours: Mapping[str, float], answer_ms: floa
         row("wall time / the trials' own", "", "over_own_time", "≤ 1.03", 1.03),
         row("command typed to first trial", "s", "start_s", "≤ 1/4", theirs["start_s"] / 4),
         row("… in seconds", "s", "start_s", "≤ 1.5", 1.5),
-        row("memory of an idle agent", "MB", "memory_mb", "≤ 1/5", theirs["memory_mb"] / 5),
+        # Two agents share little; what is wanted of more of them is in local_executor.py.
+        row("memory of an idle agent", "MB", "memory_mb", "≤ 1/2", theirs["memory_mb"] / 2),
         row("requests per hour", "", "requests_per_h", "no more", theirs["requests_per_h"]),
     ]
 

@@ -1,6 +1,7 @@
 """What the workstation's queue costs, beside hand-started agents and submitit's own local executor running ours.
 
-- memory: of an agent whose trial sleeps, without the trial, the queue's own processes shared out among the agents;
+- memory: of an agent whose trial sleeps, without the trial, the queue's own processes shared out among the agents: with
+  two of them, and with eight, as on a node full of GPUs;
 - start: from the command typed to the first trial's first line, the server already running;
 - burst: array tasks of a trial that ends at once: tasks per second, from the command to the last trial's end;
 - rest: what the queue's processes compute and how often they wake up while all trials sleep.
@@ -23,19 +24,20 @@ from agent import stamps
 from agent.sides import PlainSubmitit, Side, Submission, Terminals, memory_kb
 from agents import Bench, Row, bench, show, start, wait_for
 
+_FULL = 8  # agents of a node full of GPUs
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def rest(at: Bench, side: Side, *, agents: int, watch_s: float) -> dict[str, float]:
     """Memory of each agent while its trial sleeps; for our queue, its processor time and waking up, too."""
-    noted = at.folder / f"rest-{side.name}"
+    noted = at.folder / f"rest-{side.name}-{agents}"
     sweep = at.sweep("rest", agents, stamps.command_that_tells_its_start(noted, "sleep", "100000"))
     side.start(sweep, agents=agents)
     wait_for(lambda: len(stamps.read(noted)) == agents, "the trials run", 120)
     time.sleep(10)  # what belongs to the start is over
     trials = {stamp.pid for stamp in stamps.read(noted)}
     memory = memory_kb([pid for pid in side.processes() if pid not in trials])
-    measured = {"memory_mb": memory / 1024 / agents}
+    measured = {f"memory_mb_{agents}": memory / 1024 / agents}
     if isinstance(side, Submission):
         queue = queue_of(side.processes(), {stamp.agent for stamp in stamps.read(noted)})
         before, began = used(queue), time.monotonic()
@@ -81,24 +83,25 @@ def burst(at: Bench, side: Side, *, tasks: int, times: int) -> float:
     return statistics.median(rates)
 
 
-def rows(measured: Mapping[str, Mapping[str, float]]) -> list[Row]:
+def rows(measured: Mapping[str, Mapping[str, float]], agents: Sequence[int]) -> list[Row]:
     """Both tables' lines: beside hand-started agents, then beside submitit's executor."""
     hand, plain, ours = (measured[side.name] for side in (Terminals, PlainSubmitit, Submission))
     names = (Terminals.name, PlainSubmitit.name)
+    memory = [(number, f"memory_mb_{number}") for number in agents]
     return [
+        # A fifth is wanted of a full node: what the agents share is little for each only where they are many.
         *(
             Row(
-                name=f"memory of an idle agent, beside {name}",
+                name=f"memory of one of {number} idle agents, beside {name}",
                 unit="MB",
-                theirs=theirs["memory_mb"],
-                ours=ours["memory_mb"],
-                wanted=wanted,
-                most=most,
+                theirs=theirs[key],
+                ours=ours[key],
+                wanted="less" if share == 1 else f"≤ 1/{share}",
+                most=theirs[key] / share,
             )
-            for name, theirs, wanted, most in (
-                (names[0], hand, "≤ 1/5", hand["memory_mb"] / 5),
-                (names[1], plain, "less", plain["memory_mb"]),
-            )
+            for name, theirs, full in ((names[0], hand, 5), (names[1], plain, 1))
+            for number, key in memory
+            for share in [full if number >= _FULL else 1]
         ),
         *(
             Row(
@@ -124,7 +127,7 @@ def rows(measured: Mapping[str, Mapping[str, float]]) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--agents", type=int, default=4, help="on each side, for the memory; default: 4")
+    parser.add_argument("--agents", type=int, nargs="+", default=[2, _FULL], help="for the memory; default: 2 8")
     parser.add_argument("--tasks", type=int, default=64, help="of a burst; default: 64")
     parser.add_argument("--times", type=int, default=3, help="how often start and burst are timed; default: 3")
     parser.add_argument("--watch", type=float, default=30.0, metavar="S", help="watch the queue so long; default: 30")
@@ -137,13 +140,14 @@ def main() -> int:
             PlainSubmitit(at.folder, at.env),
             Submission(at.folder, at.env),
         ):
-            figures = rest(at, side, agents=given.agents, watch_s=given.watch)
-            figures["start_s"] = start(at, side, given.times)
+            figures = {"start_s": start(at, side, given.times)}
+            for number in given.agents:
+                figures |= rest(at, side, agents=number, watch_s=given.watch)
             if not isinstance(side, Terminals):
                 figures["tasks_per_s"] = burst(at, side, tasks=given.tasks, times=given.times)
             measured[side.name] = figures
             print(f"{side.name}: done", file=sys.stderr)
-    table = rows(measured)
+    table = rows(measured, given.agents)
     ours = measured[Submission.name]
     at_rest = ours["cpu_percent"] < 0.1
     if given.json:

@@ -8,11 +8,13 @@ import sys
 from support import Shell
 
 PROGRAM = """
-import json, os, signal, sys, threading, time
+import json, os, signal, socket, sys, threading, time
 from pathlib import Path
 import submitit
 
 def look():
+    imported = set(sys.modules)
+    socket.getaddrinfo("localhost", 80)  # what every agent does before it asks its server
     leader = os.getpid() == os.getsid(0) == os.getpgid(0)
     signal.pthread_sigmask(signal.SIG_BLOCK, ())
     blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
@@ -27,6 +29,7 @@ def look():
         "threads": threading.active_count(),
         "hidden": [name for name, module in sys.modules.items() if module is None],
         "numpy": "numpy" in sys.modules,
+        "late": sorted(set(sys.modules) - imported),
         "random": os.urandom(1) and __import__("random").random(),
     }
 
@@ -72,6 +75,7 @@ def test_a_task_has_its_devices_and_nothing_else_of_its_scheduler(shell: Shell) 
         assert task["locks"] == sorted([f"core-{core}.lock", f"gpu-{task['cuda']}.lock"])
         assert (task["leader"], task["blocked"], task["threads"]) == (True, [], 1)
         assert (task["hidden"], task["numpy"]) == ([], False)  # not imported, but there to be
+        assert task["late"] == []  # what a task imports by itself it shares with nobody
     assert len({task["random"] for task in seen}) == 3
 
 

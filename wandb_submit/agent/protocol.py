@@ -25,6 +25,8 @@ from wandb_submit.errors import (
 from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
 from wandb_submit.transport import Answer, NoAnswerError, Transport, error_messages
 
+# `yaml.safe_load`'s is Python's own: running it leaves 0.3 MB more of each agent in memory that no other shares.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SWEEP = """
 query AgentSweep($entity: String, $project: String, $sweep: String!) {
   project(name: $project, entityName: $entity) {
@@ -128,7 +130,7 @@ class SweepClient:
             found = (data.get("project") or {}).get("sweep")
             if not found:
                 raise SweepGoneError(f"no sweep {sweep.path} at {sweep.base_url}: it may have been deleted")
-            config = yaml.safe_load(found.get("config") or "") or {}
+            config = yaml.load(found.get("config") or "", _LOADER) or {}  # noqa: S506 a safe one
             command, program = config.get("command"), config.get("program")
         except (AttributeError, ValueError, yaml.YAMLError) as error:
             raise UnavailableError(f"the server's answer about the sweep cannot be read: {str(data)[:200]}") from error

@@ -2,7 +2,8 @@
 
 The tasks hear of the scheduler's death by SIGTERM, but need not listen: submitit has its jobs ignore that signal. As
 nobody else would, the keeper waits for their ends, kills what takes longer than its grace, and writes the truth down.
-Until then it has imported next to nothing: what it has is memory of its own once the others have changed theirs.
+It imports what the scheduler and the tasks need, and all of them are its forks: so they share that memory, and what
+the keeper has of its own is what the others have changed since.
 """
 
 from __future__ import annotations
@@ -14,34 +15,33 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from wandb_submit.executors.local import scheduler
+from wandb_submit.executors.local.state import SchedulerFiles
+from wandb_submit.executors.local.task import import_what_tasks_need
 from wandb_submit.files import try_lock
 from wandb_submit.kinship import adopt_orphans, die_with_parent
 
-LOCK = "scheduler.lock"  # held for life: what tells a living scheduler from a stale file
 _LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
 
 
 def main(folder: Path) -> int:
     """Runs the array of that folder, unless another process does; returns what to exit with."""
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)  # the scheduler inherits it
+    lock = os.open(SchedulerFiles(folder).lock, os.O_RDWR | os.O_CREAT, 0o600)  # the scheduler inherits it
     if not try_lock(lock, patience_s=_LOCK_PATIENCE_S):
         print(f"{folder} already has a scheduler", file=sys.stderr)  # noqa: T201 into its log
         return 1
     adopt_orphans()
+    import_what_tasks_need()
     keeper = os.getpid()
-    scheduler = os.fork()
-    if scheduler == 0:
+    child = os.fork()
+    if child == 0:
         die_with_parent(keeper, signal.SIGTERM)  # on which it ends its tasks, and itself
-        from wandb_submit.executors.local.scheduler import run
-
-        run(folder)
+        scheduler.run(folder)
         return 0
-    code = _wait_for(scheduler)
+    code = _wait_for(child)
     if code != 0:
-        from wandb_submit.executors.local.scheduler import end_tasks_of_a_dead_one
-
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "failed, as its log tells"
-        end_tasks_of_a_dead_one(folder, f"its scheduler {how}")
+        scheduler.end_tasks_of_a_dead_one(folder, f"its scheduler {how}")
         for pid in _forks_left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ from wandb_submit.executors.local.state import (
     SchedulerState,
     TaskRow,
 )
-from wandb_submit.executors.local.task import TaskProcess, fork_task, import_what_tasks_need, run_task
+from wandb_submit.executors.local.task import TaskProcess, fork_task, run_task
 from wandb_submit.halts import Halt
 from wandb_submit.states import TaskState
 
@@ -113,8 +113,6 @@ class Scheduler:
         for number in _SIGNALS:
             signal.signal(number, _never_called)
         self._save()  # whoever submitted waits for it
-        if self._queue:
-            import_what_tasks_need()
         while self.step():
             info = signal.sigtimedwait(_SIGNALS, self.patience())
             if info is not None and info.si_signo != signal.SIGCHLD:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from wandb_submit.devices import Gpu
 from wandb_submit.errors import NotFoundError
-from wandb_submit.executors.local.keeper import LOCK
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.files import is_locked, write_private
 from wandb_submit.gpu_variables import CUDA
@@ -56,7 +55,7 @@ class SchedulerFiles:
     @property
     def lock(self) -> Path:
         """Held by the scheduler and its keeper for their lives: what tells a living one from a stale file."""
-        return self.folder / LOCK
+        return self.folder / "scheduler.lock"
 
     @property
     def log(self) -> Path:

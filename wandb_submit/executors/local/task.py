@@ -1,4 +1,4 @@
-"""One array task on this machine: a fork of the scheduler, which has imported what tasks need.
+"""One array task on this machine: a fork of the scheduler, for which what tasks need has been imported.
 
 So a task begins without importing anything, and shares the scheduler's memory.
 """
@@ -25,7 +25,9 @@ _UNKNOWN = 255  # the exit status of a task that somebody else has been told
 
 
 def import_what_tasks_need() -> None:
-    """Imports, before the first fork, what every task would import."""
+    """Imports, before the scheduler and the tasks are forked, what every task would import."""
+    import encodings.idna  # noqa: F401 which the first look-up of a host's address would import: 1 MB
+
     import_submission()
     from submitit.core import plugins
 
