@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from wandb_submit import config, notebook, origins, preloads, records, sources, sweeps
+from wandb_submit.agent.launcher import why_cold
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
@@ -20,11 +21,13 @@ from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
+from wandb_submit.files import unwritable
 from wandb_submit.functions import Function
 from wandb_submit.paths import SubmissionPaths, current_folder, home, server_dir
 from wandb_submit.records import SubmissionRecord
 from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.submission import Submission
+from wandb_submit.wording import counted
 
 __all__ = ["Prepared", "Submission", "attach", "endpoint", "prepare", "send", "submit"]
 
@@ -196,13 +199,13 @@ def prepare(
         found = sweeps.find(source, endpoint(offline=offline, start=not dry_run, node=node))
         if sweeps.is_over(found):
             raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
-        left = found.runs_left
+        left, sweep_config = found.runs_left, found.config
     else:
-        left = sources.grid_size(source.config)
+        left, sweep_config = sources.grid_size(source.config), source.config
 
     def default_array(spec: SubmissionSpec) -> ArraySpec:
         array = _default_array(spec, None if left is None else -(-left // spec.agents_per_task))
-        notes.append(f"--array was not given: {array} array tasks")
+        notes.append(f"--array was not given: {counted(array.count, 'array task')}")
         return array
 
     build = functools.partial(
@@ -218,8 +221,12 @@ def prepare(
         raise origins.named(error, options, build) from error
     if isinstance(source, sources.SweepFile):
         preloads.check(spec, source.config)
+    if pickled is None and (reason := why_cold(spec.preload, sweep_config)):
+        notes.append(f"--preload: runs will start cold: {reason}")
     if left is not None and spec.agents > left:
-        notes.append(f"the sweep has {left} runs left, so that {spec.agents - left} of the agents will find none")
+        notes.append(
+            f"the sweep has {counted(left, 'run')} left, so that {spec.agents - left} of the agents will find none"
+        )
     paths = SubmissionPaths(home() / records.new_id())
     if odd := set("%\\\n") & set(str(paths.folder)):
         raise ConfigError(
@@ -381,5 +388,5 @@ def _folder(paths: SubmissionPaths) -> Iterator[SubmissionPaths]:
         if new_parent and [path.name for path in parent.glob("*")] in ([], [".gitignore"]):
             shutil.rmtree(parent, ignore_errors=True)  # nothing else, such as the offline server, lives there
         if isinstance(error, OSError):
-            raise ConfigError(f"cannot write to {paths.folder}: {error.strerror}") from error
+            raise unwritable(paths.folder, error, records.ELSEWHERE) from error
         raise

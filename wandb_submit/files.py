@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from wandb_submit.errors import RefusedError
+from wandb_submit.errors import ConfigError, RefusedError
 
 _RETRY_S = 0.05
 
@@ -36,6 +36,18 @@ def keep_out_of_git(folder: Path) -> None:
     ignore = folder / ".gitignore"
     if not ignore.exists():
         write_private(ignore, "*\n")
+
+
+def unwritable(folder: Path, reason: object, remedy: str) -> ConfigError:
+    """What is said of a folder that cannot be written to, whatever was to be kept there.
+
+    Args:
+        folder: the folder.
+        reason: why it cannot be.
+        remedy: what to do.
+    """
+    why = getattr(reason, "strerror", None) or reason
+    return ConfigError(f"cannot write to {folder}: {why}; {remedy}")
 
 
 def try_lock(descriptor: int, *, shared: bool = False, patience_s: float = 0.0) -> bool:

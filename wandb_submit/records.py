@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wandb_submit import paths as layout
-from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.errors import NotFoundError
 from wandb_submit.events import (
     AgentRegistered,
     AgentStarted,
@@ -27,7 +27,7 @@ from wandb_submit.events import (
     Stamped,
     sort_key,
 )
-from wandb_submit.files import keep_out_of_git, write_private
+from wandb_submit.files import keep_out_of_git, unwritable, write_private
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -65,6 +65,9 @@ def new_id() -> str:
     return "".join(secrets.choice(_ID_ALPHABET) for _ in range(6))
 
 
+ELSEWHERE = "submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
+
+
 def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
     """Makes a submission's folder, readable by its owner alone.
 
@@ -78,10 +81,7 @@ def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
         paths.folder.mkdir(mode=0o700)
         paths.jobs.mkdir(mode=0o700)
     except OSError as error:
-        raise ConfigError(
-            f"cannot make the submission's folder {paths.folder}: {error.strerror}; "
-            "submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
-        ) from error
+        raise unwritable(paths.folder, error, ELSEWHERE) from error
     return paths
 
 

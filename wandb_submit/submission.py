@@ -18,6 +18,7 @@ from wandb_submit.records import AgentView, Journal, RunView
 from wandb_submit.snapshot import Snapshot, TaskView
 from wandb_submit.states import TaskState
 from wandb_submit.sweeps import Results, RunResult
+from wandb_submit.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,7 +187,7 @@ class Submission:
     def __repr__(self) -> str:
         self._journal.update()
         snapshot = self._snapshot()
-        where = f"sweep {self.record.sweep.path}, {len(self.record.jobs)} tasks on {self.record.executor}"
+        where = f"sweep {self.record.sweep.path}, {counted(len(self.record.jobs), 'task')} on {self.record.executor}"
         return f"<Submission {self.id}: {where}, {snapshot.progress}>"
 
     def task_logs(self, index: int) -> list[Path]:

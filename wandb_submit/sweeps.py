@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _GREETING_S = 20.0
 _LOOK_UP = """
 query LookUp($entity: String, $project: String, $sweep: String!) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state runCount runCountExpected } }
+  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state runCount runCountExpected config } }
 }
 """
 _CONFIG = """
@@ -49,12 +51,14 @@ class Sweep:
     Attributes:
         runs_left: how many runs it has still to hand out; `None` if that has no bound, or is not known.
         url: its page; `None` where the server has none.
+        config: its configuration, of a sweep that was looked up.
     """
 
     ref: SweepRef
     state: str
     runs_left: int | None = None
     url: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +115,21 @@ def default_endpoint() -> Endpoint:
             raise ConfigError(f"wandb does not accept its settings (WANDB_… variables): {words}") from error
 
 
+def address_origin() -> str:
+    """What names the server that this user's `wandb` talks to: a variable, a file, or W&B itself."""
+    import wandb
+
+    if os.environ.get("WANDB_BASE_URL"):
+        return "WANDB_BASE_URL"
+    settings = wandb.setup().settings
+    for path in (settings.settings_workspace, settings.settings_system):
+        # The nearer one wins (wandb 0.31, sdk/wandb_setup.py).
+        with contextlib.suppress(OSError):
+            if path and re.search(r"^base_url\s*[=:]", Path(path).read_text(errors="replace"), re.MULTILINE):
+                return str(path)
+    return "wandb's default"
+
+
 def find(name: SweepName, endpoint: Endpoint) -> Sweep:
     """Looks a sweep up.
 
@@ -134,7 +153,9 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
             found = _load(api, ref.path)
         expected = getattr(found, "expected_run_count", None)
         left = max(expected - len(found.runs), 0) if isinstance(expected, int) else None
-        return Sweep(ref=ref, state=str(found.state), runs_left=left, url=_url(found, endpoint))
+        return Sweep(
+            ref=ref, state=str(found.state), runs_left=left, url=_url(found, endpoint), config=dict(found.config)
+        )
 
 
 def _find_offline(ref: SweepRef, login: Login) -> Sweep:
@@ -145,7 +166,8 @@ def _find_offline(ref: SweepRef, login: Login) -> Sweep:
         raise NotFoundError(_no_sweep(ref))
     expected = found["runCountExpected"]
     left = None if expected is None else max(expected - found["runCount"], 0)
-    return Sweep(ref=ref, state=found["state"], runs_left=left)
+    config = yaml.safe_load(found["config"]) or {}
+    return Sweep(ref=ref, state=found["state"], runs_left=left, config=config)
 
 
 def _no_sweep(ref: SweepRef) -> str:

@@ -1,6 +1,11 @@
-"""How lengths of time and ends of runs are told, wherever people see them."""
+"""How numbers of things, lengths of time and ends of runs are told, wherever people see them."""
 
 from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -52,6 +52,7 @@ def test_without_slurm_and_w_and_b_nothing_fails(shell: Shell, nowhere: str) -> 
     assert "with wandb" in found["runs' Python"][0]["words"]
     shown = shell.ok("doctor", **env)
     assert f"{nowhere} does not answer" in shown
+    assert "(the address is from WANDB_BASE_URL)" in shown
     assert "→ see WANDB_BASE_URL" in shown
     assert "0" * 40 not in shown
 
@@ -60,6 +61,18 @@ def test_without_a_login_the_ways_out_are_named(shell: Shell, nowhere: str) -> N
     found = examined(shell, status=0, PATH=only_python(shell), WANDB_BASE_URL=nowhere)
     assert "not logged in" in found["W&B"][0]["words"]
     assert "--offline" in found["W&B"][0]["remedy"]
+
+
+@pytest.mark.parametrize("where", ["wandb/settings", ".config/wandb/settings"])
+def test_a_file_that_names_the_server_is_told(shell: Shell, nowhere: str, where: str) -> None:
+    home = shell.folder if where.startswith("wandb") else shell.folder / "home"
+    file = home / where
+    file.parent.mkdir(parents=True)
+    file.write_text(f"[default]\nbase_url = {nowhere}\n")
+    env = {"HOME": str(shell.folder / "home")}
+    found = examined(shell, "--executor", "local", status=0, **env)
+    assert nowhere in found["W&B"][0]["words"]
+    assert f"(the address is from {file})" in found["W&B"][0]["words"]
 
 
 def test_a_slurm_that_does_not_answer_fails(shell: Shell, nowhere: str) -> None:

@@ -113,7 +113,8 @@ def test_a_folder_that_cannot_be_written_to(shell: Shell) -> None:
     sweep = shell.sweep("pass", **SWEEP)
     (shell.folder / "in-the-way").write_text("")
     target = str(shell.folder / "in-the-way" / "below")
-    fails(shell, sweep, "--offline", "--executor", "local", status=2, says="cannot make", WANDB_SUBMIT_DIR=target)
+    fails(shell, sweep, "--offline", "--executor", "local", status=2, says="cannot write to", WANDB_SUBMIT_DIR=target)
+    fails(shell, "server", "start", status=2, says="cannot write to", WANDB_SUBMIT_DIR=target)
 
 
 def test_all_problems_of_the_options_are_in_one_message(shell: Shell) -> None:
@@ -198,6 +199,16 @@ def test_a_deleted_folder(shell: Shell) -> None:
 def test_a_limit_too_short_for_an_agent_to_hear_of_it(shell: Shell) -> None:
     sweep = shell.sweep("pass", **SWEEP)
     fails(shell, sweep, "--offline", "--executor", "local", "--time", "1", status=2, says="3 minutes is the least")
+
+
+def test_a_server_that_was_started_for_nothing_is_told_of(shell: Shell) -> None:
+    try:
+        done = shell.run("abc12345", "--offline", "--executor", "local")
+        assert done.returncode == 3, done.stderr
+        assert "the offline server was started and runs on; `wandb-submit server stop` ends it" in done.stderr
+        assert "was started" not in shell.run("abc12345", "--offline", "--executor", "local").stderr
+    finally:
+        shell.run("server", "stop")
 
 
 def test_a_dry_run_for_a_sweep_that_no_server_knows_starts_none(shell: Shell) -> None:

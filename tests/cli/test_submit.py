@@ -242,3 +242,23 @@ def test_the_key_is_shown_once_where_others_reach_the_server(shell: Shell) -> No
     refused = shell.run("server", "start", "--host", "127.0.0.1")
     assert refused.returncode == 6
     assert "with --host 0.0.0.0 and not 127.0.0.1: stop it first" in refused.stderr
+
+
+def test_a_cold_start_that_is_known_beforehand_is_told(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="cold", command=["sh", "-c", "exit"], parameters={"x": {"values": [1, 2]}})
+    options = ("--offline", "--executor", "local", "--array", "1", "--count", "1", "--preload", "json")
+    says = "note: --preload: runs will start cold: the sweep's command is not of the form"
+    assert says in offline_shell.run(sweep, *options, "--dry-run").stderr
+    done = offline_shell.run(sweep, *options, "--json")
+    assert says in done.stderr
+    known = json.loads(done.stdout)["sweep"]
+    assert re.search(r"^submission \w+: 1 agent, local job \w+_0$", done.stderr, re.M)
+    assert says in offline_shell.run(known, *options, "--dry-run").stderr
+
+
+def test_tables_in_a_pipe_are_plain_lines(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="plain", parameters={"x": {"values": [1, 2]}})
+    offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1")
+    for command in ("status", "logs"):
+        shown = offline_shell.ok(command, FORCE_COLOR="1")
+        assert not re.search(r" $|\x1b|\u2501", shown, re.M), shown

@@ -94,7 +94,7 @@ def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, 
     # The kernel is free while the table changes by itself.
     wait_until(lambda: "1 running" in kernel.look()[-1], what="the table shows the first run")
     kernel.run("print(submission.status().runs_done, submission)")
-    assert re.match(r"0 <Submission \w{6}: sweep local/tests/\w+, 1 tasks on local, runs done 0 of 3>", kernel.said)
+    assert re.match(r"0 <Submission \w{6}: sweep local/tests/\w+, 1 task on local, runs done 0 of 3>", kernel.said)
     # Restarted, it knows nothing, and the runs go on.
     manager.restart_kernel(now=True)
     kernel = connect(manager)

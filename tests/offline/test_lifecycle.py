@@ -122,7 +122,7 @@ def test_a_second_server_of_the_folder_is_refused(data_dir: Path):
 
 def test_a_file_in_the_way_of_the_folder(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RefusedError, match=r"cannot keep its data in .*/file/data: Not a directory"):
+    with pytest.raises(ConfigError, match=r"cannot write to .*/file/data: Not a directory; .* WANDB_SUBMIT_DIR"):
         lifecycle.start(tmp_path / "file" / "data")
 
 
@@ -140,7 +140,8 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path):
         # Root may write everywhere; a folder where the database should be stops even root.
         tmp_path.chmod(0o700)
         (tmp_path / "data" / "server.sqlite3").mkdir(parents=True)
-    with pytest.raises(RefusedError, match="data"):
+        (tmp_path / "data").chmod(0o700)
+    with pytest.raises(ConfigError, match=r"cannot (write to|open the database) .*/data"):
         lifecycle.start(tmp_path / "data")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from wandb_submit.agent.launcher import Launcher, PythonCommand
+from wandb_submit.agent.launcher import Launcher, PythonCommand, why_cold
 from wandb_submit.agent.trial import Trial
 from wandb_submit.agent.zygote import ColdStartError, PreloadError
 from wandb_submit.process import wait_until
@@ -326,3 +326,22 @@ def test_a_warm_run_is_told_to_stop_as_a_cold_one(tmp_path: Path, handler: str) 
 
 def _lines(log: Path) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("command", "cold"),
+    [
+        (None, False),
+        (["${env}", "python3", "-u", "${program}", "${args}"], False),
+        (["python", "-m", "train"], False),
+        (["${env}", "torchrun", "${program}", "${args}"], True),
+        (["bash", "run.sh"], True),
+    ],
+)
+def test_a_command_that_cannot_be_forked_is_known_beforehand(command: list[str] | None, cold: bool):
+    config = {"program": "train.py", "command": command}
+    reason = why_cold(Preload(modules=("json",)), config)
+    assert (reason is not None) == cold
+    assert why_cold(None, config) is None
+    if reason is not None:
+        assert "not of the form" in reason

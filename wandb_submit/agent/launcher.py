@@ -8,9 +8,12 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from wandb_submit.agent.command import RunFiles, build_argv
 from wandb_submit.agent.trial import Trial
 from wandb_submit.agent.zygote import ColdStartError, Zygote, ZygoteDiedError
+from wandb_submit.errors import ConfigError
 from wandb_submit.specs import Preload
 
 _MOST_DEATHS = 3
@@ -62,6 +65,17 @@ class PythonCommand:
         if self.program[0] == "-m":
             return os.path.realpath(cwd)
         return os.path.dirname(os.path.realpath(cwd / self.program[0]))  # noqa: PTH120 as it goes on
+
+
+def why_cold(preload: Preload | None, config: Mapping[str, Any]) -> str | None:
+    """Why runs will start cold although they were to start warm, as far as a sweep's configuration tells."""
+    if preload is None:
+        return None
+    try:
+        PythonCommand.of(build_argv(config.get("command"), config.get("program"), {}, RunFiles.of("", "", "")))
+    except (ColdStartError, ConfigError) as error:
+        return str(error)
+    return None
 
 
 class Launcher:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+import click
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -40,10 +43,16 @@ _STYLES = {
 }
 
 
-def table_console() -> Console:
-    """A console for tables on stdout; where that is no terminal, wide enough to cut nothing off."""
-    console = Console()
-    return console if console.is_terminal else Console(width=400)
+def show(view: RenderableType, *, err: bool = False) -> None:
+    """Prints a view; where that is no terminal, as plain lines with nothing cut off and no blanks at their ends."""
+    if (sys.stderr if err else sys.stdout).isatty():
+        Console(stderr=err).print(view)
+        return
+    plain = Console(width=400, file=io.StringIO(), force_terminal=False)
+    with plain.capture() as captured:
+        plain.print(view)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), err=err)
 
 
 def near(path: str) -> str:
@@ -98,11 +107,18 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
     return Group(*parts)
 
 
+class _Bar(ProgressBar):
+    """A bar in a terminal; elsewhere the words beside it say as much."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        return super().__rich_console__(console, options) if console.is_terminal else iter(())
+
+
 def _progress(snapshot: Snapshot) -> RenderableType:
     """How many runs are done, with a bar where it is known how many there are."""
     ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
     line = Table.grid(padding=(0, 1))
-    line.add_row(snapshot.progress, *([ProgressBar(total=total, completed=ended, width=40)] if total else []))
+    line.add_row(snapshot.progress, *([_Bar(total=total, completed=ended, width=40)] if total else []))
     return line
 
 

@@ -9,6 +9,7 @@ import click
 from wandb_submit.cli._options import submission_argument
 from wandb_submit.cli.status import all_snapshots
 from wandb_submit.errors import ConfigError
+from wandb_submit.wording import counted
 
 
 @click.command("cancel", short_help="End a submission's agents and their runs.")
@@ -38,5 +39,5 @@ def _those_that_run() -> Iterator[str]:
     yield "which submission? `wandb-submit cancel ID` ends one" + ("" if live else "; none of this folder's runs now")
     for snapshot in live:
         record = snapshot.record
-        where = f"{record.array} tasks on {record.executor}"
+        where = f"{counted(len(record.jobs), 'task')} on {record.executor}"
         yield f"  {record.id}: sweep {record.sweep.path}, {where}, {snapshot.progress}"

@@ -28,14 +28,13 @@ def command(submission_id: str | None, run_id: str | None, task: int | None) -> 
     elif run_id is not None:
         _print_file(submission.run_log(run_id))
     else:
-        from wandb_submit.cli._render import runs_table, table_console
+        from wandb_submit.cli._render import runs_table, show
 
         submission.status()
         runs = submission.runs()
         if not runs:
             raise NotFoundError(f"submission {submission.id} has started no run yet")
-        console = table_console()
-        console.print(runs_table(runs, submission.lost_runs()))
+        show(runs_table(runs, submission.lost_runs()))
 
 
 def _print_file(path: Path, *, missing_ok: bool = False) -> None:

@@ -14,6 +14,7 @@ import click
 
 from wandb_submit.cli._options import json_option
 from wandb_submit.errors import NotFoundError
+from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
     from wandb_submit.server.lifecycle import ServerInfo
@@ -179,8 +180,8 @@ def _in_words(known: Mapping[str, Any]) -> str:
     states = f" ({', '.join(f'{number} {state}' for state, number in sorted(runs.items()))})" if runs else ""
     up = dt.timedelta(seconds=int(known.get("uptime_s", 0)))
     return (
-        f"version {known.get('version')}, up {up}; {known.get('sweeps')} sweeps, {sum(runs.values())} runs{states}, "
-        f"{known.get('agents')} agents at work"
+        f"version {known.get('version')}, up {up}; {counted(known.get('sweeps', 0), 'sweep')}, "
+        f"{counted(sum(runs.values()), 'run')}{states}, {counted(known.get('agents', 0), 'agent')} at work"
     )
 
 

@@ -24,7 +24,7 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     ID is the submission's id or the beginning of it.
     """
     from wandb_submit import records
-    from wandb_submit.cli._render import snapshot_json, snapshot_view, table_console
+    from wandb_submit.cli._render import show, snapshot_json, snapshot_view
     from wandb_submit.submission import Submission
 
     snapshots = all_snapshots() if show_all else [Submission(records.find(submission_id)).status()]
@@ -32,9 +32,8 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))
         return
-    console = table_console()
     for snapshot in snapshots:
-        console.print(snapshot_view(snapshot))
+        show(snapshot_view(snapshot))
 
 
 def all_snapshots() -> list[Snapshot]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from wandb_submit.cli._options import activation_options, json_option, resource_options, slurm_options
+from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
     from wandb_submit.api import Prepared
@@ -92,7 +94,8 @@ def command(
         sbatch=sbatch,
         flags={name: value for name, value in flags.items() if value is not None},
     )
-    prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
+    with _server_in_view(offline=offline):
+        prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     if dry_run:
@@ -104,7 +107,8 @@ def command(
     from wandb_submit.cli.wait import wait_and_report
 
     created = "created sweep" if prepared.sweep is None else "sweep"
-    submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
+    with _server_in_view(offline=offline):
+        submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
     _announce(prepared, submission)
     if wait:
         # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.
@@ -116,13 +120,34 @@ def command(
         click.echo(f"what runs where: wandb-submit status {submission.id}")
 
 
+@contextlib.contextmanager
+def _server_in_view(*, offline: bool) -> Iterator[None]:
+    """Tells of an offline server that was started for what has failed; it stays, as others may use it by now."""
+    if not offline:
+        yield
+        return
+    from wandb_submit.paths import server_dir
+    from wandb_submit.server import lifecycle
+
+    ran = lifecycle.status(server_dir()) is not None
+    try:
+        yield
+    except BaseException:
+        if not ran and lifecycle.status(server_dir()) is not None:
+            click.echo("note: the offline server was started and runs on; `wandb-submit server stop` ends it", err=True)
+        raise
+
+
 def _announce(prepared: Prepared, submission: Submission) -> None:
     record = submission.record
     asked, spec = prepared.spec.array.count, prepared.spec
     if len(record.jobs) < asked:
-        click.echo(f"note: --clip: {len(record.jobs)} of the {asked} array tasks, as many as fit now", err=True)
-    agents = len(record.jobs) * spec.agents_per_task
-    click.echo(f"submission {record.id}: {agents} agents, {record.executor} jobs {_arrays(record.jobs)}", err=True)
+        click.echo(
+            f"note: --clip: {len(record.jobs)} of the {counted(asked, 'array task')}, as many as fit now", err=True
+        )
+    agents = counted(len(record.jobs) * spec.agents_per_task, "agent")
+    jobs = "job" if len(record.jobs) == 1 else "jobs"
+    click.echo(f"submission {record.id}: {agents}, {record.executor} {jobs} {_arrays(record.jobs)}", err=True)
 
 
 def _arrays(jobs: Sequence[str]) -> str:

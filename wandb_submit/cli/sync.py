@@ -15,6 +15,7 @@ import click
 
 from wandb_submit.cli._options import json_option
 from wandb_submit.errors import ConfigError
+from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
     from wandb_submit.credentials import Login
@@ -172,8 +173,10 @@ def _show_plan(plan: Plan, place: Place, *, as_json: bool) -> None:
     from rich.filesize import decimal
 
     into = f"sweep {plan.sweep_there}" if plan.sweep_there else "a new sweep"
-    size = f"{plan.files} files, {decimal(plan.bytes)}"
-    click.echo(f"would send {len(plan.send)} of {plan.runs} runs of {plan.sweep.path} ({size}) to {into} in {place}")
+    size = f"{counted(plan.files, 'file')}, {decimal(plan.bytes)}"
+    click.echo(
+        f"would send {len(plan.send)} of {counted(plan.runs, 'run')} of {plan.sweep.path} ({size}) to {into} in {place}"
+    )
     _show_rest(plan)
 
 
@@ -192,9 +195,9 @@ def _show_outcome(plan: Plan, outcome: Outcome, progress: Progress, place: Place
         click.echo(json.dumps(result))
         return
     click.echo(url)
-    amount = f"{progress.files} files, {progress.lines} lines, {decimal(progress.bytes_sent)}"
+    amount = f"{counted(progress.files, 'file')}, {counted(progress.lines, 'line')}, {decimal(progress.bytes_sent)}"
     failed = f", {sent['failed']} failed" if sent["failed"] else ""
-    click.echo(f"sent {sent['sent']} runs ({amount}){failed}", err=True)
+    click.echo(f"sent {counted(sent['sent'], 'run')} ({amount}){failed}", err=True)
     _show_rest(plan)
     if outcome.failures:
         _show_failures(outcome.failures)
@@ -202,25 +205,27 @@ def _show_outcome(plan: Plan, outcome: Outcome, progress: Progress, place: Place
 
 def _show_rest(plan: Plan) -> None:
     if plan.unchanged:
-        click.echo(f"{plan.unchanged} runs are there already", err=True)
+        click.echo(f"there already: {counted(plan.unchanged, 'run')}", err=True)
     if plan.unfinished:
-        click.echo(f"{len(plan.unfinished)} runs have not ended yet: sync again when they have", err=True)
+        click.echo(f"not ended yet, so sync again later: {counted(len(plan.unfinished), 'run')}", err=True)
     if plan.artifacts:
-        click.echo(f"{plan.artifacts} artifacts of its runs stay here: they are not uploaded yet", err=True)
+        click.echo(
+            f"stay here, as they are not uploaded yet: {counted(plan.artifacts, 'artifact')} of its runs", err=True
+        )
 
 
 def _show_failures(failures: tuple[Failure, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from wandb_submit.cli._render import show
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", no_wrap=True)
     table.add_column("not sent because")
     for failure in failures:
         table.add_row(failure.run, Text(failure.reason))
-    console = Console(stderr=True)
-    (console if console.is_terminal else Console(stderr=True, width=400)).print(table)
+    show(table, err=True)
 
 
 def _plan_json(plan: Plan, place: Place) -> dict[str, Any]:

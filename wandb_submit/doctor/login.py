@@ -22,14 +22,17 @@ def findings() -> Iterator[Finding]:
         yield Finding(topic="W&B", words=str(error), verdict=Verdict.FAILED, remedy=f"correct the setting, {without}")
     except NotLoggedInError as error:
         yield Finding(
-            topic="W&B", words=str(error), verdict=Verdict.WARNING, remedy="--offline runs sweeps without W&B"
+            topic="W&B",
+            words=f"{error} (the address is from {sweeps.address_origin()})",
+            verdict=Verdict.WARNING,
+            remedy="--offline runs sweeps without W&B",
         )
     except UnavailableError as error:
         yield Finding(
             topic="W&B",
-            words=str(error),
+            words=f"{error} (the address is from {sweeps.address_origin()})",
             verdict=Verdict.WARNING,
-            remedy=f"see WANDB_BASE_URL and the proxy's variables, {without}",
+            remedy=f"see {sweeps.address_origin()} and the proxy's variables, {without}",
         )
     else:
-        yield Finding(topic="W&B", words=f"{endpoint.base_url} answers and knows you")
+        yield Finding(topic="W&B", words=f"{endpoint.base_url} ({sweeps.address_origin()}) answers and knows you")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.devices.strangers import watch_for
 from wandb_submit.doctor.finding import Finding
+from wandb_submit.wording import counted
 
 
 def findings() -> Iterator[Finding]:
@@ -14,4 +15,6 @@ def findings() -> Iterator[Finding]:
     visible = visible_gpus()
     with watch_for(visible.gpus, visible.variable)() as look:
         gpus = [f"{gpu.words}, busy with {who}" if (who := look(gpu)) else gpu.words for gpu in visible.gpus]
-    yield Finding(topic="this machine", words=f"{len(usable_cores())} cores, GPUs: {'; '.join(gpus) or 'none'}")
+    yield Finding(
+        topic="this machine", words=f"{counted(len(usable_cores()), 'core')}, GPUs: {'; '.join(gpus) or 'none'}"
+    )

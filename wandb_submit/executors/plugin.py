@@ -33,6 +33,7 @@ from wandb_submit.executors.local.state import (
     is_alive,
 )
 from wandb_submit.specs import parse_gpu_names
+from wandb_submit.wording import counted
 
 
 class WorkstationJobEnvironment(JobEnvironment):
@@ -146,7 +147,7 @@ class WorkstationExecutor(PicklingExecutor):
         visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=parse_gpu_names(gpus) if gpus else ())
         cores = parameters.get("cores") or usable_cores()
         if places(1, demand, visible.gpus, cores) < 1:
-            has = f"{len(visible.gpus)} GPUs and {len(cores)} usable cores"
+            has = f"{counted(len(visible.gpus), 'GPU')} and {counted(len(cores), 'usable core')}"
             raise RefusedError(f"a job that needs {demand.words} would wait for ever: this machine has {has}")
         prefix = parameters.get("job_prefix") or secrets.token_hex(4)
         files = SchedulerFiles.of(Path(self.folder), prefix)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wandb_submit.errors import RefusedError
-from wandb_submit.files import try_lock
+from wandb_submit.files import try_lock, unwritable
 from wandb_submit.onward.place import Place
 
 _VERSION = 1
@@ -104,17 +104,16 @@ def open_journal(data_dir: Path, sweep_id: str, place: Place) -> Iterator[Journa
     """Opens the journal of a sweep's way to a place, which no other sync may have open.
 
     Raises:
-        RefusedError: if another sync has it, or it cannot be kept there.
+        RefusedError: if another sync has it.
+        ConfigError: if it cannot be kept there.
     """
     path = _path(data_dir, sweep_id, place)
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise RefusedError(
-            f"cannot keep the record of what was sent in {path.parent}: {error.strerror}; "
-            "copy the data folder to where you may write, and name it with --data"
-        ) from error
+        remedy = "the record of what was sent is kept there: copy the data folder, and name the copy with --data"
+        raise unwritable(path.parent, error, remedy) from error
     try:
         if not try_lock(descriptor):
             raise RefusedError(f"another sync of {sweep_id} to {place} is under way")

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from wandb_submit.errors import ConfigError, RefusedError
+from wandb_submit.errors import ConfigError
 from wandb_submit.server.regexp import matches
 from wandb_submit.server.tables import STEPS
 from wandb_submit.server.transaction import Transaction
@@ -200,7 +200,7 @@ class Database:
             for number, step in enumerate(STEPS[version:], version + 1):
                 connection.executescript(f"BEGIN; {step} PRAGMA user_version={number}; COMMIT;")
         except sqlite3.Error as error:
-            raise RefusedError(f"cannot open the database {self.path}: {error}") from error
+            raise ConfigError(f"cannot open the database {self.path}: {error}") from error
         return connection
 
 

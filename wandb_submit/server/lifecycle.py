@@ -87,8 +87,9 @@ def start(
         timeout_s: how long to wait for it.
 
     Raises:
-        ConfigError: if a value makes no sense, or the server's optional packages are missing.
-        RefusedError: if the folder or the port cannot be used, or the server runs already in another way.
+        ConfigError: if a value makes no sense, the folder cannot be written to, or the server's optional packages are
+            missing.
+        RefusedError: if the port cannot be used, or the server runs already in another way.
         UnavailableError: if it does not answer in time.
     """
     choices = Choices(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.files import is_locked, keep_out_of_git, try_lock
+from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.files import is_locked, keep_out_of_git, try_lock, unwritable
 
 _FILE = "server.lock"
 _START_FILE = "start.lock"
@@ -24,7 +24,8 @@ def make_data_dir(data_dir: Path) -> None:
     """Makes the folder, or closes it, so that only its owner can read it.
 
     Raises:
-        RefusedError: if it cannot be made or written to, or is a folder of other things that others may enter.
+        ConfigError: if it cannot be made or written to.
+        RefusedError: if it is a folder of other things that others may enter.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -37,7 +38,7 @@ def make_data_dir(data_dir: Path) -> None:
             data_dir.chmod(0o700)
         keep_out_of_git(data_dir)
     except OSError as error:
-        raise _cannot_write(data_dir, error) from error
+        raise cannot_keep_data(data_dir, error) from error
 
 
 @contextmanager
@@ -49,7 +50,8 @@ def hold(data_dir: Path, *, patience_s: float = 0.5) -> Iterator[None]:
         patience_s: how long to try; `is_held` takes the lock for a moment when nobody has it.
 
     Raises:
-        RefusedError: if another server holds it, or the folder cannot be written to.
+        RefusedError: if another server holds it.
+        ConfigError: if the folder cannot be written to.
     """
     descriptor = _open(data_dir, _FILE)
     try:
@@ -66,7 +68,7 @@ def alone(data_dir: Path, *, timeout_s: float) -> Iterator[None]:
 
     Raises:
         UnavailableError: if another process has been starting it for longer than `timeout_s`.
-        RefusedError: if the folder cannot be written to.
+        ConfigError: if the folder cannot be written to.
     """
     descriptor = _open(data_dir, _START_FILE)
     try:
@@ -107,8 +109,10 @@ def _open(data_dir: Path, name: str) -> int:
     try:
         return os.open(data_dir / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise _cannot_write(data_dir, error) from error
+        raise cannot_keep_data(data_dir, error) from error
 
 
-def _cannot_write(data_dir: Path, error: OSError) -> RefusedError:
-    return RefusedError(f"the offline sweep server cannot keep its data in {data_dir}: {error.strerror or error}")
+def cannot_keep_data(data_dir: Path, error: Exception) -> ConfigError:
+    """What is said of a data folder that the server cannot write to."""
+    remedy = "the offline sweep server keeps its data there: name another folder in WANDB_SUBMIT_DIR, or with --data"
+    return unwritable(data_dir, error, remedy)

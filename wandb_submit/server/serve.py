@@ -32,7 +32,7 @@ from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.heard import Heard
-from wandb_submit.server.lock import beat, hold, make_data_dir
+from wandb_submit.server.lock import beat, cannot_keep_data, hold, make_data_dir
 from wandb_submit.server.memory import remember_port, settle
 from wandb_submit.server.settings import DATABASE, Choices, Settings
 from wandb_submit.server.sweeps.background import BackgroundSearch
@@ -61,7 +61,8 @@ def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None
         hide: is told the key, which no log may hold.
 
     Raises:
-        RefusedError: if another server has the folder, or the folder or the port cannot be used.
+        RefusedError: if another server has the folder, or the port cannot be used.
+        ConfigError: if the folder cannot be written to.
         ConfigError: if the folder's data is of a newer version.
     """
     os.umask(0o077)
@@ -83,8 +84,7 @@ def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None
             finally:
                 database.close()
         except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise RefusedError(f"the offline sweep server cannot keep its data in {data_dir}: {reason}") from error
+            raise cannot_keep_data(data_dir, error) from error
 
 
 def _run(serving: Coroutine[None, None, None]) -> None:

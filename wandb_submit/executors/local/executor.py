@@ -23,6 +23,7 @@ from wandb_submit.gpu_variables import VARIABLES
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Activation, SubmissionSpec
 from wandb_submit.states import TaskState
+from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask
@@ -78,8 +79,10 @@ class LocalPlan:
             notes.append(f"GPU {token} is passed over while {who} computes on it; --include-busy takes it anyway")
         if self.quota is not None and self.quota < len(self.cores):
             notes.append(f"the cgroup allows the time of {self.quota:g} cores in all: more tasks slow each other down")
-        if self.gpus and spec.gpus_per_task is None:
+        if len(self.gpus) > 1 and spec.gpus_per_task is None:
             notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
+        elif self.gpus and spec.gpus_per_task is None:
+            notes.append("every run sees the one GPU; with --gpus-per-task 1 one agent has it at a time")
         wanted = spec.gpus_per_task or 0
         if wanted > 1 and spec.agents_per_task % wanted and any(gpu.is_instance for gpu in self.gpus):
             notes.append(
@@ -101,9 +104,9 @@ class LocalPlan:
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         busy = f", {len(self.busy)} of them busy" if self.busy else ""
-        has = f"{len(self.cores)} cores, {len(self.gpus)} GPUs{busy}"
+        has = f"{counted(len(self.cores), 'core')}, {counted(len(self.gpus), 'GPU')}{busy}"
         limit = f", at most {spec.time_min} min each" if spec.time_min else ""
-        head = f"{self.count} array tasks on {socket.gethostname()} ({has}), {self.at_once} at a time{limit}"
+        head = f"{counted(self.count, 'array task')} on {socket.gethostname()} ({has}), {self.at_once} at a time{limit}"
         shell = [
             f"{when} each task: {command}"
             for when, commands in (("before", _words(spec.activation)), ("after", spec.activation.teardown))
