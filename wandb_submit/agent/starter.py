@@ -15,6 +15,7 @@ from wandb_submit.agent.protocol import Command, SweepInfo
 from wandb_submit.agent.shares import Share
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
@@ -62,6 +63,7 @@ class Starter:
         # Ranks have their own cores, which they find on their nodes.
         self._share = share if spec.ranks is None else dataclasses.replace(share, cores=())
         self._command: tuple[object, ...] = ()
+        self._rank_0 = ""
         self._launcher = Launcher(
             spec.preload,
             cwd=spec.workdir,
@@ -70,12 +72,16 @@ class Starter:
         )
 
     async def warm_up(self, sweep: SweepInfo) -> None:
-        """Takes the sweep's `command`, and has the runs' modules imported before the server hands out one.
+        """Takes the sweep's `command`, and does once what all runs need, before the server hands out one.
+
+        That is to have their modules imported, and to ask Slurm where rank 0 of each will be.
 
         Raises:
             PreloadError: if a module that was asked for cannot be imported.
         """
         self._command = sweep.command
+        if (ranks := self._spec.ranks) is not None:
+            self._rank_0 = await in_daemon_thread(lambda: step.address(ranks))
         if self._spec.preload is None:
             return
         files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
@@ -121,7 +127,7 @@ class Starter:
                 prepared.argv,
                 env=prepared.environment,
                 log=prepared.log,
-                address=step.address(self._spec.ranks),
+                address=self._rank_0,
                 spec=self._spec,
             )
         return await self._launcher.start(prepared.run_id, prepared.argv, env=prepared.environment, log=prepared.log)
