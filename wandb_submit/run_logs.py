@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,10 @@ _CHAINED = (
     "During handling of the above exception, another exception occurred:",
 )
 _WANDBS = "wandb:"  # how the lines begin that it prints when a program ends, behind the program's own last words
+# Colours and cursor movements (ECMA-48), and other letters that no text has: a terminal or a page shows what is told.
+_CODES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
+)
 _RAISED = 1  # what Python exits with when nobody has caught an exception
 _MESSAGE = 20  # lines of an exception's message, at most
 
@@ -43,7 +48,7 @@ class LastWords:
         try:
             with log.open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
-                text = file.read().decode(errors="replace")
+                text = _CODES.sub("", file.read().decode(errors="replace"))
         except OSError:
             return cls(line="")
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith(_WANDBS)]

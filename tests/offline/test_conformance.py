@@ -16,7 +16,7 @@ from offline.operations import Operation, operations
 from wandb_submit.server import schema
 
 # What docs/offline-server.md says is not there: launch, automations, organizations and registries, the administration
-# of users, custom charts, alerts, and uploads in parts.
+# of users, custom charts, and uploads in parts.
 ABSENT = {
     *("launchAgent", "runQueue", "runQueues", "ackRunQueueItem", "defaultResourceConfig"),
     *("createDefaultResourceConfig", "createRunQueue", "upsertRunQueue", "deleteRunQueues"),
@@ -26,7 +26,7 @@ ABSENT = {
     *("createGenericWebhookIntegration", "organization", "members", "teamMembers", "projects", "renameProject"),
     *("deleteModel", "createProjectMembers", "deleteProjectMembers", "updateProjectMember", "updateProjectTeamMember"),
     *("createUser", "createTeam", "createInvite", "deleteInvite", "createServiceAccount", "generateApiKey"),
-    *("deleteApiKey", "createCustomChart", "notifyScriptableRunAlert", "completeMultipartUploadArtifact"),
+    *("deleteApiKey", "createCustomChart", "completeMultipartUploadArtifact"),
     # An entity's one project: registries ask for it there, everybody else at the root.
     *("createArtifactType", "project", "runInfo"),
 }  # fmt: skip

@@ -361,3 +361,22 @@ def _everything(element):
         if not isinstance(child, str):
             yield child
             yield from _everything(child)
+
+
+@pytest.mark.client
+def test_alerts_are_kept_and_shown(server: ServerInfo, web: Protocol, wandb: Wandb) -> None:
+    run = wandb.python("""
+import json, wandb
+with wandb.init(project="web") as run:
+    run.alert("loss is <high>", text="loss = 3", level="WARN")
+    run.alert("loss is <high>", text="too soon after the first")
+    run.alert("loss is <high>", text="loss = 4", wait_duration=0.001)
+print("RESULT", json.dumps(run.id))
+""")
+    shown = page(web, f"/local/web/runs/{run}").one("section", id="alerts").text()
+    assert shown.count("loss is <high>") == 2
+    assert "loss = 3" in shown
+    assert "loss = 4" in shown
+    assert "WARN" in shown
+    assert "too soon" not in shown
+    assert f"run {run} alerts (WARN): 'loss is <high>': 'loss = 3'" in (server.data_dir / "server.log").read_text()

@@ -78,3 +78,11 @@ def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:
     assert LastWords.read(tmp_path / "none", 1) == LastWords(line="")
+
+
+def test_last_words_carry_no_control_codes(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_bytes(b"\r 10%|#  \r100%|###\n\x1b]0;title\x07\x1b[2J\x1b[31mout of \x00\xff memory\x1b[0m\n")
+    assert LastWords.read(log, 3).line == "out of \ufffd memory"
+    log.write_bytes(b"\r 10%|#  \r100%|###")
+    assert LastWords.read(log, 3).line == "100%|###"

@@ -8,8 +8,8 @@ from wandb_submit.server import projects, viewer
 from wandb_submit.server.artifacts import aliases, artifact, collection, contents, lineage, manifest, queries, versions
 from wandb_submit.server.context import Preparation, Resolver
 from wandb_submit.server.graphql.introspection import Introspection
+from wandb_submit.server.runs import alerts, files_deletion, files_listing, run
 from wandb_submit.server.runs import fields as run_fields
-from wandb_submit.server.runs import files_deletion, files_listing, run
 from wandb_submit.server.sweeps import agents, queue, sweep
 from wandb_submit.server.sweeps import fields as sweep_fields
 
@@ -50,6 +50,7 @@ MUTATIONS: Mapping[str, Resolver] = {
     "linkArtifact": queries.link_artifact,
     "moveArtifactSequence": queries.move_sequence,
     "markRunFilesUploaded": files_listing.mark_run_files_uploaded,
+    "notifyScriptableRunAlert": alerts.notify_alert,
     "rewindRun": run_fields.rewind_run,
     "stopRun": run.stop_run,
     "unlinkArtifact": versions.unlink_artifact,

@@ -263,6 +263,18 @@ CREATE TABLE artifact_runs (
 CREATE INDEX runs_of_artifact ON artifact_runs (artifact, used);
 """
 
+# What runs want people to hear of.
+_THIRD = """
+CREATE TABLE alerts (
+  run INTEGER NOT NULL,
+  at REAL NOT NULL,
+  severity TEXT NOT NULL,
+  title TEXT NOT NULL,
+  text TEXT NOT NULL
+);
+CREATE INDEX alerts_of_run ON alerts (run, at);
+"""
+
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that
 # it lacks. One that was released never changes; a change of the tables is a new script at the end.
-STEPS = (_FIRST, _SECOND)
+STEPS = (_FIRST, _SECOND, _THIRD)

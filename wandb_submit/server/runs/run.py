@@ -189,7 +189,7 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
             raise Refusal("run not found", status=404)
         return {"clientMutationId": None}
     context.tx.take_long()
-    for table in ("history", "console", "files", "artifact_runs"):
+    for table in ("history", "console", "files", "artifact_runs", "alerts"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:

@@ -21,6 +21,7 @@ from wandb_submit.server.web.values import config_values, runtime, summary_value
 from wandb_submit.server.web.wording import value_text
 
 _MAX_FILES = 500
+_MAX_ALERTS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,7 @@ class RunView:
 
     Attributes:
         facts: the run's record by what each entry is called; only what is known.
+        alerts: the last ones, the newest first.
         lines_total: how many lines the console has.
         files_total: how many files there are.
     """
@@ -61,6 +63,7 @@ class RunView:
     facts: Mapping[str, str]
     config: Mapping[str, str]
     summary: Mapping[str, str]
+    alerts: Sequence[sqlite3.Row]
     charts: RunCharts
     lines: Sequence[str]
     lines_total: int
@@ -102,6 +105,7 @@ def read_run(tx: Transaction, entity: str, project: str, name: str, data_dir: Pa
         facts=_facts(row, agent, run_device(data_dir, entity, project, name)),
         config={key: value_text(value) for key, value in config_values(row["config"]).items()},
         summary={key: value_text(value) for key, value in summary_values(row["summary"]).items()},
+        alerts=tx.rows("SELECT * FROM alerts WHERE run = ? ORDER BY at DESC LIMIT ?", (row["id"], _MAX_ALERTS)),
         charts=run_charts(tx, row["id"]),
         lines=console_tail(tx, row["id"]),
         lines_total=tx.integer("SELECT COUNT(*) FROM console WHERE run = ?", (row["id"],)),
