@@ -144,6 +144,8 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
         entity = _entity(api, name.entity)
         project = name.project or str(api.settings.get("project") or "uncategorized")
         if name.host and deployment(name.host) != deployment(urlsplit(endpoint.base_url).netloc):
+            if endpoint.server_dir is not None:
+                raise ConfigError(f"the sweep's URL is on {name.host}, not on the offline server: leave --offline out")
             raise ConfigError(
                 f"the sweep's URL is on {name.host}, but wandb is set to {endpoint.base_url}: "
                 "set WANDB_BASE_URL, or run `wandb login --host`"

@@ -31,6 +31,11 @@ def test_an_unknown_sweep(offline_shell: Shell) -> None:
     assert "/nosuch12 at http://127.0.0.1:" in message
 
 
+def test_a_sweep_of_w_and_b_is_not_on_the_offline_server(offline_shell: Shell) -> None:
+    url = "https://wandb.ai/me/vision/sweeps/abc"
+    fails(offline_shell, url, "--offline", "--executor", "local", status=2, says="leave --offline out")
+
+
 @pytest.mark.parametrize("sweep", ["sweep.yaml", "me/vision/abc"])
 def test_not_logged_in(shell: Shell, sweep: str) -> None:
     shell.sweep("pass", **SWEEP)

@@ -130,7 +130,7 @@ def test_looking_at_the_record_makes_none(tmp_path: Path):
 
 def test_a_record_that_cannot_be_kept_is_an_error_that_says_what_to_do(tmp_path: Path):
     (tmp_path / "sync").write_text("in the way")
-    with pytest.raises(RefusedError, match="copy the data folder"), open_journal(tmp_path, "s", PLACE):
+    with pytest.raises(ConfigError, match="copy the data folder"), open_journal(tmp_path, "s", PLACE):
         pass
     (tmp_path / "sync").unlink()
     with open_journal(tmp_path, "s", PLACE) as journal:
