@@ -416,6 +416,31 @@ def test_a_broken_script_stops_the_whole_submission(offline_shell: Shell) -> Non
     assert answer["runs_done"] == answer["runs_failed"]
 
 
+@pytest.mark.parametrize(
+    ("command", "taken", "says"),
+    [
+        (["${env}", "no-such", "${program}"], 0, "there is no program 'no-such', which they run; PATH is"),
+        (["no-such", "${program}"], 0, "there is no program 'no-such', which they run; PATH is"),
+        (["./program.py"], 0, "program.py is no executable file"),
+        (["./script.sh"], 1, "No such file or directory: './script.sh'"),
+    ],
+    ids=["by env", "by itself", "not executable", "without its interpreter"],
+)
+def test_a_command_that_cannot_be_executed_uses_up_no_runs_and_is_told(
+    command: list[str], taken: int, says: str, offline_shell: Shell
+) -> None:
+    sweep = offline_shell.sweep("", name="program", parameters={"x": {"values": list(range(9))}}, command=command)
+    script = offline_shell.folder / "script.sh"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    done = offline_shell.run(sweep, "--offline", "--executor", "local", "--array", "1", "--json")
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["ok"], answer["runs_failed"]) == (1, False, taken)
+    assert says in answer["tasks"][0]["detail"]
+    assert f"agent 0 failed: {answer['tasks'][0]['detail']}" in done.stderr
+    assert sum(answer["results"]["states"].values()) == taken
+
+
 def test_a_halt_file_made_by_hand_lets_the_running_runs_end(offline_shell: Shell, tmp_path: Path) -> None:
     script = RECORD_QUICKLY.replace("time.sleep(0.3)", "time.sleep(1.5)")
     sweep = offline_shell.sweep(script, name="by_hand", parameters={"x": {"values": list(range(50))}})

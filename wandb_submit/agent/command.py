@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from typing import Any
 
 import yaml
 
-from wandb_submit.errors import ConfigError
+from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.specs import SubmissionSpec, SweepRef
 
+ENV = "/usr/bin/env"
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 
 _ENVVAR = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
@@ -62,7 +64,7 @@ def macros(program: str | None, params: Mapping[str, Any], files: RunFiles) -> d
         f"--{name}" if value is True else f"--{name}={value}" for name, value in params.items() if value is not False
     ]
     return {
-        "env": ["/usr/bin/env"],
+        "env": [ENV],
         "interpreter": ["python"],
         "program": [program] if program else [],
         "args": [f"--{pair}" for pair in pairs],
@@ -106,6 +108,21 @@ def build_argv(
     if not argv:
         raise ConfigError(f"the sweep's command {list(command or ())!r} leaves nothing to execute")
     return argv
+
+
+def check_program(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+    """Looks for the program that a command runs, itself or by `/usr/bin/env`, where the kernel would.
+
+    Raises:
+        NotFoundError: if there is no such executable file.
+    """
+    program = argv[1] if len(argv) > 1 and argv[0] == ENV else argv[0]
+    if program.startswith("-") or "=" in program:  # an option of env's, or a variable: what follows is for it to read
+        return
+    is_path = "/" in program
+    if shutil.which(str(cwd / program) if is_path else program, path=os.pathsep.join(os.get_exec_path(env))) is None:
+        where = f"{cwd / program} is no executable file" if is_path else f"PATH is {env.get('PATH')!r}"
+        raise NotFoundError(f"no run can be started: there is no program {program!r}, which they run; {where}")
 
 
 def function_argv(spec: SubmissionSpec) -> list[str]:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wandb_submit.agent.command import RunFiles, build_argv
+from wandb_submit.agent.command import ENV, RunFiles, build_argv
 from wandb_submit.agent.trial import Trial
 from wandb_submit.agent.zygote import ColdStartError, Zygote, ZygoteDiedError
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import Preload
 
 _MOST_DEATHS = 3
-_ENV = "/usr/bin/env"
 # Options of the interpreter that do not say what it is to run: those that stand alone, and those with a value.
 _PLAIN_OPTIONS = re.compile(r"-[bBdEIOPqsSuv]+|-[WX].+")
 _OPTIONS_BEFORE_A_VALUE = ("-W", "-X")
@@ -43,7 +42,7 @@ class PythonCommand:
         Raises:
             ColdStartError: if it is of another form.
         """
-        rest = list(argv[1:] if argv[0] == _ENV else argv)
+        rest = list(argv[1:] if argv[0] == ENV else argv)
         options = 1
         while options < len(rest) and (
             rest[options] in _OPTIONS_BEFORE_A_VALUE or _PLAIN_OPTIONS.fullmatch(rest[options])

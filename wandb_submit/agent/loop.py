@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -37,6 +38,8 @@ from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
 LAST_ANSWER_S = 2.0
 _OVER = "the sweep is over"
+# What keeps a program from being executed, and would keep the next run's.
+_NO_PROGRAM = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
 _LOG = logging.getLogger("wandb_submit.agent")
 _T = TypeVar("_T")
@@ -260,6 +263,8 @@ class SweepAgent:
             reason = f"cannot be started: {error}"
             self._events.write(RunAbandoned(run=run_id, reason=reason))
             _LOG.exception("run %s %s", run_id, reason)
+            if isinstance(error, OSError) and error.errno in _NO_PROGRAM:
+                self._leave(f"run {run_id} {reason}", ok=False)
             self._judge(failed=True)
             return
         self._trials[run_id] = trial

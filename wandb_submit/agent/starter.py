@@ -74,19 +74,22 @@ class Starter:
     async def warm_up(self, sweep: SweepInfo) -> None:
         """Takes the sweep's `command`, and does once what all runs need, before the server hands out one.
 
-        That is to have their modules imported, and to ask Slurm where rank 0 of each will be.
+        That is to look for their program, to have their modules imported, and to ask Slurm where rank 0 of each will
+        be.
 
         Raises:
+            NotFoundError: if there is no such program here.
             PreloadError: if a module that was asked for cannot be imported.
         """
         self._command = sweep.command
         if (ranks := self._spec.ranks) is not None:
             self._rank_0 = await in_daemon_thread(lambda: step.address(ranks))
-        if self._spec.preload is None:
-            return
         files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
         argv = self._argv(sweep.program, {}, files)
-        await self._launcher.prepare(argv, commands.clean_environment(self._share.environment(os.environ)))
+        environment = commands.clean_environment(self._share.environment(os.environ))
+        if self._spec.ranks is None:
+            commands.check_program(argv, environment, self._spec.workdir)
+        await self._launcher.prepare(argv, environment)
 
     async def prepare(self, order: Command, run_id: str) -> PreparedRun:
         """Writes a run's configuration, and builds its command line and environment.
