@@ -40,14 +40,14 @@ class LocalPlan:
         visible: the GPUs to choose from.
         cores: the cores.
         busy: who computes on a GPU that is passed over, by its token.
-        quota: how many cores' worth of time there is; `None` is as many as there are.
+        quota: what limits the cores, if that is a limit on their time.
     """
 
     spec: SubmissionSpec
     visible: VisibleGpus
     cores: tuple[int, ...]
     busy: Mapping[str, str] = field(default_factory=dict)
-    quota: float | None = None
+    quota: str | None = None
 
     @property
     def gpus(self) -> Sequence[Gpu]:
@@ -77,8 +77,8 @@ class LocalPlan:
             notes.append(f"{self.at_once} of the {self.count} tasks run at a time, the others wait for devices")
         for token, who in self.busy.items():
             notes.append(f"GPU {token} is passed over while {who} computes on it; --include-busy takes it anyway")
-        if self.quota is not None and self.quota < len(self.cores):
-            notes.append(f"the cgroup allows the time of {self.quota:g} cores in all: more tasks slow each other down")
+        if self.quota is not None:
+            notes.append(f"{self.quota}: no more are given out")
         if len(self.gpus) > 1 and spec.gpus_per_task is None:
             notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
         elif self.gpus and spec.gpus_per_task is None:
@@ -159,9 +159,12 @@ class LocalExecutor:
         with watch() as look:
             computing = {gpu: look(gpu) for gpu in visible.gpus}
         busy = {gpu.token: who for gpu, who in computing.items() if who is not None and not is_held(gpu)}
-        plan = LocalPlan(spec=spec, visible=visible, cores=tuple(usable_cores()), busy=busy, quota=time_quota())
+        quota = _time_limit()
+        plan = LocalPlan(spec=spec, visible=visible, cores=tuple(usable_cores()), busy=busy, quota=quota)
         _check_demand("--gpus-per-task", spec.gpus_per_task, len(plan.gpus), f"GPUs{_limits(spec)}")
-        _check_demand("--cpus-per-task", spec.cpus_per_task, len(plan.cores), "usable cores")
+        _check_demand(
+            "--cpus-per-task", spec.cpus_per_task, len(plan.cores), f"usable cores{f' ({quota})' if quota else ''}"
+        )
         return plan
 
     def check(self, plan: Plan) -> None:
@@ -247,6 +250,12 @@ def _words(active: Activation) -> list[str]:
 def _check_demand(option: str, wanted: int | None, there: int, what: str) -> None:
     if wanted is not None and wanted > there:
         raise RefusedError(f"{option} {wanted} is more than this machine has: {there} {what}")
+
+
+def _time_limit() -> str | None:
+    """What leaves us less than all the time of our cores."""
+    quota, cores = time_quota(), len(os.sched_getaffinity(0))
+    return f"the cgroup allows the time of {quota.cores:g} of {cores} cores" if quota and quota.cores < cores else None
 
 
 def _limits(spec: SubmissionSpec) -> str:
