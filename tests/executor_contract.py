@@ -94,7 +94,9 @@ class ExecutorContract:
             tasks = [
                 functools.partial(subprocess.run, ["sh", "-c", program], check=True, cwd=folder) for program in programs
             ]
-            submitted.append(Submitted(executor, paths, executor.submit(plan, cast("list[AgentTask]", tasks), paths)))
+            jobs: list[str] = []
+            executor.submit(plan, cast("list[AgentTask]", tasks), paths, jobs.extend)
+            submitted.append(Submitted(executor, paths, jobs))
             return submitted[-1]
 
         yield submit

@@ -276,20 +276,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
         if on_sweep is not None:
             on_sweep(sweep.ref)
         try:
-            prepared, jobs = _fitting(prepared, lambda asked: _submit(asked, sweep.ref, server))
-            record = SubmissionRecord(
-                id=paths.id,
-                created=records.now(),
-                executor=prepared.spec.executor,
-                sweep=sweep.ref,
-                endpoint=server,
-                workdir=str(prepared.spec.workdir),
-                array=str(prepared.spec.array),
-                jobs=tuple(jobs),
-                resources=dict(prepared.plan.resources()),
-                runs_left=sweep.runs_left,
-            )
-            records.save(paths, record)
+            _fitting(prepared, lambda asked: _submit(asked, sweep, server))
         except RefusedError:  # nothing was submitted
             raise
         except BaseException as error:
@@ -313,13 +300,29 @@ def _fitting(prepared: Prepared, act: Callable[[Prepared], _T]) -> tuple[Prepare
             prepared = prepared.clipped(error.fits)
 
 
-def _submit(prepared: Prepared, sweep: SweepRef, server: Endpoint) -> list[str]:
-    folder, spec = prepared.paths.folder, prepared.spec
+def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
+    paths, spec = prepared.paths, prepared.spec
     tasks = [
-        AgentTask(sweep=sweep, endpoint=server, folder=folder, index=index, spec=spec)
+        AgentTask(sweep=sweep.ref, endpoint=server, folder=paths.folder, index=index, spec=spec)
         for index in range(spec.array.count)
     ]
-    return prepared.executor.submit(prepared.plan, tasks, prepared.paths)
+
+    def keep(jobs: Sequence[str]) -> None:
+        record = SubmissionRecord(
+            id=paths.id,
+            created=records.now(),
+            executor=spec.executor,
+            sweep=sweep.ref,
+            endpoint=server,
+            workdir=str(spec.workdir),
+            array=str(spec.array),
+            jobs=tuple(jobs),
+            resources=dict(prepared.plan.resources()),
+            runs_left=sweep.runs_left,
+        )
+        records.save(paths, record)
+
+    prepared.executor.submit(prepared.plan, tasks, paths, keep)
 
 
 def endpoint(*, offline: bool, start: bool = True, node: str | None = None) -> Endpoint:

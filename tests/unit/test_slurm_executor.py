@@ -204,7 +204,8 @@ def test_what_is_submitted_is_what_the_dry_run_showed(
 ) -> None:
     program("sbatch", f'cp "$2" "{tmp_path}/script"; echo "77;cluster"')
     plan = slurm.plan(spec(array=ArraySpec(count=3, parallel=2)), paths)
-    jobs = slurm.submit(plan, tasks(paths, 3), paths)
+    jobs: list[str] = []
+    slurm.submit(plan, tasks(paths, 3), paths, jobs.extend)
     assert jobs == ["77_0", "77_1", "77_2"]
     assert (tmp_path / "script").read_text() == plan.render()
     assert sorted(path.name for path in paths.jobs.iterdir()) == [
@@ -222,7 +223,7 @@ def test_a_submission_that_fails_leaves_no_files(
 ) -> None:
     program("sbatch", f"echo 'sbatch: error: Batch job submission failed: {words}' >&2; exit 1")
     with pytest.raises(error, match=words):
-        slurm.submit(slurm.plan(spec(), paths), tasks(paths, 1), paths)
+        slurm.submit(slurm.plan(spec(), paths), tasks(paths, 1), paths, [].extend)
     assert list(paths.jobs.iterdir()) == []
 
 
@@ -290,7 +291,8 @@ def test_each_array_of_a_split_submission_has_its_own_tasks(
     assert plan.render().count("#SBATCH --array=0-3%2\n") == 3
     assert "12 array tasks are more than this site's MaxArraySize: 3 arrays" in plan.notes
     slurm.check(plan)
-    jobs = slurm.submit(plan, tasks(paths, 12), paths)
+    jobs: list[str] = []
+    slurm.submit(plan, tasks(paths, 12), paths, jobs.extend)
     assert jobs == [f"{array}_{task}" for array in (100, 104, 108) for task in range(4)]
     assert len(site.asked()) == 4
     pickled = [utils.DelayedSubmission.load(paths.jobs / f"{job}_submitted.pkl").function.index for job in jobs]
@@ -337,7 +339,7 @@ def test_an_array_that_is_refused_takes_the_ones_before_it_along(
     plan = slurm.plan(spec(array=ArraySpec(count=15)), paths)
     slurm.check(plan)
     with pytest.raises(TooManyTasksError) as caught:
-        slurm.submit(plan, tasks(paths, 15), paths)
+        slurm.submit(plan, tasks(paths, 15), paths, [].extend)
     assert caught.value.fits == 11
     assert site.cancelled.read_text().splitlines() == [f"--user={getpass.getuser()} --name=wandb-submit-abc234"]
 
@@ -350,7 +352,7 @@ def test_what_cannot_be_taken_back_is_said_with_the_command_that_does(
     with pytest.raises(
         UnavailableError, match=r"Unable to contact.* run `scancel --user=\w+ --name=wandb-submit-abc234`"
     ):
-        slurm.submit(plan, tasks(paths, 15), paths)
+        slurm.submit(plan, tasks(paths, 15), paths, [].extend)
 
 
 def test_sacct_is_asked_for_what_squeue_has_forgotten(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -117,8 +117,17 @@ class Executor(Protocol):
         """
         ...
 
-    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
-        """Submits the plan; returns the tasks' job ids in order.
+    def submit(
+        self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths, keep: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Submits the plan.
+
+        Args:
+            plan: what to submit.
+            tasks: what the array's tasks do, in order.
+            paths: the submission's files.
+            keep: writes the tasks' job ids down, in order; called as soon as they are known, if possible before any
+                task can run, for what has no record is found by nobody.
 
         Raises:
             TooManyTasksError: if the scheduler would take fewer; then nothing is left of what was submitted.

@@ -152,9 +152,7 @@ class WorkstationExecutor(PicklingExecutor):
         prefix = parameters.get("job_prefix") or secrets.token_hex(4)
         files = SchedulerFiles.of(Path(self.folder), prefix)
         files.folder.mkdir(parents=True)
-        jobs = [
-            WorkstationJob(folder=self.folder, job_id=f"{prefix}_{task}") for task in range(len(delayed_submissions))
-        ]
+        jobs = [WorkstationJob(folder=self.folder, job_id=job) for job in job_ids(prefix, len(delayed_submissions))]
         time_min = parameters.get("timeout_min")
         for job, delayed in zip(jobs, delayed_submissions, strict=True):
             delayed.set_timeout(time_min or NO_LIMIT_MIN, self.max_num_timeout)
@@ -190,6 +188,11 @@ class WorkstationExecutor(PicklingExecutor):
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
         raise NotImplementedError("this executor starts tasks without a script")
+
+
+def job_ids(prefix: str, count: int) -> list[str]:
+    """The ids of an array's jobs."""
+    return [f"{prefix}_{task}" for task in range(count)]
 
 
 def tell_scheduler(files: SchedulerFiles, number: signal.Signals) -> None:

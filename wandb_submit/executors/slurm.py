@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -154,7 +154,9 @@ class SlurmExecutor:
         except LimitError as error:
             raise slurm_sbatch.too_many(error, slurm_sbatch.fitting(plan.scripts[0], plan.arrays[0].count)) from error
 
-    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
+    def submit(
+        self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths, keep: Callable[[Sequence[str]], None]
+    ) -> None:
         """Submits each array with one sbatch call; all of them or none."""
         assert isinstance(plan, SlurmPlan)  # noqa: S101 the plan came from this class
         activation.write_python(plan.spec.activation, paths)
@@ -170,7 +172,7 @@ class SlurmExecutor:
                 if more is None:
                     raise
                 raise slurm_sbatch.too_many(error, len(jobs) + more) from error
-        return jobs
+        keep(jobs)
 
     def abandon(self, paths: SubmissionPaths) -> None:
         """Cancels the arrays by their name: an id may not have reached us."""

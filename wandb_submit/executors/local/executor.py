@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -171,9 +171,11 @@ class LocalExecutor:
         """Makes sure that devices can be locked."""
         lock_folder()
 
-    def submit(self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths) -> list[str]:
-        """Starts the submission's scheduler."""
-        from wandb_submit.executors.plugin import WorkstationExecutor
+    def submit(
+        self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths, keep: Callable[[Sequence[str]], None]
+    ) -> None:
+        """Starts the submission's scheduler, once its tasks are on record."""
+        from wandb_submit.executors.plugin import WorkstationExecutor, job_ids
 
         assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
         spec = plan.spec
@@ -194,7 +196,8 @@ class LocalExecutor:
             setup=activation.lines_before(spec.activation, paths),
             teardown=activation.lines_after(spec.activation),
         )
-        return [str(job.job_id) for job in executor.submit_array(list(tasks))]
+        keep(job_ids(paths.id, len(tasks)))
+        executor.submit_array(list(tasks))
 
     def abandon(self, paths: SubmissionPaths) -> None:
         """Kills the scheduler's tasks, and waits until it has ended."""
