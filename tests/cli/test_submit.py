@@ -83,7 +83,7 @@ def test_every_form_of_naming_a_sweep(offline_shell: Shell, form: str) -> None:
 def test_a_url_of_another_server_is_refused(offline_shell: Shell) -> None:
     done = offline_shell.run("https://wandb.ai/me/vision/sweeps/abc12345", "--offline", "--executor", "local")
     assert done.returncode == 2
-    assert "is on wandb.ai, but" in done.stderr
+    assert "is on wandb.ai, not on the offline server: leave --offline out" in done.stderr
 
 
 def test_the_environment_of_a_login_is_enough_without_offline(offline_shell: Shell) -> None:
