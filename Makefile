@@ -8,7 +8,7 @@ ALONE := local slurm
 SIDE_BY_SIDE := -n 4 --dist loadfile
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm torch bed clean
+.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm torch gpu bed clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
@@ -48,6 +48,11 @@ newer-slurm:
 torch: .venv/dev .venv-torch/made
 	tests/testbed/slurm start
 	WANDB_SUBMIT_TORCH=$(CURDIR)/.venv-torch/bin python -m pytest tests/slurm/test_torch.py
+
+# What needs an NVIDIA GPU that nobody computes on.
+gpu: .venv/dev .venv-torch/made
+	tests/testbed/slurm start
+	WANDB_SUBMIT_TORCH=$(CURDIR)/.venv-torch/bin python -m pytest tests/gpu
 
 bed: .venv/dev
 	tests/testbed/slurm start

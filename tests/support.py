@@ -164,6 +164,17 @@ class Shell:
         self.run("server", "stop")
 
 
+def with_torch(shell: Shell) -> Shell:
+    """The same person in a training environment with torch, which `$WANDB_SUBMIT_TORCH` names."""
+    ours, _, rest = shell.env["PATH"].partition(":")
+    # wandb-submit is ours; python and torchrun are the training's.
+    programs = shell.folder / "programs"
+    programs.mkdir()
+    (programs / "wandb-submit").symlink_to(Path(ours, "wandb-submit"))
+    path = f"{programs}:{os.environ['WANDB_SUBMIT_TORCH']}:{ours}:{rest}"
+    return Shell(folder=shell.folder, env={**shell.env, "PATH": path})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Held:
     """How long an agent held its devices, and which run was on them when; all that events tell of one life of it."""

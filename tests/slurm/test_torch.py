@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from slurm.bed import GPU1
-from support import Shell, wait_until
+from support import Shell, wait_until, with_torch
 
 pytestmark = pytest.mark.slurm
 
@@ -21,14 +18,7 @@ EACH_NODE = (
 @pytest.fixture
 def shell(root_shell: Shell) -> Shell:
     """Root on the login node, in a training environment with torch."""
-    path = root_shell.env["PATH"]
-    ours, _, rest = path.partition(":")
-    # wandb-submit is ours; python and torchrun are the training's.
-    programs = root_shell.folder / "programs"
-    programs.mkdir()
-    (programs / "wandb-submit").symlink_to(Path(ours, "wandb-submit"))
-    torch = os.environ["WANDB_SUBMIT_TORCH"]
-    return Shell(folder=root_shell.folder, env={**root_shell.env, "PATH": f"{programs}:{torch}:{ours}:{rest}"})
+    return with_torch(root_shell)
 
 
 def torchrun(shell: Shell, **config: object) -> str:
