@@ -10,7 +10,7 @@ import pytest
 from support import Shell, overlapping
 
 PROGRAM = """
-import json, os, sys, time
+import json, os, pathlib, sys, time
 import submitit
 
 class Countdown:
@@ -28,6 +28,14 @@ class Countdown:
 def device():
     time.sleep(0.3)
     return os.environ["CUDA_VISIBLE_DEVICES"], sorted(os.sched_getaffinity(0)), submitit.JobEnvironment().job_id
+
+def meet():
+    # Ends once there has been a job on each of two devices.
+    own = os.environ["CUDA_VISIBLE_DEVICES"]
+    pathlib.Path(f"met-{own}").touch()
+    while len(list(pathlib.Path().glob("met-*"))) < 2:
+        time.sleep(0.05)
+    return own
 
 def fail():
     raise ValueError("as asked")
@@ -147,8 +155,8 @@ def test_several_submissions_may_share_a_folder(shell: Shell) -> None:
     output = run(
         shell,
         "executor.update_parameters(workstation_gpus_per_task=1)\n"
-        "jobs = [executor.submit(device) for _ in range(3)]\n"
-        "print(json.dumps([job.result()[0] for job in jobs]))",
+        "jobs = [executor.submit(meet) for _ in range(3)]\n"
+        "print(json.dumps([job.result() for job in jobs]))",
         CUDA_VISIBLE_DEVICES="0,1",
     )
     assert set(json.loads(output)) == {"0", "1"}
