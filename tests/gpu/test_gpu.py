@@ -162,7 +162,7 @@ READ = """
 import json, sys, wandb
 for run in wandb.Api().sweep(sys.argv[1]).runs:
     system = [key for row in run.history(stream="system", pandas=False) for key in row]
-    print(json.dumps({**run.summary, "state": run.state, "system": sorted({*system})}))
+    print(json.dumps({**run.summary, "state": run.state, "system": sorted({*system})}, default=dict))
 """
 
 

@@ -165,7 +165,10 @@ EOC
 render_cgroup_conf() {
   local bind=no
   if ((CPUS <= $(nproc))); then bind=yes; fi
+  # Else slurmd looks for what the machine has, and does not start where that
+  # is version 2 without systemd, though nothing is kept in cgroups.
   cat <<EOC
+CgroupPlugin=cgroup/v1
 ConstrainCores=${bind}
 ConstrainRAMSpace=${MEM}
 ConstrainSwapSpace=no
