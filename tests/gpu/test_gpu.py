@@ -179,6 +179,56 @@ def test_torch_trains_and_the_gpus_metrics_arrive(shell: Shell, warm: tuple[str,
         assert any(key.startswith("system.gpu.") for key in run["system"]), run["system"]
 
 
+TOUCHES = """
+import ctypes
+driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+assert driver.cuInit(0) == driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) == 0
+"""
+
+
+def test_no_run_is_forked_from_a_process_that_has_opened_the_gpu(shell: Shell, uuids: list[str]) -> None:
+    (shell.folder / "touches.py").write_text(TOUCHES)
+    answer = shell.json(compute_sweep(shell, 2), *LOCAL, "--array", "1", "--preload", "touches")
+    assert answer["ok"], answer
+    (event,) = shell.events(answer["id"], "cold_starts")
+    assert "/dev/nvidia" in event["reason"] or "threads" in event["reason"]
+    check(shell.folder, 2, uuids)  # what opened it has ended, or `uuids` would see it compute
+
+
+HOARDS = """
+import ctypes, os, pathlib
+import wandb_submit
+
+def call(name, *arguments):
+    code = getattr(ctypes.CDLL("libcuda.so.1"), name)(*arguments)
+    assert code == 0, f"{name}: CUDA error {code}"
+
+def train():
+    context, free, total, memory = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_uint64()
+    call("cuInit", 0)
+    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), 0)
+    call("cuCtxSetCurrent", context)
+    call("cuMemGetInfo_v2", ctypes.byref(free), ctypes.byref(total))
+    call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(total.value * 2 // 3))
+    pathlib.Path(f"free-{os.environ['WANDB_RUN_ID']}").write_text(str(free.value / total.value))
+
+if __name__ == "__main__":
+    config = {"method": "grid", "project": "tests", "parameters": {"x": {"values": [1, 2, 3]}}}
+    submission = wandb_submit.submit(config, function=train, array=1, gpus_per_task=1, executor="local", offline=True)
+    assert submission.wait().is_well
+"""
+
+
+def test_each_call_of_a_function_finds_the_gpus_memory_free(shell: Shell) -> None:
+    """Two thirds of it, which the call before had, too."""
+    (shell.folder / "hoards.py").write_text(HOARDS)
+    done = shell.call(sys.executable, "hoards.py", WANDB_AGENT_DISABLE_FLAPPING="true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [float(path.read_text()) for path in shell.folder.glob("free-*")]
+    assert len(found) == 3
+    assert min(found) > 0.9
+
+
 def test_slurms_tasks_compute_on_the_gpus_that_slurm_gives_them(
     public_tmp: Path, clean_env: dict[str, str], uuids: list[str]
 ) -> None:
