@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -52,6 +53,8 @@ def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: b
     text = os.fspath(sweep)
     if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
         path = Path(text)
+        if near := _meant_instead_of(path):
+            raise NotFoundError(f"no sweep file {text}: did you mean {near}?")
         return _checked(read_mapping(path, "sweep"), path, needs_program=needs_program)
     if "://" in text:
         return _parse_url(text)
@@ -63,6 +66,15 @@ def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: b
         )
     entity, project, sweep_id = [None] * (3 - len(parts)) + parts
     return SweepName(id=str(sweep_id), project=project, entity=entity)
+
+
+def _meant_instead_of(path: Path) -> Path | None:
+    """A YAML file of nearly the same name, where there is none of this one."""
+    if path.exists():
+        return None
+    there = {other.name: other for other in path.parent.glob("*.y*ml")}
+    near = difflib.get_close_matches(path.name, there, n=1)
+    return there[near[0]] if near else None
 
 
 def _parse_url(text: str) -> SweepName:

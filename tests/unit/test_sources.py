@@ -100,6 +100,12 @@ def test_a_yaml_file_that_is_not_there_is_not_found() -> None:
         sources.parse("nowhere.yaml")
 
 
+def test_a_file_of_nearly_the_same_name_is_pointed_out(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").touch()
+    with pytest.raises(NotFoundError, match=r"no sweep file .*sweep\.yml: did you mean .*sweep\.yaml\?"):
+        sources.parse(tmp_path / "sweep.yml")
+
+
 def test_all_that_a_sweep_file_lacks_is_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"lacks `method:`.*lacks `parameters:`.*lacks `program:`"):
         read(tmp_path / "s.yaml", "name: empty\n")
