@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,3 +188,91 @@ def test_a_task_finds_out_that_setup_has_changed_amds_variable(
     done = offline_shell.run(sweep, *LOCAL, *options, **{ROCR: "3", "PLACES": str(tmp_path)}, **FAKES)
     assert done.returncode == 1
     assert f"{ROCR} is '0', but the local executor gave it 3" in done.stdout + done.stderr
+
+
+# A scheduler that starts with this folder on its path looks for what nobody tells once an hour.
+NO_CLOCK = """
+import sys
+if "wandb_submit.executors.local.keeper" in sys.orig_argv:
+    from wandb_submit.executors.local import closings
+    closings._CLOCK_S = 3600.0
+"""
+
+
+class Person:
+    """Submits runs on GPU 0, which stay as long as a folder of theirs says so."""
+
+    def __init__(self, shell: Shell, folder: Path, sweep: str) -> None:
+        (folder / "no-clock").mkdir()
+        (folder / "no-clock" / "sitecustomize.py").write_text(NO_CLOCK)
+        self._shell, self._folder, self._sweep = shell, folder, sweep
+
+    def submit(self, name: str, *, stays: bool) -> str:
+        places = self._folder / name
+        places.mkdir()
+        if stays:
+            (places / "stay").touch()
+        env = {"PLACES": str(places), CUDA: "0", "PYTHONPATH": f"{self._folder / 'no-clock'}:{FAKES['PYTHONPATH']}"}
+        options = (*LOCAL, "--array", "1", "--count", "1", "--gpus-per-task", "1", "--detach")
+        return str(self._shell.json(self._sweep, *options, **env)["id"])
+
+    def runs(self, name: str) -> list[dict]:
+        return places(self._folder / name)
+
+    def leave(self, name: str) -> None:
+        (self._folder / name / "stay").unlink()
+
+    def detail(self, submission: str) -> str:
+        (task,) = self._shell.json("status", submission)["tasks"]
+        return str(task["detail"])
+
+
+@pytest.fixture
+def person(offline_shell: Shell, tmp_path: Path) -> Person:
+    sweep = offline_shell.sweep(RECORD, parameters={"x": {"values": [1, 2, 3]}})
+    return Person(offline_shell, tmp_path, sweep)
+
+
+def test_submissions_that_wait_for_a_gpu_hear_when_it_is_freed(person: Person, offline_shell: Shell) -> None:
+    first = person.submit("first", stays=True)
+    wait_until(lambda: person.runs("first"), what="the first has begun")
+    second = person.submit("second", stays=True)
+    wait_until(lambda: person.detail(second) == "waits for 1 GPU (0 of 1 free)", what="the second waits")
+    third = person.submit("third", stays=False)
+    behind = "waits for 1 GPU, behind a submission that came earlier"
+    wait_until(lambda: person.detail(third) == behind, what="the third waits behind it")
+    person.leave("first")
+    wait_until(lambda: person.runs("second"), what="the second has begun")
+    assert person.runs("third") == []
+    person.leave("second")
+    wait_until(lambda: person.runs("third"), what="the third has begun")
+    for submission in (first, second, third):
+        offline_shell.ok("wait", submission)
+
+
+def test_a_holder_and_one_in_line_that_are_killed_are_heard_of(person: Person, offline_shell: Shell) -> None:
+    first = person.submit("first", stays=True)
+    wait_until(lambda: person.runs("first"), what="the first has begun")
+    second = person.submit("second", stays=True)
+    wait_until(lambda: person.detail(second).startswith("waits for"), what="the second waits")
+    third = person.submit("third", stays=False)
+    wait_until(lambda: "behind" in person.detail(third), what="the third waits behind it")
+    for submission in (second, first):  # with all that would clean up after it
+        lost = processes_of(offline_shell.submission(submission) / "jobs" / f"queue-{submission}")
+        assert lost
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in lost:
+                os.kill(pid, number)
+    wait_until(lambda: person.runs("third"), what="the third has begun")
+    assert person.runs("second") == []
+    offline_shell.ok("wait", third)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """A scheduler's keeper, itself and its tasks, which are its forks."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and str(folder) in (entry / "cmdline").read_text().split("\0"):
+                found.append(int(entry.name))
+    return found

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from wandb_submit.devices import Gpu
 from wandb_submit.devices.strangers import Watch
-from wandb_submit.executors.local.locks import is_held, try_lock
+from wandb_submit.errors import RefusedError
+from wandb_submit.executors.local.closings import Closings
+from wandb_submit.executors.local.line import Place
+from wandb_submit.executors.local.locks import DeviceLocks, gpu_locks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand, Pool, Shortage, Slot
 
 
@@ -61,19 +66,30 @@ def test_a_task_waits_where_too_few_are_free_and_then_holds_nothing() -> None:
 def test_a_task_that_lacks_cores_leaves_the_gpus_to_others() -> None:
     own = pool(gpu_count=1, cores=1)
     assert own.take(0, Demand(gpus=1, cores=2)) is None
-    free = try_lock("gpu-0")
-    assert free is not None
-    os.close(free)
+    assert not is_held(Gpu(token="0"))
 
 
 def test_devices_that_are_given_back_are_taken_again() -> None:
     own = pool(gpu_count=1)
     first = own.take(0, Demand(gpus=1))
-    close(first)
+    assert first is not None
+    copies = [os.dup(descriptor) for descriptor in first.descriptors]  # the task's
+    for copy in copies:
+        os.close(copy)
+    assert is_held(Gpu(token="0"))  # what the task has left behind may run on
     own.give_back(0)
     again = own.take(1, Demand(gpus=1))
     assert tokens(again) == ["0"]
     close(again)
+
+
+def test_a_task_that_cannot_get_all_its_locks_gives_back_those_that_it_got() -> None:
+    (lock_folder() / "gpu-1.lock").symlink_to("gpu-1.lock")  # cannot be opened
+    own = pool(gpu_count=2)
+    with pytest.raises(RefusedError):
+        own.take(0, Demand(gpus=2))
+    own.give_back(0)
+    assert not is_held(Gpu(token="0"))
 
 
 def test_a_device_stays_its_tasks_although_our_copy_of_its_lock_is_closed() -> None:
@@ -113,12 +129,11 @@ def test_a_gpu_and_its_instances_are_never_held_by_different_tasks() -> None:
     first, second = parts.take(0, Demand(gpus=1)), parts.take(1, Demand(gpus=1))
     assert (tokens(first), tokens(second)) == (["MIG-1"], ["MIG-2"])
     assert whole.take(0, Demand(gpus=1)) is None
-    close(first)
+    parts.give_back(0)
     assert whole.take(0, Demand(gpus=1)) is None
     close(second)
     held = whole.take(0, Demand(gpus=1))
     assert tokens(held) == ["0"]
-    parts.give_back(0)
     assert parts.take(0, Demand(gpus=1)) is None
     assert is_held(INSTANCES[0])
     close(held)
@@ -138,23 +153,40 @@ def test_a_gpu_that_a_stranger_computes_on_is_passed_over_until_he_has_ended() -
     assert tokens(first) == ["1"]
     assert own.take(1, Demand(gpus=1)) is None
     words = "waits for 1 GPU (0 of 2 free); GPU 0 is busy with python (process 7 of anna)"
-    assert own.shortage == Shortage(reason=words, look_again_s=5)
-    free = try_lock("gpu-0")
-    assert free is not None  # others may look at it meanwhile
-    os.close(free)
+    assert own.shortage == Shortage(reason=words, strangers=True)
+    assert own.patience_s() == 5
+    assert not is_held(Gpu(token="0"))  # others may look at it meanwhile
     who.clear()
     second = own.take(1, Demand(gpus=1))
     assert tokens(second) == ["0"]
     close(first, second)
 
 
-def test_a_device_of_another_submissions_is_looked_for_sooner_than_a_strangers() -> None:
+def test_a_stranger_is_looked_for_although_another_submissions_device_is_waited_for() -> None:
     own = Pool(gpus=gpus(2), cores=(), places=2, watch=strangers_on({"0": "python"}))
-    other = try_lock("gpu-1")
+    other = DeviceLocks()
+    assert other.add(gpu_locks(Gpu(token="1")))
     assert own.take(0, Demand(gpus=1)) is None
     assert own.shortage is not None
-    assert own.shortage.look_again_s == 1
-    os.close(other or -1)
+    assert (own.shortage.awaits, own.patience_s()) == ({"gpu-1.lock"}, 5)
+    own.leave_line()
+    other.free()
+
+
+def test_what_is_freed_just_before_it_is_watched_for_is_seen() -> None:
+    other = DeviceLocks()
+    assert other.add(gpu_locks(Gpu(token="0")))
+
+    class Late(Closings):
+        def begin(self, folder: Path) -> bool:
+            other.free()
+            return super().begin(folder)
+
+    own = Pool(gpus=gpus(1), cores=(), places=1, place=Place(), closings=Late())
+    slot = own.take(0, Demand(gpus=1))
+    assert tokens(slot) == ["0"]
+    own.leave_line()
+    close(slot)
 
 
 def test_nobody_is_looked_for_where_no_gpu_is_asked_for() -> None:
@@ -204,8 +236,7 @@ def test_whatever_tasks_come_and_go_nobody_shares_a_gpu_in_part_or_whole(
     pools = [Pool(gpus=own, cores=(), places=3, watch=strangers_on(who)) for own in devices]
     held: dict[tuple[int, int], Slot] = {}
     for which, task, count in steps:
-        if (which, task) in held:
-            close(held.pop((which, task)))
+        if held.pop((which, task), None):
             pools[which].give_back(task)
         elif (slot := pools[which].take(task, Demand(gpus=count))) is not None:
             held[which, task] = slot
@@ -224,8 +255,7 @@ def test_whatever_tasks_come_and_go_no_device_is_held_twice(steps: list[tuple[in
     pools = [pool(gpu_count=4, cores=4, places=2), pool(gpu_count=4, cores=4, places=2)]
     held: dict[tuple[int, int], Slot] = {}
     for which, task, gpu_count, cores in steps:
-        if (which, task) in held:
-            close(held.pop((which, task)))
+        if held.pop((which, task), None):
             pools[which].give_back(task)
         elif (slot := pools[which].take(task, Demand(gpus=gpu_count, cores=cores))) is not None:
             assert (len(slot.gpus or ()), len(slot.cores)) == (gpu_count, cores)
@@ -296,10 +326,11 @@ def test_a_shortage_is_told_with_numbers_and_whether_others_cause_it() -> None:
     assert mine.shortage is None
     assert mine.take(1, Demand(gpus=2)) is None
     assert mine.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)")
+    assert mine.patience_s() == math.inf
     assert theirs.take(0, Demand(gpus=2)) is None
-    assert theirs.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", look_again_s=1)
+    assert theirs.shortage == Shortage(reason="waits for 2 GPUs (1 of 2 free)", awaits=frozenset({"gpu-0.lock"}))
     second = theirs.take(1, Demand(gpus=1))
     assert theirs.shortage is None
     assert mine.take(1, Demand(gpus=1)) is None
-    assert mine.shortage == Shortage(reason="waits for 1 GPU (0 of 2 free)", look_again_s=1)
+    assert mine.shortage == Shortage(reason="waits for 1 GPU (0 of 2 free)", awaits=frozenset({"gpu-1.lock"}))
     close(first, second)

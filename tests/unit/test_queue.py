@@ -19,7 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from wandb_submit.devices import Gpu
 from wandb_submit.executors.local.line import Place
-from wandb_submit.executors.local.locks import lock_folder, try_lock
+from wandb_submit.executors.local.locks import DeviceLocks, Lock, gpu_locks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.executors.local.scheduler import Scheduler
 from wandb_submit.executors.local.state import REQUEUE_EXIT_CODE, ArrayFile, SchedulerFiles, SchedulerState
@@ -123,6 +123,8 @@ class Submission:
         """As if killed: its tasks die with it, and the kernel closes what it has open."""
         for task in self.running:
             task.end(-9)
+        for number in range(len(self.array.jobs)):
+            self.scheduler.pool.give_back(number)
         self.scheduler.pool.leave_line()
         self.alive = False
 
@@ -184,9 +186,10 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def everybody_looks(self) -> None:
         """Then everything runs that can: who does not lacks devices, or lets somebody earlier go first."""
-        for one in self._all:
-            if one.alive:
-                one.scheduler.step()
+        for _ in range(2):  # a task's devices are freed when its scheduler has looked
+            for one in self._all:
+                if one.alive:
+                    one.scheduler.step()
         held = {device for task in self._running() for device in task.devices}
         for place, one in enumerate(self._all):
             if not one.waits_for_devices:
@@ -235,10 +238,10 @@ class Machine(RuleBasedStateMachine):
         for one in self._all:
             if one.alive:
                 assert all(row.state.is_terminal for row in SchedulerState.load(one.files).tasks)
+        locks = DeviceLocks()
         for name in (*(f"gpu-{gpu}" for gpu in range(GPUS)), *(f"core-{core}" for core in range(CORES))):
-            lock = try_lock(name)
-            assert lock is not None, f"{name} is still held"
-            os.close(lock)
+            assert locks.add([Lock(name)]), f"{name} is still held"
+        locks.free()
         assert not list(lock_folder().glob("waits-*"))
         for folder in self._folders:
             folder.cleanup()
@@ -295,20 +298,114 @@ def test_who_waits_and_is_killed_holds_nobody_up(tmp_path: Path) -> None:
 
 
 def test_a_place_in_line_dies_with_its_holder(tmp_path: Path) -> None:
-    hold = "import sys, time; from wandb_submit.executors.local.line import Place; Place().wait(['gpu-0']); "
+    hold = "import time; from wandb_submit.executors.local.locks import Lock; "
+    hold += "from wandb_submit.executors.local.line import Place; Place().wait([Lock('gpu-0')]); "
     hold += "print('waits', flush=True); time.sleep(600)"
     own = Place()
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"waits\n"
         later = Place()
-        assert later.is_behind(["gpu-1", "gpu-0"])
-        assert not later.is_behind(["gpu-1"])
+        assert later.is_behind([Lock("gpu-1"), Lock("gpu-0")])
+        assert not later.is_behind([Lock("gpu-1")])
         assert not later.is_behind([])
-        assert not own.is_behind(["gpu-0"])  # it came first
+        assert not own.is_behind([Lock("gpu-0")])  # it came first
         holder.kill()
-    assert not later.is_behind(["gpu-0"])
+    assert not later.is_behind([Lock("gpu-0")])
     assert list(lock_folder().iterdir()) == []
+
+
+WHOLE = Gpu(token="0", uuid="GPU-1")
+FIRST, SECOND = (Gpu(token=f"MIG-{number}", uuid=f"MIG-{number}", parent="GPU-1") for number in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "behind"),
+    [
+        (WHOLE, FIRST, True),
+        (FIRST, WHOLE, True),
+        (FIRST, FIRST, True),
+        (FIRST, SECOND, False),
+        (WHOLE, Gpu(token="1"), False),
+    ],
+)
+def test_a_gpu_and_its_instances_are_waited_for_in_one_line(earlier: Gpu, later: Gpu, behind: bool) -> None:
+    first, second = Place(), Place()
+    first.wait(gpu_locks(earlier))
+    (file,) = lock_folder().glob("waits-*")
+    assert second.is_behind(gpu_locks(later)) == (file.name if behind else None)
+    first.leave()
+    assert second.is_behind(gpu_locks(later)) is None
+
+
+def test_a_place_that_is_taken_again_is_seen_again() -> None:
+    earlier, later = Place(), Place()
+    for _ in range(2):
+        earlier.wait([Lock("gpu-0")])
+        assert later.is_behind([Lock("gpu-0")])
+        earlier.leave()
+    assert not later.is_behind([Lock("gpu-0")])
+
+
+def heard(*waiting: Submission) -> list[bool]:
+    """Which of these would wake, as they do once; whoever wakes looks."""
+    woken = [one.scheduler.pool.may_have_changed() for one in waiting]
+    for one, is_woken in zip(waiting, woken, strict=True):
+        if is_woken:
+            one.scheduler.step()
+    return woken
+
+
+def test_who_waits_is_woken_by_what_is_freed_and_by_no_look(tmp_path: Path) -> None:
+    """Looks open and close files, too: those who wait must not wake each other, or themselves."""
+    small = submission(tmp_path, "small", gpus_per_task=1)
+    large = submission(tmp_path, "large", gpus_per_task=4)  # for a moment it has what is free, each time that it looks
+    later = submission(tmp_path, "later", gpus_per_task=1)
+    last = submission(tmp_path, "last", gpus_per_task=1)
+    waiting = (large, later, last)
+    assert heard(*waiting) == [False, False, False]
+    for one in (*waiting, *waiting):
+        one.scheduler.step()
+    assert heard(*waiting) == [False, False, False]
+    small.running[0].end(0)
+    small.scheduler.step()
+    assert heard(*waiting) == [True, False, False]  # it is its turn, and it leaves the line
+    assert heard(later, last) == [True, True]
+    assert (len(large.running), later.running, last.running) == (1, [], [])
+    assert [detail(one) for one in (later, last)] == [
+        "waits for 1 GPU (0 of 4 free)",
+        "waits for 1 GPU, behind a submission that came earlier",
+    ]
+    assert heard(later, last) == [False, False]
+    large.running[0].end(0)
+    large.scheduler.step()
+    assert heard(later, last) == [True, False]
+    assert heard(last) == [True]
+    assert [len(one.running) for one in (later, last)] == [1, 1]
+    for one in (later, last):
+        one.die()
+
+
+def test_devices_are_held_until_what_their_task_has_left_behind_is_killed(tmp_path: Path) -> None:
+    one = submission(tmp_path, "one", gpus_per_task=4)
+    other = submission(tmp_path, "other", gpus_per_task=4)
+    task = one.running[0]
+    task.end(0)
+    other.scheduler.step()
+    assert other.running == []
+    held = []
+    task.poll = lambda: held.append(is_held(one.array.gpus[0])) or task.ended_with  # type: ignore[method-assign]  # kills
+    one.scheduler.step()
+    other.scheduler.step()
+    assert (held, len(other.running)) == ([True], 1)
+    other.die()
+
+
+def test_who_waits_for_tasks_of_its_own_needs_no_clock(tmp_path: Path) -> None:
+    one = submission(tmp_path, "own", tasks=5, gpus_per_task=1)
+    assert len(one.running) == GPUS
+    assert one.scheduler.patience() == 3600
+    one.die()
 
 
 def test_a_place_that_cannot_be_written_holds_nobody_up(
@@ -316,9 +413,9 @@ def test_a_place_that_cannot_be_written_holds_nobody_up(
 ) -> None:
     place = Place()
     monkeypatch.setattr(place, "_name", "waits-" + "x" * 300)
-    place.wait(["gpu-0"])
+    place.wait([Lock("gpu-0")])
     assert "File name too long" in caplog.text
-    assert not Place().is_behind(["gpu-0"])
+    assert not Place().is_behind([Lock("gpu-0")])
     place.leave()
 
 

@@ -1,7 +1,7 @@
 """Who computes on a GPU, for those that look before they take one.
 
 Whoever holds the lock of a GPU and finds a process on it has found a stranger's: our tasks' hold their GPUs' locks, and
-die before they free them.
+what they have left behind is killed before these are freed.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class LocalPlan:
             cores=self.cores,
             places=most,
             neighbours=side_by_side(self.cores),
-            locks=ImaginedLocks,
+            locks=ImaginedLocks(),
         )
         hidden = {None: "as they are", 0: "none"}.get(self.spec.gpus_per_task)
         for task in range(self.count):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wandb_submit.devices import Gpu
 from wandb_submit.devices.strangers import Watch, watch_nobody
+from wandb_submit.executors.local.closings import Closings
 from wandb_submit.executors.local.line import Place
-from wandb_submit.executors.local.locks import DeviceLocks, core_lock_name
+from wandb_submit.executors.local.locks import DeviceLocks, Lock, core_lock, gpu_locks, lock_folder
 from wandb_submit.gpu_variables import CUDA, with_only
 
-# How often to look again for what no signal tells: whether another submission has freed a device, and whether a
-# stranger's process has left a GPU.
-_LOOK_AT_LOCKS_S = 1.0
-_LOOK_AT_STRANGERS_S = 5.0
+_LOOK_AT_STRANGERS_S = 5.0  # how often to look whether a stranger's process has left a GPU: nothing tells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +75,7 @@ class Slot:
         return variables | order
 
     def close(self) -> None:
-        """Closes our copies of the locks; a task that inherited them goes on holding them."""
+        """Closes our copies of the locks; a task that inherited them and lives goes on holding them."""
         for descriptor in self.descriptors:
             os.close(descriptor)
 
@@ -87,12 +86,14 @@ class Shortage:
 
     Attributes:
         reason: for people, with numbers.
-        look_again_s: when to look again, because somebody else holds a device of ours; `None` if the end of a task of
-            our own tells when there are more.
+        awaits: the files in the locks' folder, as other submissions hold them, of which one has to be closed first;
+            none if the end of a task of our own tells when there are more devices.
+        strangers: whether processes of strangers compute on GPUs that it might have.
     """
 
     reason: str
-    look_again_s: float | None = None
+    awaits: frozenset[str] = frozenset()
+    strangers: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -106,8 +107,9 @@ class Pool:
         neighbours: the cores in the order of their places on the machine, for sharing them out; by default as above.
         variable: the variable that tells a task its GPUs.
         watch: tells who else computes on a GPU; such a GPU is passed over.
-        locks: what holds a task's devices.
+        locks: what gathers a task's devices.
         place: the place in line for them; `None` for a plan, which waits for nobody.
+        closings: what tells that another submission may have freed one.
         shortage: what the last task that asked lacked; `None` if it got its devices.
     """
 
@@ -117,8 +119,9 @@ class Pool:
     neighbours: Sequence[int] = ()
     variable: str = CUDA
     watch: Watch = watch_nobody
-    locks: Callable[[], DeviceLocks] = DeviceLocks
+    locks: DeviceLocks = field(default_factory=DeviceLocks)
     place: Place | None = None
+    closings: Closings = field(default_factory=Closings)
     shortage: Shortage | None = None
     _taken: dict[int, Slot] = field(default_factory=dict)
     _shares: dict[int, int] = field(default_factory=dict)
@@ -131,33 +134,48 @@ class Pool:
         """
         if self.place is None:
             return self._take(task, demand)
-        names = [
-            *(gpu.lock_name for gpu in self.gpus if demand.gpus),
-            *map(core_lock_name, self.cores if demand.cores else ()),
-        ]
-        if self.place.is_behind(names):
-            reason = f"waits for {demand.words}, behind a submission that came earlier"
-            self.shortage = Shortage(reason=reason, look_again_s=_LOOK_AT_LOCKS_S)
-            slot = None
-        else:
-            slot = self._take(task, demand)
+        wanted = [lock for gpu in self.gpus if demand.gpus for lock in gpu_locks(gpu)]
+        wanted += map(core_lock, self.cores if demand.cores else ())
+        slot = self._take_in_turn(self.place, wanted, task, demand)
+        # Before it watched, whatever was closed was not told.
+        if self.shortage and self.shortage.awaits and self.closings.begin(lock_folder()):
+            slot = self._take_in_turn(self.place, wanted, task, demand)
         if slot is None:
-            self.place.wait(names)
+            self.place.wait(wanted)
         return slot
 
     def leave_line(self) -> None:
         """Says that no task waits for devices now."""
+        self.closings.end()
+        self.locks.stop_waiting()
         if self.place is not None:
             self.place.leave()
+
+    def may_have_changed(self) -> bool:
+        """Whether what a task waits for has been freed, or may have been, since this was last asked."""
+        return self.closings.tell_of(self.shortage.awaits if self.shortage else ())
+
+    def patience_s(self) -> float:
+        """When to look again for what nothing may tell; infinity if there is no such thing."""
+        due = [_LOOK_AT_STRANGERS_S] if self.shortage and self.shortage.strangers else []
+        due += [self.closings.patience_s()] if self.shortage and self.shortage.awaits else []
+        return min(due, default=math.inf)
+
+    def _take_in_turn(self, place: Place, wanted: Sequence[Lock], task: int, demand: Demand) -> Slot | None:
+        if (earlier := place.is_behind(wanted)) is None:
+            return self._take(task, demand)
+        reason = f"waits for {demand.words}, behind a submission that came earlier"
+        self.shortage = Shortage(reason=reason, awaits=frozenset([earlier]))
+        return None
 
     def _take(self, task: int, demand: Demand) -> Slot | None:
         taken = [device for slot in self._taken.values() for device in (*(slot.gpus or ()), *slot.cores)]
         free_gpus = [gpu for gpu in self.gpus if gpu not in taken]
         free_cores = [core for core in self.cores if core not in taken]
-        locks, strangers = self.locks(), dict[str, str]()
-        gpus = self._lock_gpus(demand.gpus or 0, free_gpus, locks, strangers)
+        strangers = dict[str, str]()
+        gpus = self._lock_gpus(demand.gpus or 0, free_gpus, strangers)
         near = {core for gpu in gpus for core in gpu.cores}
-        cores = self._lock_cores(demand.cores or 0, sorted(free_cores, key=lambda core: core not in near), locks)
+        cores = self._lock_cores(demand.cores or 0, sorted(free_cores, key=lambda core: core not in near))
         lacks = [
             f"{wanted} {what}{'s' * (wanted > 1)} ({len(found)} of {len(known)} free)"
             for what, wanted, found, known in (
@@ -167,48 +185,48 @@ class Pool:
             if len(found) < wanted
         ]
         if lacks:
-            locks.free()
-            others = (len(gpus) < (demand.gpus or 0) and len(gpus) + len(strangers) < len(free_gpus)) or (
-                len(cores) < (demand.cores or 0) and len(cores) < len(free_cores)
-            )
-            patience = _LOOK_AT_LOCKS_S if others else _LOOK_AT_STRANGERS_S if strangers else None
+            self.locks.free()
             busy = "".join(f"; GPU {token} is busy with {who}" for token, who in strangers.items())
-            self.shortage = Shortage(reason=f"waits for {' and '.join(lacks)}{busy}", look_again_s=patience)
+            self.shortage = Shortage(
+                reason=f"waits for {' and '.join(lacks)}{busy}", awaits=self.locks.refused, strangers=bool(strangers)
+            )
             return None
         self.shortage = None
         slot = Slot(
             gpus=None if demand.gpus is None else tuple(gpus),
             cores=tuple(cores) if demand.cores else self._share(task, near),
             variable=self.variable,
-            descriptors=tuple(locks.descriptors),
+            descriptors=self.locks.hand_over(),
         )
         self._taken[task] = slot
         return slot
 
     def give_back(self, task: int) -> None:
-        """Frees a task's devices once it has ended."""
-        self._taken.pop(task, None)
+        """Frees a task's devices once it and what it has left behind have ended, or if it could not be started."""
+        self.locks.free()  # what it had of them
+        if slot := self._taken.pop(task, None):
+            slot.close()
         self._shares.pop(task, None)
 
-    def _lock_gpus(self, wanted: int, free: Sequence[Gpu], locks: DeviceLocks, strangers: dict[str, str]) -> list[Gpu]:
+    def _lock_gpus(self, wanted: int, free: Sequence[Gpu], strangers: dict[str, str]) -> list[Gpu]:
         """The first GPUs that can be had, at most as many as wanted; notes who computes on those that cannot."""
         found: list[Gpu] = []
         with self.watch() if wanted else watch_nobody() as look:
             for gpu in free:
-                before = len(locks.descriptors)
+                before = len(self.locks.descriptors)
                 if len(found) == wanted:
                     break
-                if not locks.add_gpu(gpu):
+                if not self.locks.add(gpu_locks(gpu)):
                     continue
                 if (who := look(gpu)) is not None:
                     strangers[gpu.token] = who
-                    locks.free(keep=before)
+                    self.locks.free(keep=before)
                     continue
                 found.append(gpu)
         return found
 
-    def _lock_cores(self, wanted: int, free: Sequence[int], locks: DeviceLocks) -> list[int]:
-        had = (core for core in free if locks.add_core(core))
+    def _lock_cores(self, wanted: int, free: Sequence[int]) -> list[int]:
+        had = (core for core in free if self.locks.add([core_lock(core)]))
         return list(itertools.islice(had, wanted))
 
     def _share(self, task: int, near: set[int]) -> tuple[int, ...]:

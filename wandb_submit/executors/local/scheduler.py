@@ -1,9 +1,9 @@
 """The local scheduler: one process per submission, which queues array tasks for this machine's devices.
 
-It sleeps until a task ends, a signal comes or a time limit is due; only while a task waits for a device that
-another submission holds does it look every second, and every five where a stranger computes on it. SIGTERM cancels
-all tasks, SIGUSR1 those that are marked: pending ones are dropped, running ones get SIGTERM and their grace. A second
-SIGTERM kills. Its parent, the keeper, outlives it.
+It sleeps until a task ends, a signal comes, a time limit is due or another submission frees a device that a task waits
+for; only while a stranger computes on it does it look, every five seconds. SIGTERM cancels all tasks, SIGUSR1 those
+that are marked: pending ones are dropped, running ones get SIGTERM and their grace. A second SIGTERM kills. Its parent,
+the keeper, outlives it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from types import FrameType
 from wandb_submit.devices.cores import side_by_side
 from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import NotFoundError, WandbSubmitError
+from wandb_submit.executors.local.closings import TOLD_BY
 from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
@@ -114,9 +115,9 @@ class Scheduler:
             signal.signal(number, _never_called)
         self._save()  # whoever submitted waits for it
         while self.step():
-            info = signal.sigtimedwait(_SIGNALS, self.patience())
-            if info is not None and info.si_signo != signal.SIGCHLD:
-                self._cancel(self._marked() if info.si_signo == signal.SIGUSR1 else range(len(self._array.jobs)))
+            told_by = self._sleep()
+            if told_by not in (None, signal.SIGCHLD, TOLD_BY):
+                self._cancel(self._marked() if told_by == signal.SIGUSR1 else range(len(self._array.jobs)))
 
     def step(self) -> bool:
         """Does what is to be done now; tells whether there is more to come."""
@@ -125,6 +126,16 @@ class Scheduler:
         self._start_waiting()
         self._save()
         return bool(self._queue or self._processes or self._unsaved)
+
+    def _sleep(self) -> int | None:
+        """Sleeps until there is something to do; the signal that said so, if one did."""
+        end = time.monotonic() + self.patience()
+        while True:
+            info = signal.sigtimedwait((*_SIGNALS, TOLD_BY), max(end - time.monotonic(), 0.0))
+            if info is None:
+                return None
+            if info.si_signo != TOLD_BY or self.pool.may_have_changed():
+                return info.si_signo
 
     def _places(self) -> int:
         array = self._array
@@ -151,13 +162,12 @@ class Scheduler:
 
     def patience(self) -> float:
         """How long nothing can happen that no signal tells."""
-        due = [deadline - time.monotonic() for deadline in self._next_deadlines()]
-        look_again_s = None if self.pool.shortage is None else self.pool.shortage.look_again_s
-        if self._queue and look_again_s is not None and len(self._processes) < self._array.at_once:
-            due.append(look_again_s)
+        due = [3600.0, *(deadline - time.monotonic() for deadline in self._next_deadlines())]
+        if self._queue and len(self._processes) < self._array.at_once:
+            due.append(self.pool.patience_s())
         if self._unsaved:
             due.append(_SAVE_AGAIN_S)
-        return max(min(due, default=3600.0), 0.0)
+        return max(min(due), 0.0)
 
     def _next_deadlines(self) -> Iterator[float]:
         for task, deadline in self._deadlines.items():
@@ -207,18 +217,15 @@ class Scheduler:
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
         folder = self._files.jobs
-        try:
-            process = self._fork(
-                functools.partial(run_task, self._array, folder),
-                job=job,
-                env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
-                out=folder / f"{job}_0_log.out",
-                err=folder / f"{job}_0_log.err",
-                cores=slot.cores,
-                keep=slot.descriptors,
-            )
-        finally:
-            slot.close()
+        process = self._fork(
+            functools.partial(run_task, self._array, folder),
+            job=job,
+            env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
+            out=folder / f"{job}_0_log.out",
+            err=folder / f"{job}_0_log.err",
+            cores=slot.cores,
+            keep=slot.descriptors,
+        )
         self._processes[task] = process
         if self._array.time_s is not None:
             self._deadlines[task] = time.monotonic() + self._array.time_s
