@@ -18,7 +18,8 @@ from wandb_submit.server.sweeps.stock import Lack, lack
 from wandb_submit.server.sweeps.sweep import ENDED, by_number
 
 _log = logging.getLogger(__name__)
-# What comes in meanwhile is looked at together.
+# What comes in meanwhile is looked at together, and the request that woke us is answered first: reading in a thread
+# beside it would take Python's lock away from it.
 _PAUSE_S = 0.02
 # After a failure of the search process, for one sweep; doubled up to the second.
 _RETRY_S = (1.0, 60.0)
@@ -84,11 +85,11 @@ class BackgroundSearch:
             await self._look_at_all()
             while True:
                 await self._wanted.wait()
+                await asyncio.sleep(_PAUSE_S)
                 self._wanted.clear()
                 woken, self._woken = self._woken, {}
                 for sweep in woken:
                     await self._look(sweep)
-                await asyncio.sleep(_PAUSE_S)
         finally:
             await self._process.end()
 
