@@ -283,7 +283,7 @@ def _seconds(values: Mapping[str, object], key: str) -> float | None:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ConfigError(f"--{key} {value!r} is not a number of seconds")
+        raise ConfigError(f"--{key} {value!r} is not a number of seconds, 0 or more")
     return seconds
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
+from wandb_submit.paths import server_command
 from wandb_submit.specs import Endpoint
 
 # W&B's own cloud answers under two names, and a key that was stored for the older one is good for both
@@ -53,7 +54,7 @@ def _offline_login(server_dir: Path) -> Login:
         return Login(known["url"].rstrip("/"), known["api_key"])
     except (OSError, ValueError, KeyError) as error:
         raise UnavailableError(
-            f"the offline server of {server_dir} is not running: start it with `wandb-submit server start`"
+            f"the offline server of {server_dir} is not running: start it with `{server_command('start', server_dir)}`"
         ) from error
 
 

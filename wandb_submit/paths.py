@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def current_folder() -> Path:
 def server_dir(start: Path | None = None) -> Path:
     """The data folder of the offline server that belongs to this folder."""
     return home(start) / "server"
+
+
+def server_command(verb: str, data_dir: Path) -> str:
+    """What a person types here to start, stop or look at the offline server of a data folder."""
+    place = "" if data_dir == server_dir() else f" --data {shlex.quote(str(data_dir))}"
+    return f"wandb-submit server {verb}{place}"
 
 
 @dataclass(frozen=True, slots=True)

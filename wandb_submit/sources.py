@@ -59,7 +59,7 @@ def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: b
     if "://" in text:
         return _parse_url(text)
     parts = text.split("/")
-    if len(parts) > 3 or not all(re.fullmatch(r"[\w.\- ]+", part) for part in parts):
+    if len(parts) > 3 or not all(re.fullmatch(r"(?!\.+$)[\w.\- ]+", part) for part in parts):
         raise ConfigError(
             f"{text!r} does not name a sweep: give an id, project/id, entity/project/id, "
             "the sweep's URL, or a sweep YAML file"
@@ -73,7 +73,7 @@ def _meant_instead_of(path: Path) -> Path | None:
     if path.exists():
         return None
     there = {other.name: other for other in path.parent.glob("*.y*ml")}
-    near = difflib.get_close_matches(path.name, there, n=1)
+    near = difflib.get_close_matches(path.name, there, n=1, cutoff=0.85)
     return there[near[0]] if near else None
 
 
@@ -91,10 +91,12 @@ def _parse_url(text: str) -> SweepName:
 def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> SweepFile:
     problems = []
     if not config.get("method"):
-        problems.append("it lacks `method:` (grid, random or bayes)")
+        problems.append(f"it lacks `method:` (grid, random or bayes){_misspelt('method', config)}")
     parameters = config.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
-        problems.append("it lacks `parameters:`, a mapping of names to values or distributions")
+        problems.append(
+            f"it lacks `parameters:`, a mapping of names to values or distributions{_misspelt('parameters', config)}"
+        )
     else:
         odd = [name for name, entry in parameters.items() if not isinstance(entry, dict)]
         problems += [f"parameter {name!r} is not a mapping: write `{name}: {{value: …}}`" for name in odd]
@@ -102,10 +104,16 @@ def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> Swee
     if not isinstance(metric, dict) or not metric.get("name"):
         problems.append("`metric:` is not a mapping with a `name:`")
     if needs_program and not config.get("program") and not config.get("command"):
-        problems.append("it lacks `program:`, the script to run")
+        problems.append(f"it lacks `program:`, the script to run{_misspelt('program', config)}")
     if problems:
         raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")
     return SweepFile(path=path, config=_find_program(config, path) if needs_program else config)
+
+
+def _misspelt(key: str, config: Mapping[str, Any]) -> str:
+    """Says which key may have been meant to be that one, where there is such."""
+    near = difflib.get_close_matches(key, [str(other) for other in config if other != key], n=1, cutoff=0.8)
+    return f": did you mean it by `{near[0]}:`?" if near else ""
 
 
 def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:

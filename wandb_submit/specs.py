@@ -73,6 +73,8 @@ class ArraySpec:
             count = int(indices)
         else:
             ranges = [(int(part[1]), int(part[2] or part[1]), int(part[3] or 1)) for part in parts if part]
+            if backwards := next((part[0] for part in parts if part and part[2] and int(part[1]) > int(part[2])), None):
+                raise ConfigError(f"--array {text!r}: in {backwards} the first index is above the last")
             if any(step == 0 or last - first > _MOST_TASKS for first, last, step in ranges):
                 raise ConfigError(f"--array {text!r}: a step of 0, or more than {_MOST_TASKS} tasks")
             count = len({index for first, last, step in ranges for index in range(first, last + 1, step)})

@@ -106,6 +106,24 @@ def test_a_file_of_nearly_the_same_name_is_pointed_out(tmp_path: Path) -> None:
         sources.parse(tmp_path / "sweep.yml")
 
 
+def test_a_file_of_another_name_is_not(tmp_path: Path) -> None:
+    (tmp_path / "long.yaml").touch()
+    with pytest.raises(NotFoundError, match=r"no sweep file .*nosuch\.yaml$"):
+        sources.parse(tmp_path / "nosuch.yaml")
+
+
+@pytest.mark.parametrize("text", [".", "..", "project/..", "me/./abc12345"])
+def test_a_folder_is_no_sweep(text: str) -> None:
+    with pytest.raises(ConfigError, match="does not name a sweep"):
+        sources.parse(text)
+
+
+def test_a_misspelt_key_is_pointed_out(tmp_path: Path) -> None:
+    text = "metod: grid\nparameter: {lr: {value: 1}}\nprogram: train.py\n"
+    with pytest.raises(ConfigError, match=r"`method:`.*mean it by `metod:`\?; .*`parameters:`.* by `parameter:`\?$"):
+        read(tmp_path / "s.yaml", text)
+
+
 def test_all_that_a_sweep_file_lacks_is_in_one_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"lacks `method:`.*lacks `parameters:`.*lacks `program:`"):
         read(tmp_path / "s.yaml", "name: empty\n")

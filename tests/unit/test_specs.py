@@ -44,6 +44,11 @@ def test_what_is_no_array_is_refused_with_its_text(text: str) -> None:
         ArraySpec.parse(text)
 
 
+def test_a_range_of_indices_that_goes_backwards_is_named() -> None:
+    with pytest.raises(ConfigError, match="in 7-5 the first index is above the last"):
+        ArraySpec.parse("1-3,7-5")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

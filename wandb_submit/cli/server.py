@@ -193,4 +193,6 @@ def _print_environment(running: ServerInfo) -> None:
 
 
 def _not_running(folder: Path) -> NotFoundError:
-    return NotFoundError(f"no server runs on {folder}: start it with `wandb-submit server start`")
+    from wandb_submit.paths import server_command
+
+    return NotFoundError(f"no server runs on {folder}: start it with `{server_command('start', folder)}`")

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from wandb_submit import errors
 from wandb_submit.errors import RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.paths import server_command
 from wandb_submit.process import python_argv, spawn_detached
 from wandb_submit.server.addresses import is_loopback
 from wandb_submit.server.auth import authorization
@@ -211,7 +212,7 @@ def _check_usable(running: ServerInfo, choices: Choices) -> None:
     if different := choices.disagreements(running.choices):
         raise RefusedError(
             f"the offline sweep server of {running.data_dir} runs already, with {', '.join(different)}: "
-            "stop it first (`wandb-submit server stop`); the next start goes on with its data"
+            f"stop it first (`{server_command('stop', running.data_dir)}`); the next start goes on with its data"
         )
 
 

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from wandb_submit.errors import RefusedError
+from wandb_submit.paths import server_command
 from wandb_submit.server import lifecycle
 from wandb_submit.server.addresses import is_loopback, own_address, way_out
 from wandb_submit.server.lifecycle import ServerInfo
@@ -38,7 +39,7 @@ def start(data_dir: Path, node: str | None) -> ServerInfo:
     if address is not None and is_loopback(running.host):
         raise RefusedError(
             f"the offline sweep server of {data_dir} listens on {running.host}, which the cluster's nodes do not "
-            "reach. Its data stays if you start it again: `wandb-submit server stop`, then "
-            f"`wandb-submit server start --host {address}`"
+            f"reach. Its data stays if you start it again: `{server_command('stop', data_dir)}`, then "
+            f"`{server_command('start', data_dir)} --host {address}`"
         )
     return running
