@@ -1,77 +1,27 @@
-"""How requests reach a W&B server: with its key, its certificates, and the proxies of the environment.
-
-By urllib3, which `wandb` itself is built on: a process that has nothing else to do than wait for a run holds half of
-what it would with httpx.
-"""
+"""How requests reach a W&B server: with its key, its certificates, and the proxies of the environment."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import ssl
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
-import certifi
-import urllib3
-from urllib3.exceptions import HTTPError, InsecureRequestWarning, LocationValueError
-from urllib3.util import Timeout, make_headers
-
 from wandb_submit import __version__
+from wandb_submit.answers import Answer
+from wandb_submit.direct_connections import DirectConnections
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 
+if TYPE_CHECKING:
+    from wandb_submit.proxied_connections import ProxiedConnections
+
 _CONNECT_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered.
-
-    Attributes:
-        headers: with names in lower case.
-    """
-
-    status: int
-    reason: str
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the server has done what it was asked."""
-        return 200 <= self.status < 300
-
-    @property
-    def text(self) -> str:
-        """The body, whatever it holds."""
-        return self.body.decode(errors="replace")
-
-    def json(self) -> object:
-        """The body's JSON.
-
-        Raises:
-            ValueError: if it is not JSON.
-        """
-        value: object = json.loads(self.body)
-        return value
-
-    @property
-    def complaint(self) -> str:
-        """Why the server has not done what it was asked, in its own words."""
-        try:
-            text = error_messages(self.json())
-        except ValueError:
-            text = self.text[:200]
-        return text.strip() or self.reason
-
-    @property
-    def retry_after_s(self) -> float | None:
-        """How long the server asks to wait; the date form of `Retry-After` is rare enough to be left to our own."""
-        value = self.headers.get("retry-after", "")
-        return float(value) if value.isdecimal() else None
 
 
 class NoAnswerError(UnavailableError):
@@ -90,15 +40,20 @@ class Transport:
 
     def __init__(self, base_url: str, api_key: str, *, offline: bool, timeout_s: float) -> None:
         self._base_url = base_url
-        self._key = make_headers(basic_auth=f"api:{api_key}")
+        self._key = {"Authorization": f"Basic {b64encode(f'api:{api_key}'.encode()).decode()}"}
         self._offline = offline
-        self._timeout = Timeout(connect=min(timeout_s, _CONNECT_S), read=timeout_s)
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._connect_s, self._answer_s = min(timeout_s, _CONNECT_S), timeout_s
+        self._trusted = functools.cache(
+            _trusted
+        )  # reading them takes time and memory, and without TLS there is no need
+        self._direct = DirectConnections(self._trusted, connect_s=self._connect_s, answer_s=self._answer_s)
+        self._proxied: dict[str, ProxiedConnections] = {}
 
     def close(self) -> None:
         """Closes the connections; those of requests under way, once they have ended."""
-        for pool in self._pools.values():
-            pool.clear()
+        self._direct.close()
+        for connections in self._proxied.values():
+            connections.close()
 
     def post_json(self, path: str, content: object) -> Answer:
         """Sends JSON to one of the server's own addresses, with the key.
@@ -122,68 +77,36 @@ class Transport:
             ConfigError: if the proxy or the certificates that the environment names cannot be used.
             RefusedError: if there can be no such address.
         """
-        pool = self._pool(url)
+        connections = self._connections(url)
         try:
-            answer = pool.request(
-                method,
-                url,
-                body=body,
-                headers={"User-Agent": f"wandb-submit/{__version__}", **headers},
-                timeout=self._timeout,
-                retries=False,
-                redirect=False,
-            )
-        except LocationValueError as error:
-            raise RefusedError(f"the address {url} cannot be used: {error}") from error
-        except (HTTPError, OSError) as error:
+            return connections.request(method, url, body, {"User-Agent": f"wandb-submit/{__version__}", **headers})
+        except OSError as error:
             raise NoAnswerError(f"{_origin(url)}: {type(error).__name__} {error}") from error
-        return Answer(
-            status=answer.status,
-            reason=answer.reason or "",
-            headers={name.lower(): value for name, value in answer.headers.items()},
-            body=answer.data,
-        )
+        except ValueError as error:
+            raise RefusedError(f"the address {url} cannot be used: {error}") from error
 
-    def _pool(self, url: str) -> urllib3.PoolManager:
-        """The connections through the proxy that leads to an address, or without one."""
+    def _connections(self, url: str) -> DirectConnections | ProxiedConnections:
+        """Those through the proxy that leads to an address, or without one."""
         proxy = None if self._offline else _proxy(url)
-        if proxy not in self._pools:
+        if proxy is None:
+            return self._direct
+        if proxy not in self._proxied:
+            from wandb_submit.proxied_connections import ProxiedConnections  # a megabyte that few need
+
             try:
-                self._pools[proxy] = _pool_manager(proxy, tls=not url.startswith("http:"))
-            except (HTTPError, ValueError, ImportError, OSError) as error:
+                self._proxied[proxy] = ProxiedConnections(
+                    proxy, self._trusted(), connect_s=self._connect_s, answer_s=self._answer_s
+                )
+            except (ValueError, ImportError, OSError) as error:
                 trouble = f"cannot connect to {_origin(url)}: {error}"
-                raise ConfigError(f"{trouble}; check the proxy variables and REQUESTS_CA_BUNDLE") from error
-        return self._pools[proxy]
-
-
-def error_messages(body: object) -> str:
-    """The messages of a GraphQL error answer, or of W&B's plain `{"error": …}`."""
-    if not isinstance(body, dict):
-        return ""
-    errors = body.get("errors") or body.get("error") or []
-    errors = errors if isinstance(errors, list) else [errors]
-    return "; ".join(str(entry.get("message") if isinstance(entry, dict) else entry) for entry in errors)
+                raise ConfigError(f"{trouble}; check the proxy variables") from error
+        return self._proxied[proxy]
 
 
 def _origin(url: str) -> str:
     """An address without what may be secret: signed addresses carry a right to upload."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
-
-
-def _pool_manager(proxy: str | None, *, tls: bool) -> urllib3.PoolManager:
-    options = _certificates() if tls else {}  # without TLS no certificates are read, which takes time and memory
-    if proxy is None:
-        return urllib3.PoolManager(**options)
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.scheme.startswith("socks"):
-        from urllib3.contrib.socks import SOCKSProxyManager
-
-        return SOCKSProxyManager(parts.geturl(), **options)
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        options["proxy_headers"] = make_headers(proxy_basic_auth=login)
-    return urllib3.ProxyManager(parts.geturl(), **options)
 
 
 def _proxy(url: str) -> str | None:
@@ -194,16 +117,25 @@ def _proxy(url: str) -> str | None:
     return proxies.get(urlsplit(url).scheme) or proxies.get("all")
 
 
-def _certificates() -> dict[str, Any]:
+def _trusted() -> ssl.SSLContext:
     """Whom to trust: as `wandb` does, `REQUESTS_CA_BUNDLE`, and anyone with `WANDB_INSECURE_DISABLE_SSL`.
 
     Raises:
-        OSError: if there are no such certificates.
+        ConfigError: if there are no such certificates.
     """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if os.environ.get("WANDB_INSECURE_DISABLE_SSL", "").lower() in ("1", "true"):
-        urllib3.disable_warnings(InsecureRequestWarning)  # one would come with every request
-        return {"cert_reqs": "CERT_NONE"}
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    import certifi
+
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where()
-    if not Path(bundle).exists():
-        raise FileNotFoundError(f"no certificates at {bundle}")
-    return {"ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle}
+    try:
+        if Path(bundle).is_dir():
+            context.load_verify_locations(capath=bundle)
+        else:
+            context.load_verify_locations(cafile=bundle)
+    except OSError as error:
+        raise ConfigError(f"no certificates can be read from {bundle}: {error}; check REQUESTS_CA_BUNDLE") from error
+    return context

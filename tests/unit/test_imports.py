@@ -47,8 +47,8 @@ def test_the_help_is_there_for_the_programs_own_name() -> None:
     assert answer.stdout.startswith("Usage: wandb-submit SWEEP [OPTIONS]")
 
 
-def test_an_agent_loads_neither_wandb_nor_submitit_by_itself() -> None:
-    assert not {"wandb", "submitit"} & set(loaded_after("import wandb_submit.agent.task"))
+def test_an_agent_loads_nothing_heavy_by_itself() -> None:
+    assert loaded_after("import wandb_submit.agent.task") == []
 
 
 @pytest.mark.parametrize("name", ["config", "records", "sweeps", "executors.catalog", "executors.local.state"])

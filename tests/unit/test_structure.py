@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"daemon_thread", "errors", "kinship", "states", "wording"},
+    {"answers", "daemon_thread", "errors", "kinship", "states", "wording"},
     {
         "specs",
         "paths",
@@ -27,9 +27,10 @@ LEVELS = (
         "templates",
         "gpu_variables",
         "sbatch_options",
-        "transport",
+        "direct_connections",
+        "proxied_connections",
     },
-    {"credentials", "sources", "halts", "activation", "ranks"},
+    {"credentials", "sources", "halts", "activation", "ranks", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},
@@ -50,6 +51,8 @@ LIGHT = {
     "credentials",
     "kinship",
     "process",
+    "answers",
+    "direct_connections",
     "transport",
     "gpu_variables",
     "daemon_thread",

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from wandb_submit.answers import Answer, error_messages
 from wandb_submit.credentials import find_login
 from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.errors import (
@@ -23,7 +24,7 @@ from wandb_submit.errors import (
     WandbSubmitError,
 )
 from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
-from wandb_submit.transport import Answer, NoAnswerError, Transport, error_messages
+from wandb_submit.transport import NoAnswerError, Transport
 
 # `yaml.safe_load`'s is Python's own: running it leaves 0.3 MB more of each agent in memory that no other shares.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

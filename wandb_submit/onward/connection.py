@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from wandb_submit.answers import Answer, error_messages
 from wandb_submit.credentials import Login
 from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
-from wandb_submit.transport import Answer, NoAnswerError, Transport, error_messages
+from wandb_submit.transport import NoAnswerError, Transport
 
 _AGAIN = (408, 425, 429)
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
