@@ -265,6 +265,14 @@ def test_a_server_that_is_away_may_come_back(server: Server) -> None:
     assert caught.value.transient
 
 
+def test_an_offline_server_that_is_away_can_be_started_again(tmp_path: Path) -> None:
+    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "api_key": "offline"}))
+    endpoint = Endpoint(base_url="http://127.0.0.1:1", server_dir=tmp_path)
+    with pytest.raises(UnavailableError, match=rf"`wandb-submit server start --data {tmp_path}` goes on") as caught:
+        ask(endpoint, lambda client: client.heartbeat("a1", ()))
+    assert caught.value.transient
+
+
 def test_without_a_key_the_server_is_not_even_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     with pytest.raises(NotLoggedInError):

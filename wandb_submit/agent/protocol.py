@@ -23,6 +23,7 @@ from wandb_submit.errors import (
     UnavailableError,
     WandbSubmitError,
 )
+from wandb_submit.paths import server_command
 from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
 from wandb_submit.transport import NoAnswerError, Transport
 
@@ -200,9 +201,12 @@ class SweepClient:
         content = {"query": query, "variables": variables}
         try:
             answer = await in_daemon_thread(lambda: transport.post_json("/graphql", content))
-        except NoAnswerError:
+        except NoAnswerError as error:
             await self.close()
-            raise
+            if (folder := self._endpoint.server_dir) is None:
+                raise
+            remedy = f"if it has ended, `{server_command('start', folder)}` goes on with its data"
+            raise NoAnswerError(f"{error}; {remedy}") from error
         # However the person got to it: a shell may be pointed at an offline server without `--offline`.
         self._offline = answer.headers.get("server") == OFFLINE_SERVER
         if answer.status == 200:
