@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from wandb_submit import config, notebook, origins, preloads, records, sources, sweeps
+from wandb_submit import config, interpreter, notebook, origins, preloads, records, sources, sweeps
 from wandb_submit.agent.launcher import why_cold
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
@@ -215,10 +215,17 @@ def prepare(
         default_array=default_array,
         function=None if pickled is None else pickled.preload,
     )
+
+    def checked(asked: Options) -> SubmissionSpec:
+        # A template by itself is judged for the executor that was typed.
+        spec = build(dataclasses.replace(asked, executor=options.executor))
+        interpreter.check(spec)
+        return spec
+
     try:
-        spec = build(options)
+        spec = checked(options)
     except ConfigError as error:
-        raise origins.named(error, options, build) from error
+        raise origins.named(error, options, checked) from error
     if isinstance(source, sources.SweepFile):
         preloads.check(spec, source.config)
     if pickled is None and (reason := why_cold(spec.preload, sweep_config)):

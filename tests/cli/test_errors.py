@@ -102,6 +102,21 @@ def test_more_cores_than_there_are(shell: Shell) -> None:
     fails(shell, sweep, "--offline", "--executor", "local", "--cpus-per-task", "9999", status=6, says="usable cores")
 
 
+@pytest.mark.parametrize("python", ["/no/such/python", "nosuchcmd python", "/tmp"])
+@pytest.mark.parametrize("more", [(), ("--preload", "numpy"), ("--dry-run",)], ids=["", "preload", "dry run"])
+def test_a_python_that_is_not_there(python: str, more: tuple[str, ...], shell: Shell) -> None:
+    sweep = shell.sweep("", **SWEEP)
+    options = (sweep, "--offline", "--executor", "local", "--python", python, *more)
+    assert "name the interpreter" in fails(shell, *options, status=2, says=f"--python {python!r}: ")
+
+
+def test_a_python_of_a_template_that_is_not_there(shell: Shell) -> None:
+    sweep = shell.sweep("", **SWEEP)
+    (shell.folder / "mine.yaml").write_text("python: /no/such/python\n")
+    options = (sweep, "--offline", "--executor", "local", "--template", "mine.yaml")
+    fails(shell, *options, status=2, says="runs' environment (in the template mine.yaml)")
+
+
 def test_no_slurm(shell: Shell) -> None:
     sweep = shell.sweep("pass", **SWEEP)
     path = f"{Path(subprocess.check_output(['which', 'env'], text=True).strip()).parent}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
 from support import Shell
 
 RECORD = """
@@ -61,6 +62,20 @@ def test_setup_that_fails_fails_the_task(shell: Shell) -> None:
     (task,) = answer["tasks"]
     assert (done.returncode, task["state"], task["detail"]) == (1, "failed", "exit status 127")
     assert "command 2 of setup failed with exit status 127" in shell.ok("logs", answer["id"], "--task", "0")
+    assert not list(shell.folder.glob("seen-*"))
+
+
+@pytest.mark.parametrize("agent", ["native", "wandb"])
+@pytest.mark.parametrize("python", ["/no/such/python", "nosuchcmd python"])
+def test_a_python_that_is_not_there_after_the_setup_takes_no_run(python: str, agent: str, shell: Shell) -> None:
+    sweep = shell.sweep(RECORD, parameters={"x": {"values": [1, 2]}})
+    done = shell.run(sweep, *LOCAL, "--setup", "true", "--python", python, "--agent", agent, "--json")
+    answer = json.loads(done.stdout)
+    (task,) = answer["tasks"]
+    assert (done.returncode, task["state"], answer["runs_done"]) == (1, "failed", 0)
+    assert task["detail"].startswith(f"no run can be started: --python {python!r}: there is no ")
+    assert f"agent 0 failed: {task['detail']}" in done.stderr
+    assert answer["results"]["states"] == {}
     assert not list(shell.folder.glob("seen-*"))
 
 

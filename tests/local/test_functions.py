@@ -252,3 +252,13 @@ def test_a_function_that_cannot_travel_is_refused_before_anything_is_made(shell:
     assert done.returncode == 1
     assert "the function 'train' refers to something that cannot travel to another process (" in done.stderr
     assert list(shell.folder.glob(".wandb-submit/*/function.pkl")) == []
+
+
+def test_a_python_that_is_not_there_is_an_error_of_submit(shell: Shell) -> None:
+    script = SUBMIT.format(
+        script="def train(): ...", parameters={"x": {"values": [1]}}, options={"python": "/no/python"}
+    )
+    (shell.folder / "submit.py").write_text(script)
+    done = shell.call("python", "submit.py")
+    assert "ConfigError: --python '/no/python': there is no file /no/python: name the interpreter" in done.stderr
+    assert not (shell.folder / ".wandb-submit").exists()

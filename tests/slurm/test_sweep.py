@@ -179,6 +179,21 @@ def test_what_is_asked_for_wins_over_variables_of_sbatch(root_shell: Shell) -> N
     root_shell.ok("cancel", submitted["id"])
 
 
+@pytest.mark.parametrize(
+    "options", [("--setup", "export HERE=/no", "--python", '"$HERE/such/python" -u'), ("--python", "/no/such/python")]
+)
+def test_a_python_that_a_node_has_not_takes_no_run(options: tuple[str, ...], root_shell: Shell) -> None:
+    sweep = root_shell.sweep(RECORD, parameters={"x": {"values": [1, 2]}})
+    done = root_shell.run(sweep, "--offline", "--array", "1", *options, "--wait", "--json")
+    answer = json.loads(done.stdout)
+    (task,) = answer["tasks"]
+    assert (done.returncode, task["state"], answer["runs_done"]) == (1, "failed", 0)
+    assert task["detail"].startswith(
+        f"no run can be started: --python {options[-1]!r}: there is no file /no/such/python"
+    )
+    assert answer["results"]["states"] == {}
+
+
 def test_a_folder_with_a_hostile_name_works(root_shell: Shell) -> None:
     folder = root_shell.folder / 'it\'s a "folder" with $HOME; and blanks'
     folder.mkdir()

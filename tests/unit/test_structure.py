@@ -30,7 +30,7 @@ LEVELS = (
         "direct_connections",
         "proxied_connections",
     },
-    {"credentials", "sources", "halts", "activation", "ranks", "transport"},
+    {"credentials", "sources", "halts", "activation", "interpreter", "ranks", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
     {"origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},
@@ -56,6 +56,7 @@ LIGHT = {
     "transport",
     "gpu_variables",
     "daemon_thread",
+    "interpreter",
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,

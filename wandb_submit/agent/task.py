@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wandb_submit import interpreter
 from wandb_submit.agent import slurm_job, step
 from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
 from wandb_submit.errors import WandbSubmitError
@@ -80,7 +81,8 @@ class AgentTask:
         """Why there is nothing to do for this task; `None` where there is.
 
         Raises:
-            AgentFailedError: if the task has been requeued too often, or has not the GPUs that it asked for.
+            AgentFailedError: if the task has been requeued too often, has not the GPUs that it asked for, or finds no
+                such `python`.
         """
         if all(count == 0 for count in self.counts()):
             return self._not_begun(paths, "--count was reached before the task was requeued", ok=True)
@@ -91,6 +93,8 @@ class AgentTask:
             raise AgentFailedError(self._not_begun(paths, often, ok=False))
         if wrong := step.why_not(self.spec):
             raise AgentFailedError(self._not_begun(paths, wrong, ok=False))
+        if wrong := interpreter.why_not(self.spec, os.environ, paths.bin):
+            raise AgentFailedError(self._not_begun(paths, f"no run can be started: {wrong}", ok=False))
         return None
 
     def _not_begun(self, paths: SubmissionPaths, reason: str, *, ok: bool) -> str:
