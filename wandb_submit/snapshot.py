@@ -56,6 +56,8 @@ class TaskView:
     @property
     def detail(self) -> str:
         """Why it is in its state, in one line."""
+        if self.status.orphaned:
+            return self.status.detail
         said = (agent.server_lost or agent.stopped or agent.cold for agent in self.agents)
         return next((text for text in said if text), self.surplus or self.status.detail)
 

@@ -68,6 +68,16 @@ def submit(shell: Shell, sweep: str, *options: str) -> str:
     return str(answer["id"])
 
 
+def assert_told(shell: Shell, submission: str, waited: str, how: str) -> None:
+    """`status`, the end of `wait` and the log tell why both tasks failed, the one that ran and the one that waited."""
+    tasks = shell.json("status", submission)["tasks"]
+    assert [(task["state"], task["detail"]) for task in tasks] == [("failed", how)] * 2
+    for task in "01":
+        log = f"wandb-submit logs {submission} --task {task}"
+        assert f"agent {task} failed: {how} (its log: {log})" in waited.splitlines()
+        assert how in shell.ok("logs", submission, "--task", task)
+
+
 def gpu_is_free(shell: Shell) -> None:
     """Runs a task on the GPU that was held."""
     sweep = shell.sweep("pass", name="after", parameters={"x": {"value": 1}})
@@ -102,11 +112,8 @@ def test_a_submission_whose_scheduler_is_killed_ends_and_says_why(offline_shell:
     submission = submit(offline_shell, sweep, "--array", "2")
     (run,) = offline_shell.events(submission, "run_started")
     os.kill(state(queue(offline_shell, submission))["pid"], signal.SIGKILL)
-    answer = json.loads(offline_shell.run("wait", submission, "--json").stdout)
-    assert {(task["state"], task["detail"]) for task in answer["tasks"]} <= {
-        ("failed", "its scheduler was killed by SIGKILL"),
-        ("failed", "received SIGTERM"),
-    }
+    waited = offline_shell.run("wait", submission)
+    assert_told(offline_shell, submission, waited.stderr, "its scheduler was killed by SIGKILL")
     assert not alive(run["pid"])
     (ended,) = offline_shell.events(submission, "run_finished")
     assert ended["reason"] == "received SIGTERM"  # it had its grace
@@ -121,9 +128,20 @@ def test_a_scheduler_whose_keeper_is_killed_ends_its_tasks(offline_shell: Shell)
     folder = queue(offline_shell, submission)
     scheduler = state(folder)["pid"]
     os.kill(int(Path(f"/proc/{scheduler}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
-    answer = json.loads(offline_shell.run("wait", submission, "--json").stdout)
-    assert [task["state"] for task in answer["tasks"]] == ["cancelled", "cancelled"]
+    waited = offline_shell.run("wait", submission)
+    assert_told(offline_shell, submission, waited.stderr, "its scheduler's keeper was killed")
     wait_until(lambda: not all_of(folder), what="nothing of it is left")
+
+
+def test_a_submission_that_is_cancelled_does_not_seem_to_have_failed(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(SLEEP, name="cancelled", parameters={"x": {"values": [1, 2, 3]}})
+    submission = submit(offline_shell, sweep, "--array", "2")
+    offline_shell.ok("cancel", submission)
+    waited = offline_shell.run("wait", submission).stderr.splitlines()
+    log = f"wandb-submit logs {submission} --task"
+    assert f"agent 0 cancelled: received SIGTERM (its log: {log} 0)" in waited
+    assert f"agent 1 cancelled (its log: {log} 1)" in waited
+    assert "killed" not in offline_shell.ok("logs", submission, "--task", "0")
 
 
 def test_a_task_that_is_killed_frees_its_device_for_the_next_one(offline_shell: Shell) -> None:

@@ -63,8 +63,9 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         _tell_a_failure(submission)
     for task in snapshot.tasks:
         if not task.is_well:
+            why = f": {task.detail}" if task.detail else ""
             log = f"wandb-submit logs {submission.id} --task {task.index}"
-            click.echo(f"agent {task.index} {task.status.state.value}: {task.detail} (its log: {log})", err=True)
+            click.echo(f"agent {task.index} {task.status.state.value}{why} (its log: {log})", err=True)
     if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
 

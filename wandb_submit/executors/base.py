@@ -27,11 +27,14 @@ class TaskStatus:
 
     Attributes:
         detail: why it is in this state, in the scheduler's words; empty if it does not say.
+        orphaned: whether it ended because its scheduler did. What its agents say of their end, such as the signal that
+            they received, then follows from what `detail` says.
     """
 
     state: TaskState
     node: str = ""
     detail: str = ""
+    orphaned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

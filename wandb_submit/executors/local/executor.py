@@ -232,9 +232,12 @@ class LocalExecutor:
                 gone = TaskStatus(state=TaskState.FAILED, detail="the scheduler never began with it")
                 statuses.append(TaskStatus(state=TaskState.PENDING) if alive else gone)
             elif not alive and not row.state.is_terminal:
-                statuses.append(TaskStatus(state=TaskState.FAILED, node=host, detail="its scheduler was killed"))
+                killed = "its scheduler was killed"
+                statuses.append(TaskStatus(state=TaskState.FAILED, node=host, detail=killed, orphaned=True))
             else:
-                statuses.append(TaskStatus(state=row.state, node=host if row.started else "", detail=row.detail))
+                node = host if row.started else ""
+                status = TaskStatus(state=row.state, node=node, detail=row.detail, orphaned=row.orphaned)
+                statuses.append(status)
         return statuses
 
     def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:

@@ -36,7 +36,7 @@ def main(folder: Path) -> int:
     child = os.fork()
     if child == 0:
         die_with_parent(keeper, signal.SIGTERM)  # on which it ends its tasks, and itself
-        scheduler.run(folder)
+        scheduler.run(folder, keeper=keeper)
         return 0
     code = _wait_for(child)
     if code != 0:

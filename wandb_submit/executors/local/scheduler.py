@@ -3,7 +3,7 @@
 It sleeps until a task ends, a signal comes, a time limit is due or another submission frees a device that a task waits
 for; only while a stranger computes on it does it look, every five seconds. SIGTERM cancels all tasks, SIGUSR1 those
 that are marked: pending ones are dropped, running ones get SIGTERM and their grace. A second SIGTERM kills. Its parent,
-the keeper, outlives it.
+the keeper, outlives it; if that is killed, the kernel sends us SIGTERM, and the tasks have failed.
 """
 
 from __future__ import annotations
@@ -52,12 +52,20 @@ class Scheduler:
         array: the tasks.
         files: where they and their progress are written.
         fork: what starts a task.
+        keeper: our parent, whose end is ours, too; `None` if we have none.
     """
 
-    def __init__(self, array: ArrayFile, files: SchedulerFiles, fork: Callable[..., TaskProcess] = fork_task) -> None:
+    def __init__(
+        self,
+        array: ArrayFile,
+        files: SchedulerFiles,
+        fork: Callable[..., TaskProcess] = fork_task,
+        keeper: int | None = None,
+    ) -> None:
         self._array = array
         self._files = files
         self._fork = fork
+        self._keeper = keeper
         self._state = SchedulerState(
             pid=os.getpid(), host=socket.gethostname(), tasks=[TaskRow(job=job) for job in array.jobs]
         )
@@ -78,7 +86,7 @@ class Scheduler:
         self._deadlines: dict[int, float] = {}
         self._saved = ""
         self._unsaved = False
-        self._fate: str | None = None  # how the scheduler ended whose tasks these were
+        self._fate: str | None = None  # what has ended that the tasks cannot go on without
         self._cancelled: set[int] = set()
 
     @classmethod
@@ -96,15 +104,12 @@ class Scheduler:
             NotFoundError: if the scheduler has died before it began.
         """
         heir = cls(array, files)
-        heir._fate = how
-        heir._queue.clear()
         heir._state.tasks[:] = SchedulerState.load(files).tasks
         for task, row in enumerate(heir._state.tasks):
             if row.pid is not None and row.state is TaskState.RUNNING:
                 heir._processes[task] = TaskProcess(pid=row.pid, job=row.job)
                 heir._be_patient(task)
-            elif not row.state.is_terminal:
-                row.state, row.detail, row.ended = TaskState.FAILED, how, time.time()
+        heir._doom(how)
         return heir
 
     def run(self) -> None:
@@ -116,7 +121,10 @@ class Scheduler:
         self._save()  # whoever submitted waits for it
         while self.step():
             told_by = self._sleep()
-            if told_by not in (None, signal.SIGCHLD, TOLD_BY):
+            if told_by == signal.SIGTERM and self._fate is None and self._keeper not in (None, os.getppid()):
+                self._doom("its scheduler's keeper was killed")
+                self._cancel(set(self._processes) - self._cancelled)
+            elif told_by not in (None, signal.SIGCHLD, TOLD_BY):
                 self._cancel(self._marked() if told_by == signal.SIGUSR1 else range(len(self._array.jobs)))
 
     def step(self) -> bool:
@@ -126,6 +134,21 @@ class Scheduler:
         self._start_waiting()
         self._save()
         return bool(self._queue or self._processes or self._unsaved)
+
+    def _doom(self, how: str) -> None:
+        """Lets the tasks fail, and begins no other: they cannot go on without what has ended."""
+        self._fate = how
+        self._queue.clear()
+        for task, row in enumerate(self._state.tasks):
+            if not row.state.is_terminal:
+                self._tell_in_log(row.job, how)
+            if not row.state.is_terminal and task not in self._processes:
+                row.state, row.detail, row.ended, row.orphaned = TaskState.FAILED, how, time.time(), True
+
+    def _tell_in_log(self, job: str, how: str) -> None:
+        """Adds a line to the log of a task, which itself hears of a signal only."""
+        with contextlib.suppress(OSError), _log_of(self._files, job, "err").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {how}\n")
 
     def _sleep(self) -> int | None:
         """Sleeps until there is something to do; the signal that said so, if one did."""
@@ -216,13 +239,12 @@ class Scheduler:
 
     def _start(self, task: int, slot: Slot) -> None:
         row, job = self._state.tasks[task], self._array.jobs[task]
-        folder = self._files.jobs
         process = self._fork(
-            functools.partial(run_task, self._array, folder),
+            functools.partial(run_task, self._array, self._files.jobs),
             job=job,
             env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
-            out=folder / f"{job}_0_log.out",
-            err=folder / f"{job}_0_log.err",
+            out=_log_of(self._files, job, "out"),
+            err=_log_of(self._files, job, "err"),
             cores=slot.cores,
             keep=slot.descriptors,
         )
@@ -249,7 +271,7 @@ class Scheduler:
         row = self._state.tasks[task]
         row.pid, row.exit_code, row.ended = None, code, time.time()
         if self._fate is not None:
-            row.state, row.detail = TaskState.FAILED, self._fate
+            row.state, row.detail, row.orphaned = TaskState.FAILED, self._fate, True
         elif task in self._cancelled:
             row.state = TaskState.CANCELLED
         elif code == REQUEUE_EXIT_CODE:
@@ -308,14 +330,18 @@ class Scheduler:
         self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
 
 
+def _log_of(files: SchedulerFiles, job: str, stream: str) -> Path:
+    return files.jobs / f"{job}_0_log.{stream}"
+
+
 def _never_called(number: int, frame: FrameType | None) -> None:
     raise AssertionError("a blocked signal was delivered")
 
 
-def run(folder: Path) -> None:
-    """Runs the array of that folder."""
+def run(folder: Path, *, keeper: int) -> None:
+    """Runs the array of that folder, as a child of the keeper."""
     files = SchedulerFiles(folder)
-    Scheduler(ArrayFile.load(files), files).run()
+    Scheduler(ArrayFile.load(files), files, keeper=keeper).run()
 
 
 def end_tasks_of_a_dead_one(folder: Path, how: str) -> None:

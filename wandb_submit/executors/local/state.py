@@ -116,6 +116,7 @@ class TaskRow:
     Attributes:
         started: seconds since the epoch, as is `ended`.
         restarts: how often it has been requeued.
+        orphaned: whether it ended because its scheduler did, or its scheduler's keeper; `detail` then says which.
     """
 
     job: str
@@ -128,6 +129,7 @@ class TaskRow:
     ended: float | None = None
     exit_code: int | None = None
     restarts: int = 0
+    orphaned: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
