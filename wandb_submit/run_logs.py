@@ -1,4 +1,4 @@
-"""What a run's log tells of why the run failed."""
+"""What the logs of runs and tasks tell of why they failed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _WANDBS = "wandb:"  # how the lines begin that it prints when a program ends, be
 _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
 )
+_SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `activation`
 _RAISED = 1  # what Python exits with when nobody has caught an exception
 _MESSAGE = 20  # lines of an exception's message, at most
 
@@ -45,13 +46,7 @@ class LastWords:
             log: the run's log.
             exit_code: how the run ended.
         """
-        try:
-            with log.open("rb") as file:
-                file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
-                text = _CODES.sub("", file.read().decode(errors="replace"))
-        except OSError:
-            return cls(line="")
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith(_WANDBS)]
+        lines = [line for line in _last_lines(log) if not line.startswith(_WANDBS)]
         if _BEGINS in lines and exit_code == _RAISED:
             begin = len(lines) - 1 - lines[::-1].index(_BEGINS)
             end = next((at for at in range(begin + 1, len(lines)) if not lines[at].startswith(" ")), len(lines))
@@ -60,3 +55,27 @@ class LastWords:
                     begin = begin - 1 - lines[begin - 1 :: -1].index(_BEGINS)
                 return cls(line=lines[end], traceback="\n".join(lines[begin : end + _MESSAGE]))
         return cls(line=lines[-1] if lines else "")
+
+
+def failed_setup(log: Path) -> str:
+    """Which command of its setup a task ended with, and what was said last before that; empty if with none.
+
+    Args:
+        log: what the task has written to its standard error.
+    """
+    lines = _last_lines(log)
+    at = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_SETUP)), None)
+    if at is None:
+        return ""
+    return ": ".join([lines[at].removeprefix("wandb-submit: "), *lines[max(at - 1, 0) : at]])
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The lines at a log's end that are not blank, without codes; none of a log that is not there."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+            text = _CODES.sub("", file.read().decode(errors="replace"))
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()]

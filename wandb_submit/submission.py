@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from wandb_submit.executors.catalog import load_executor
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import AgentView, Journal, RunView
+from wandb_submit.run_logs import failed_setup
 from wandb_submit.snapshot import Snapshot, TaskView
 from wandb_submit.states import TaskState
 from wandb_submit.sweeps import Results, RunResult
@@ -213,6 +215,8 @@ class Submission:
             busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
             dropped = status.state is TaskState.CANCELLED and all(agent.stopped is not None for agent in own)
             surplus = halt.reason if halt and halt.ok and dropped else None
+            if status.state is TaskState.FAILED and not own and (why := failed_setup(self.task_logs(index)[1])):
+                status = dataclasses.replace(status, detail=why)
             tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy, surplus=surplus))
         return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error, halt=halt)
 

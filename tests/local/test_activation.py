@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -60,7 +61,12 @@ def test_setup_that_fails_fails_the_task(shell: Shell) -> None:
     done = shell.run(sweep, *LOCAL, "--setup", "true", "--setup", "module load nowhere", "--json")
     answer = json.loads(done.stdout)
     (task,) = answer["tasks"]
-    assert (done.returncode, task["state"], task["detail"]) == (1, "failed", "exit status 127")
+    assert (done.returncode, task["state"]) == (1, "failed")
+    assert re.fullmatch(
+        r"command 2 of setup failed with exit status 127: .*module: command not found", task["detail"]
+    ), task
+    assert f"agent 0 failed: {task['detail']}" in done.stderr
+    assert task["detail"] in shell.json("status")["tasks"][0]["detail"]
     assert "command 2 of setup failed with exit status 127" in shell.ok("logs", answer["id"], "--task", "0")
     assert not list(shell.folder.glob("seen-*"))
 

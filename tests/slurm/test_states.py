@@ -53,6 +53,28 @@ def test_tasks_that_are_cancelled_while_they_wait_have_ended(root_shell: Shell) 
     root_shell.ok("cancel", other["id"])
 
 
+def test_a_task_cancelled_while_it_waits_is_not_told_with_why_it_waited(root_shell: Shell) -> None:
+    sweep = root_shell.sweep(WORK.format(seconds=600), parameters={"x": {"values": [1, 2]}})
+    submitted = root_shell.json(sweep, "--offline", "--array", "2%1")
+    wait_until(lambda: root_shell.events(submitted["id"], "run_started"), what="the first task has a run")
+    assert root_shell.json("status")["tasks"][1]["detail"] == "JobArrayTaskLimit"
+    root_shell.ok("cancel", submitted["id"])
+    done = root_shell.run("wait")
+    assert "JobArrayTaskLimit" not in done.stdout + done.stderr.rpartition("runs done")[2]
+    assert re.search(r"agent 1 cancelled: it (was cancelled|left the queue) before it began \(", done.stderr), (
+        done.stderr
+    )
+
+
+def test_a_setup_that_fails_is_told_with_what_it_said(root_shell: Shell) -> None:
+    sweep = root_shell.sweep("pass", parameters={"x": {"values": [1]}})
+    options = ("--array", "1", "--setup", "source /nonexist/activate", "--wait", "--json")
+    done = root_shell.run(sweep, "--offline", *options)
+    (task,) = json.loads(done.stdout)["tasks"]
+    assert task["detail"].startswith("command 1 of setup failed with exit status 1: "), done.stderr
+    assert task["detail"].endswith("/nonexist/activate: No such file or directory")
+
+
 def test_without_accounting_a_tasks_own_files_tell_how_it_ended(bare_shell: Shell) -> None:
     sweep = bare_shell.sweep(WORK.format(seconds=600), parameters={"x": {"values": [1, 2, 3, 4]}})
     submitted = bare_shell.json(sweep, "--offline", "--array", "4%3", "--time", "60")

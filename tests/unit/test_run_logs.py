@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.run_logs import LastWords
+from wandb_submit.run_logs import LastWords, failed_setup
 
 CHAINED = """
 import atexit
@@ -86,3 +86,25 @@ def test_last_words_carry_no_control_codes(tmp_path: Path) -> None:
     assert LastWords.read(log, 3).line == "out of \ufffd memory"
     log.write_bytes(b"\r 10%|#  \r100%|###")
     assert LastWords.read(log, 3).line == "100%|###"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "a\nbash: x: No such file\n\nwandb-submit: command 1 of setup failed with exit status 1\nslurmstepd: y\n",
+            "command 1 of setup failed with exit status 1: bash: x: No such file",
+        ),
+        (
+            "wandb-submit: command 2 of setup failed with exit status 3\n",
+            "command 2 of setup failed with exit status 3",
+        ),
+        ("bash: x: No such file\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_setup_that_failed_is_told_with_what_was_said_before(text: str, why: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert failed_setup(log) == ""
+    log.write_text(text)
+    assert failed_setup(log) == why

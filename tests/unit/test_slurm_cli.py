@@ -195,3 +195,12 @@ def test_a_persons_own_filters_do_not_change_what_we_ask() -> None:
         "SLURM_CLUSTERS": "big",
         "SLURM_BITSTR_LEN": "0",
     }
+
+
+def test_why_a_task_waited_is_not_why_it_was_cancelled() -> None:
+    answer = slurm_cli.parse_squeue(
+        "7_3|CANCELLED||JobArrayTaskLimit\n7_2|CANCELLED|n1|TimeLimit\n7_4|PENDING||Priority\n"
+    )
+    assert [answer[f"7_{task}"].detail for task in (3, 2, 4)] == [
+        *("it was cancelled before it began", "TimeLimit", "Priority")
+    ]

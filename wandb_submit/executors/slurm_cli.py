@@ -135,8 +135,11 @@ def parse_squeue(text: str) -> dict[str, TaskStatus]:
         fields = line.strip().split("|")
         if len(fields) == 4:
             job, state, node, reason = fields
+            known = read_state(state)
             detail = "" if reason == "None" else reason
-            status = TaskStatus(state=read_state(state), node=node, detail=detail)
+            if known is TaskState.CANCELLED and not node:  # the reason is why it waited
+                detail = "it was cancelled before it began"
+            status = TaskStatus(state=known, node=node, detail=detail)
             answer.update(dict.fromkeys(_expand(job), status))
     return answer
 
