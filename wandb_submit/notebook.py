@@ -131,12 +131,14 @@ def _row(task: TaskView) -> str:
 
 
 def _failures(submission: Submission) -> list[RunView]:
-    failed = [run for run in submission.runs() if run.exit_code not in (None, 0) and run.stop_reason is None]
+    failed = [run for run in submission.runs() if run.failed]
     return failed[-_SHOWN_FAILURES:]
 
 
 def _failure(run: RunView) -> str:
     """How a run failed; for one that raised something, its traceback can be unfolded."""
+    if run.not_started is not None:
+        return escape(f"run {run.id} not started: {run.not_started}") + "<br>"
     assert run.exit_code is not None  # noqa: S101 it has failed
     took = duration((run.ended or run.started) - run.started)
     end = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)

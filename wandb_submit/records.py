@@ -167,6 +167,7 @@ class RunView:
         exit_code: `None` while it runs.
         out_of_memory: whether it failed for want of memory, as far as the kernel tells.
         attempts: how often it was started; more than once if it was preempted.
+        not_started: why it could not be started, the last time; `None` if it was.
     """
 
     id: str
@@ -182,6 +183,12 @@ class RunView:
     stop_reason: str | None = None
     out_of_memory: bool = False
     attempts: int = 1
+    not_started: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself and badly, or could not be started."""
+        return self.not_started is not None or (self.exit_code not in (None, 0) and self.stop_reason is None)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -279,9 +286,26 @@ class Journal:
                     run.ended, run.exit_code, run.stop_reason = stamped.t, event.exit_code, event.reason
                     run.out_of_memory = event.out_of_memory
                     self._count(run, 1)
-            case RunAbandoned(failed=failed):
-                agent.done += failed
-                agent.failed += failed
+            case RunAbandoned(failed=True) as event:
+                before = self.runs.get(event.run)
+                if before is not None and before.ended is not None:
+                    self._count(before, -1)
+                self.runs[event.run] = run = RunView(
+                    id=event.run,
+                    agent=name,
+                    host=agent.host,
+                    gpus=agent.gpus,
+                    job_id=agent.job_id,
+                    pid=0,
+                    log=before.log if before else "",
+                    started=stamped.t,
+                    ended=stamped.t,
+                    attempts=before.attempts if before else 0,
+                    not_started=event.reason,
+                )
+                self._count(run, 1)
+            case RunAbandoned():  # another agent gets it
+                pass
             case ColdStarts(reason=reason):
                 agent.cold = f"runs start cold: {reason}"
             case ServerLost(reason=reason):
@@ -298,4 +322,4 @@ class Journal:
             agent.cut_short += by
         else:
             agent.done += by
-            agent.failed += by * (run.exit_code != 0)
+            agent.failed += by * run.failed

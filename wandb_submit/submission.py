@@ -147,7 +147,7 @@ class Submission:
         return {run.id for run in self._journal.runs.values() if run.ended is None} - present
 
     def runs(self) -> list[RunView]:
-        """The runs that this submission's agents have started, oldest first."""
+        """The runs that this submission's agents have started, or could not start, oldest first."""
         self._journal.update()
         return sorted(self._journal.runs.values(), key=lambda run: run.started)
 
@@ -155,13 +155,15 @@ class Submission:
         """The log file of a run: one of `runs` or of `results`, or its id, or the beginning of that.
 
         Raises:
-            NotFoundError: if this submission has no such run.
+            NotFoundError: if this submission has no such run, or it could not be started.
         """
         run_id = run if isinstance(run, str) else run.id
         matching = [one for one in self.runs() if one.id.startswith(run_id)]
         exact = [one for one in matching if one.id == run_id]
         match exact or matching:
             case [one]:
+                if not one.log:
+                    raise NotFoundError(f"run {one.id} has no log, for it was not started: {one.not_started}")
                 return Path(one.log)
             case []:
                 raise NotFoundError(

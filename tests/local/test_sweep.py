@@ -529,3 +529,21 @@ def test_count_holds_for_each_agent_of_a_task(offline_shell: Shell, tmp_path: Pa
     )
     assert answer["runs_done"] == 6
     assert [stop["runs"] for stop in offline_shell.events(answer["id"], "agent_stopped")] == [2, 2, 2]
+
+
+def test_a_run_that_cannot_be_started_is_listed_with_the_reason(shell: Shell) -> None:
+    sweep = shell.sweep("pass", parameters={"x": {"value": 1}})
+    blocked = shell.folder / "blocked"
+    blocked.write_text("a file where a folder should be")
+    done = shell.run(
+        *(sweep, "--offline", "--executor", "local", "--array", "1", "--count", "1", "--wait"), WANDB_DIR=str(blocked)
+    )
+    assert done.returncode == 1
+    (submission,) = [path.parent.name for path in shell.folder.glob(".wandb-submit/*/submission.json")]
+    (event,) = shell.events(submission, "run_abandoned")
+    assert "blocked" in event["reason"]
+    told = f"run {event['run']} not started: {event['reason']}"
+    assert f"{told} (its agent's log: wandb-submit logs {submission} --task 0)" in done.stderr.splitlines()
+    assert f"not started: {event['reason']}" in shell.ok("logs", submission)
+    asked = shell.run("logs", submission, event["run"])
+    assert (asked.returncode, event["reason"] in asked.stderr) == (3, True)

@@ -103,8 +103,15 @@ def test_a_run_that_was_told_to_end_counts_neither_as_done_nor_as_failed(
 def test_a_run_that_could_not_be_started_has_failed(paths: SubmissionPaths) -> None:
     say(paths, "0", 1, started())
     say(paths, "0", 2, RunAbandoned(run="r1", reason="no such file"))
-    agent = fold(paths).agents["0"]
+    journal = fold(paths)
+    agent, run = journal.agents["0"], journal.runs["r1"]
     assert (agent.done, agent.failed) == (1, 1)
+    assert (run.failed, run.not_started, run.log) == (True, "no such file", "")
+    say(paths, "0", 3, run_started())  # it was handed out again
+    say(paths, "0", 4, run_finished(exit_code=0, reason=None))
+    journal = fold(paths)
+    agent, run = journal.agents["0"], journal.runs["r1"]
+    assert (agent.done, agent.failed, run.failed, run.not_started) == (1, 0, False, None)
 
 
 def test_an_agent_says_why_it_ended(paths: SubmissionPaths) -> None:

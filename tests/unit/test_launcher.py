@@ -204,7 +204,7 @@ def test_torch_draws_a_new_seed_where_it_does_so_at_every_start(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("module", "why"),
     [
-        ("import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()", "threads"),
+        ("import threading, time; threading.Thread(target=time.sleep, args=[600], daemon=True).start()", "1 thread"),
         ("import subprocess; subprocess.Popen(['sleep', '600'])", "has started another process"),
         ("import socket; kept = socket.socket()", "has opened a connection"),
         ("import os; os._exit(0)", "ended before it had imported the modules"),

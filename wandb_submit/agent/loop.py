@@ -260,11 +260,10 @@ class SweepAgent:
                 return
             trial = await self._starter.start(prepared)
         except (OSError, WandbSubmitError) as error:
-            reason = f"cannot be started: {error}"
-            self._events.write(RunAbandoned(run=run_id, reason=reason))
-            _LOG.exception("run %s %s", run_id, reason)
+            self._events.write(RunAbandoned(run=run_id, reason=str(error)))
+            _LOG.exception("run %s cannot be started: %s", run_id, error)
             if isinstance(error, OSError) and error.errno in _NO_PROGRAM:
-                self._leave(f"run {run_id} {reason}", ok=False)
+                self._leave(f"run {run_id} cannot be started: {error}", ok=False)
             self._judge(failed=True)
             return
         self._trials[run_id] = trial

@@ -187,7 +187,9 @@ def runs_table(runs: Iterable[RunView], lost: Set[str]) -> Table:
         if run.exit_code is not None:
             words = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
         words = "lost with its agent" if run.id in lost else words
-        table.add_row(run.id, run.agent, run.host, run.gpus or "", took, words, Text(near(run.log)))
+        if run.not_started is not None:
+            words = f"not started: {run.not_started}"
+        table.add_row(run.id, run.agent, run.host, run.gpus or "", took, Text(words), Text(run.log and near(run.log)))
     return table
 
 

@@ -72,9 +72,13 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
 
 def _tell_a_failure(submission: Submission) -> None:
     """Shows how the run that failed last ended."""
-    failed = [run for run in submission.runs() if run.exit_code not in (None, 0) and run.stop_reason is None]
+    failed = [run for run in submission.runs() if run.failed]
     if failed:
         run = max(failed, key=lambda run: run.ended or run.started)
+        if run.not_started is not None:
+            log = f"wandb-submit logs {submission.id} --task {run.agent.partition('.')[0]}"
+            click.echo(f"run {run.id} not started: {run.not_started} (its agent's log: {log})", err=True)
+            return
         last = LastWords.read(Path(run.log), run.exit_code).line or "it printed nothing"
         click.echo(f"run {run.id} failed: {last} (its log: wandb-submit logs {submission.id} {run.id})", err=True)
 

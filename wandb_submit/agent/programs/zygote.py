@@ -199,7 +199,7 @@ def why_not_to_fork(descriptors_before: set[str]) -> str | None:
             break
         time.sleep(_BETWEEN_LOOKS_S)
     else:
-        return f"an imported module has started {len(threads)} threads"
+        return f"an imported module has started {len(threads)} thread{'s' * (len(threads) > 1)}"
     if _read(f"/proc/self/task/{own}/children"):
         return "an imported module has started another process"
     opened = open_descriptors() - descriptors_before
