@@ -326,6 +326,7 @@ def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
             jobs=tuple(jobs),
             resources=dict(prepared.plan.resources()),
             runs_left=sweep.runs_left,
+            agent=spec.agent,
         )
         records.save(paths, record)
 

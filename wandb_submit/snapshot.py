@@ -116,6 +116,8 @@ class Snapshot:
     @property
     def progress(self) -> str:
         """How far it is, in words: `runs done 9 of 12, 1 failed, 2 stopped`."""
+        if self.record.agent == "wandb":
+            return "runs are not followed with --agent wandb"
         total = self.record.runs_left
         of = "" if total is None else f" of {total}"
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""

@@ -44,6 +44,10 @@ def test_it_works_on_the_sweep_with_its_tasks_devices_and_its_log(offline_shell:
     ends = offline_shell.events(answer["id"], "agent_stopped")
     assert [(end["reason"], end["ok"]) for end in ends] == [("wandb agent ended with status 0", True)] * 2
     assert "Starting wandb agent" in offline_shell.ok("logs", answer["id"], "--task", "0")
+    assert "runs are not followed with --agent wandb" in offline_shell.ok("status", answer["id"])
+    told = offline_shell.run("logs", answer["id"])
+    assert told.returncode == 3
+    assert f"what they print is in `wandb-submit logs {answer['id']} --task T`" in told.stderr
 
 
 def test_cancel_ends_its_run_cleanly_and_it_takes_no_other(shell: Shell) -> None:

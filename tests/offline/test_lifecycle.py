@@ -282,7 +282,7 @@ def test_a_server_for_other_machines_is_where_they_reach_it(data_dir: Path, monk
     assert lifecycle.start(data_dir).url == info.url
     lifecycle.stop(data_dir)
     lifecycle.start(data_dir, host="127.0.0.1")
-    with pytest.raises(RefusedError, match=rf"do not reach.*server start --host {ours}"):
+    with pytest.raises(RefusedError, match=rf"do not reach.*server start --data '{data_dir}' --host {ours}"):
         reach.start(data_dir, ours)
 
 
