@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support import Shell
+from support import Shell, wait_until
 
 # Ends in every way that a run can end by itself, and writes down what it was started with.
 TRAIN = """
@@ -104,6 +104,8 @@ def test_a_sweep_ends_as_with_wandb_agent(shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
     shell.run(ours, "--offline", "--executor", "local", "--array", "1", **env)
 
+    # What the run that died has logged is sent by wandb-core, which outlives it.
+    wait_until(lambda: seen(shell, ours)["state"] == "FINISHED", timeout_s=60, what="the sweep has ended")
     assert seen(shell, ours) == seen(shell, theirs)
     assert started(shell.folder, ours) == started(shell.folder, theirs)
     assert config_files(shell.folder, ours) == config_files(shell.folder, theirs) != []
