@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -53,6 +54,16 @@ def wait_until(check: Callable[[], _T | None], *, what: str, timeout_s: float = 
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout_s} s: {what}; last seen: {seen!r}")
         time.sleep(0.05)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """A local scheduler's keeper, itself and its tasks, which are its forks; `folder` is its own (`Shell.queue`)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and str(folder) in (entry / "cmdline").read_text().split("\0"):
+                found.append(int(entry.name))
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -134,6 +145,10 @@ class Shell:
     def submission(self, submission_id: str) -> Path:
         """The folder of a submission."""
         return self.folder / ".wandb-submit" / submission_id
+
+    def queue(self, submission_id: str) -> Path:
+        """The folder of a local submission's scheduler."""
+        return self.submission(submission_id) / "jobs" / f"queue-{submission_id}"
 
     def events(self, submission_id: str, event: str | None = None) -> list[dict[str, Any]]:
         """All events of a submission, each with its agent's name, oldest first."""

@@ -131,7 +131,7 @@ def test_a_killed_scheduler_leaves_nothing_on_the_gpu(shell: Shell, uuids: list[
     (shell.folder / "stay").touch()
     submission = shell.json(sweep, *LOCAL, "--array", "1", "--detach")["id"]
     (run,) = wait_until(lambda: seen(shell.folder), what="a run computes")
-    state = json.loads((shell.submission(submission) / "jobs" / f"queue-{submission}" / "state.json").read_text())
+    state = json.loads((shell.queue(submission) / "state.json").read_text())
     os.kill(state["pid"], signal.SIGKILL)
     wait_until(lambda: not alive(run["pid"]), what="the run has ended with its scheduler")
     (shell.folder / "stay").unlink()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, wait_until
+from support import Shell, alive, processes_of, wait_until
 
 SLEEP = "import os, time\nopen('started-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(600)\n"
 # A job that knows nothing of us, with a child and a fork; submitit has it ignore SIGTERM.
@@ -39,23 +39,8 @@ if __name__ == "__main__":
 """
 
 
-def queue(shell: Shell, submission_id: str) -> Path:
-    """The folder of a submission's scheduler."""
-    return shell.submission(submission_id) / "jobs" / f"queue-{submission_id}"
-
-
 def state(folder: Path) -> dict:
     return json.loads((folder / "state.json").read_text())
-
-
-def all_of(folder: Path) -> list[int]:
-    """The keeper, the scheduler and the tasks, which are its forks."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and str(folder) in (entry / "cmdline").read_text().split("\0"):
-                found.append(int(entry.name))
-    return found
 
 
 def submit(shell: Shell, sweep: str, *options: str) -> str:
@@ -102,7 +87,7 @@ def test_jobs_that_ignore_signals_do_not_outlive_a_scheduler_that_is_killed(shel
         )
         os.kill(state(folder)["pid"], signal.SIGKILL)
         assert program.stdout.readline() == "['FAILED', 'FAILED']\n"
-    wait_until(lambda: not any(map(alive, pids)) and not all_of(folder), what="nothing of it is left")
+    wait_until(lambda: not any(map(alive, pids)) and not processes_of(folder), what="nothing of it is left")
     assert {task["detail"] for task in state(folder)["tasks"]} == {"its scheduler was killed by SIGKILL"}
     gpu_is_free(shell)
 
@@ -111,13 +96,13 @@ def test_a_submission_whose_scheduler_is_killed_ends_and_says_why(offline_shell:
     sweep = offline_shell.sweep(SLEEP, name="scheduler", parameters={"x": {"values": [1, 2, 3]}})
     submission = submit(offline_shell, sweep, "--array", "2")
     (run,) = offline_shell.events(submission, "run_started")
-    os.kill(state(queue(offline_shell, submission))["pid"], signal.SIGKILL)
+    os.kill(state(offline_shell.queue(submission))["pid"], signal.SIGKILL)
     waited = offline_shell.run("wait", submission)
     assert_told(offline_shell, submission, waited.stderr, "its scheduler was killed by SIGKILL")
     assert not alive(run["pid"])
     (ended,) = offline_shell.events(submission, "run_finished")
     assert ended["reason"] == "received SIGTERM"  # it had its grace
-    wait_until(lambda: not all_of(queue(offline_shell, submission)), what="the keeper has ended, too")
+    wait_until(lambda: not processes_of(offline_shell.queue(submission)), what="the keeper has ended, too")
     gpu_is_free(offline_shell)
 
 
@@ -125,12 +110,12 @@ def test_a_scheduler_whose_keeper_is_killed_ends_its_tasks(offline_shell: Shell)
     """Nobody would look after them if it were killed, too."""
     sweep = offline_shell.sweep(SLEEP, name="keeper", parameters={"x": {"values": [1, 2, 3]}})
     submission = submit(offline_shell, sweep, "--array", "2")
-    folder = queue(offline_shell, submission)
+    folder = offline_shell.queue(submission)
     scheduler = state(folder)["pid"]
     os.kill(int(Path(f"/proc/{scheduler}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
     waited = offline_shell.run("wait", submission)
     assert_told(offline_shell, submission, waited.stderr, "its scheduler's keeper was killed")
-    wait_until(lambda: not all_of(folder), what="nothing of it is left")
+    wait_until(lambda: not processes_of(folder), what="nothing of it is left")
 
 
 def test_a_submission_that_is_cancelled_does_not_seem_to_have_failed(offline_shell: Shell) -> None:
@@ -167,12 +152,12 @@ def test_when_everything_is_lost_at_once_status_does_not_believe_what_is_left(
     sweep = offline_shell.sweep(SLEEP, name="lost", parameters={"x": {"values": [1, 2, 3]}})
     submission = submit(offline_shell, sweep, "--array", "2")
     (run,) = offline_shell.events(submission, "run_started")
-    folder = queue(offline_shell, submission)
-    lost = all_of(folder)
+    folder = offline_shell.queue(submission)
+    lost = processes_of(folder)
     for number in (signal.SIGSTOP, signal.SIGKILL):  # none of them sees another one's end
         for pid in lost:
             os.kill(pid, number)
-    wait_until(lambda: not alive(run["pid"]) and not all_of(folder), what="all are dead")
+    wait_until(lambda: not alive(run["pid"]) and not processes_of(folder), what="all are dead")
     written, events = folder / "state.json", offline_shell.submission(submission) / "agents" / "0" / "events.jsonl"
     match left:
         case "half of it":
@@ -241,7 +226,7 @@ def test_a_full_disk_ends_no_run_and_the_truth_is_told_once_there_is_room(
     # The run is done, and its agent says so; submitit could not write down the task's result.
     assert (task["state"], task["done"], task["failed"], task["detail"]) == ("failed", 1, 0, "--count 1 reached")
     assert state(folder)["tasks"][0]["detail"] == "exit status 1"
-    wait_until(lambda: not all_of(folder), what="the scheduler has ended")
+    wait_until(lambda: not processes_of(folder), what="the scheduler has ended")
 
 
 # Every Python that starts with this folder on its path has the clock that somebody sets by the file `offset`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, Shell, wait_until
+from support import ROOT, Shell, processes_of, wait_until
 
 # Writes down what it sees, and stays for as long as there is a file to say so.
 RECORD = """
@@ -258,7 +257,7 @@ def test_a_holder_and_one_in_line_that_are_killed_are_heard_of(person: Person, o
     third = person.submit("third", stays=False)
     wait_until(lambda: "behind" in person.detail(third), what="the third waits behind it")
     for submission in (second, first):  # with all that would clean up after it
-        lost = processes_of(offline_shell.submission(submission) / "jobs" / f"queue-{submission}")
+        lost = processes_of(offline_shell.queue(submission))
         assert lost
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in lost:
@@ -266,13 +265,3 @@ def test_a_holder_and_one_in_line_that_are_killed_are_heard_of(person: Person, o
     wait_until(lambda: person.runs("third"), what="the third has begun")
     assert person.runs("second") == []
     offline_shell.ok("wait", third)
-
-
-def processes_of(folder: Path) -> list[int]:
-    """A scheduler's keeper, itself and its tasks, which are its forks."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and str(folder) in (entry / "cmdline").read_text().split("\0"):
-                found.append(int(entry.name))
-    return found

@@ -61,7 +61,7 @@ def test_a_trials_daemon_ends_with_a_scheduler_that_is_killed(offline_shell: She
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
     (job,) = [task["job"] for task in offline_shell.json("status", submitted["id"])["tasks"]]
     (daemon,) = wait_until(lambda: daemons(job), what="the daemon is there")
-    state = offline_shell.submission(submitted["id"]) / "jobs" / f"queue-{submitted['id']}" / "state.json"
+    state = offline_shell.queue(submitted["id"]) / "state.json"
     os.kill(json.loads(state.read_text())["pid"], signal.SIGKILL)
     wait_until(lambda: not alive(daemon), what="the daemon has ended")
 
