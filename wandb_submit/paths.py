@@ -43,6 +43,17 @@ def server_command(verb: str, data_dir: Path) -> str:
     return f"wandb-submit server {verb}{place}"
 
 
+def task_log(jobs: Path, job: str, stream: str) -> Path:
+    """Where submitit keeps what a task has printed: `out`, or `err`.
+
+    Args:
+        jobs: submitit's folder.
+        job: the task's id.
+        stream: which of the two.
+    """
+    return jobs / f"{job}_0_log.{stream}"
+
+
 @dataclass(frozen=True, slots=True)
 class SubmissionPaths:
     """The files of one submission.

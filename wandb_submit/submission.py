@@ -14,7 +14,7 @@ from wandb_submit.events import Stamped
 from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
 from wandb_submit.executors.catalog import load_executor
 from wandb_submit.halts import Halt
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.paths import SubmissionPaths, task_log
 from wandb_submit.records import AgentView, Journal, RunView
 from wandb_submit.run_logs import failed_setup
 from wandb_submit.snapshot import Snapshot, TaskView
@@ -203,7 +203,7 @@ class Submission:
         if not 0 <= index < len(self.record.jobs):
             raise NotFoundError(f"submission {self.id} has the array tasks 0-{len(self.record.jobs) - 1}, not {index}")
         job = self.record.jobs[index]
-        return [self.paths.jobs / f"{job}_0_log.{stream}" for stream in ("out", "err")]
+        return [task_log(self.paths.jobs, job, stream) for stream in ("out", "err")]
 
     def _snapshot(self) -> Snapshot:
         agents, runs = self._journal.agents, self._journal.runs

@@ -43,9 +43,8 @@ class Transport:
         self._key = {"Authorization": f"Basic {b64encode(f'api:{api_key}'.encode()).decode()}"}
         self._offline = offline
         self._connect_s, self._answer_s = min(timeout_s, _CONNECT_S), timeout_s
-        self._trusted = functools.cache(
-            _trusted
-        )  # reading them takes time and memory, and without TLS there is no need
+        # Only once, and where there is TLS: reading certificates takes time and memory.
+        self._trusted = functools.cache(_trusted)
         self._direct = DirectConnections(self._trusted, connect_s=self._connect_s, answer_s=self._answer_s)
         self._proxied: dict[str, ProxiedConnections] = {}
 

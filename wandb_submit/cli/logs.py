@@ -30,11 +30,11 @@ def command(submission_id: str | None, run_id: str | None, task: int | None) -> 
     else:
         from wandb_submit.cli._render import runs_table, show
 
-        record = submission.status().record
-        runs = submission.runs()
-        if record.agent == "wandb":
+        submission.status()
+        if submission.record.agent == "wandb":
             what = f"what they print is in `wandb-submit logs {submission.id} --task T`"
             raise NotFoundError(f"runs are not followed with --agent wandb: {what}")
+        runs = submission.runs()
         if not runs:
             raise NotFoundError(f"submission {submission.id} has started no run yet")
         show(runs_table(runs, submission.lost_runs()))

@@ -35,6 +35,7 @@ from wandb_submit.executors.local.state import (
 )
 from wandb_submit.executors.local.task import TaskProcess, fork_task, run_task
 from wandb_submit.halts import Halt
+from wandb_submit.paths import task_log
 from wandb_submit.states import TaskState
 
 _log = logging.getLogger(__name__)  # which, unlike `print`, does not mind a full disk
@@ -147,7 +148,7 @@ class Scheduler:
 
     def _tell_in_log(self, job: str, how: str) -> None:
         """Adds a line to the log of a task, which itself hears of a signal only."""
-        with contextlib.suppress(OSError), _log_of(self._files, job, "err").open("a") as log:
+        with contextlib.suppress(OSError), task_log(self._files.jobs, job, "err").open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {how}\n")
 
     def _sleep(self) -> int | None:
@@ -243,8 +244,8 @@ class Scheduler:
             functools.partial(run_task, self._array, self._files.jobs),
             job=job,
             env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
-            out=_log_of(self._files, job, "out"),
-            err=_log_of(self._files, job, "err"),
+            out=task_log(self._files.jobs, job, "out"),
+            err=task_log(self._files.jobs, job, "err"),
             cores=slot.cores,
             keep=slot.descriptors,
         )
@@ -328,10 +329,6 @@ class Scheduler:
         self._cancelled.add(task)
         patience = time.monotonic() + self._array.grace_s + _KILL_AFTER_GRACE_S
         self._deadlines[task] = min(self._deadlines.get(task, patience), patience)
-
-
-def _log_of(files: SchedulerFiles, job: str, stream: str) -> Path:
-    return files.jobs / f"{job}_0_log.{stream}"
 
 
 def _never_called(number: int, frame: FrameType | None) -> None:
