@@ -236,9 +236,11 @@ def test_submissions_that_wait_for_a_gpu_hear_when_it_is_freed(person: Person, o
     first = person.submit("first", stays=True)
     wait_until(lambda: person.runs("first"), what="the first has begun")
     second = person.submit("second", stays=True)
-    wait_until(lambda: person.detail(second) == "waits for 1 GPU (0 of 1 free)", what="the second waits")
+    wait_until(
+        lambda: person.detail(second) == f"waits for 1 GPU (0 of 1 free; held by submission {first})", what="it waits"
+    )
     third = person.submit("third", stays=False)
-    behind = "waits for 1 GPU, behind a submission that came earlier"
+    behind = f"waits for 1 GPU, behind submission {second} that came earlier"
     wait_until(lambda: person.detail(third) == behind, what="the third waits behind it")
     person.leave("first")
     wait_until(lambda: person.runs("second"), what="the second has begun")

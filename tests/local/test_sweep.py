@@ -122,11 +122,11 @@ def test_a_submission_that_needs_many_gpus_is_not_overtaken_by_later_ones(offlin
     first = submit("1")
     wait_until(lambda: offline_shell.events(first, "run_started"), what="the first has a GPU")
     large = submit("2")
-    wait_until(lambda: detail(large) == "waits for 2 GPUs (1 of 2 free)", what="the second waits for both")
+    lacks = f"waits for 2 GPUs (1 of 2 free; held by submission {first})"
+    wait_until(lambda: detail(large) == lacks, what="the second waits for both")
     later = submit("1")
-    wait_until(
-        lambda: detail(later) == "waits for 1 GPU, behind a submission that came earlier", what="the third waits"
-    )
+    behind = f"waits for 1 GPU, behind submission {large} that came earlier"
+    wait_until(lambda: detail(later) == behind, what="the third waits")
     (offline_shell.folder / "queue-go").touch()
     for submission in (first, large, later):
         offline_shell.ok("wait", submission)

@@ -63,10 +63,22 @@ def _words(pid: int) -> str:
     """A process, for people; one in another container has a number that means nothing here, or a stranger's."""
     process = Path("/proc", str(pid))
     try:
-        name, owner = (process / "comm").read_text().strip(), process.stat().st_uid
+        return f"{(process / 'comm').read_text().strip()} (process {pid} of {owner_of(process)})"
     except OSError:
         return f"process {pid}"
+
+
+def owner_of(process: Path) -> str:
+    """The user of a process, for people.
+
+    Args:
+        process: its folder in /proc.
+
+    Raises:
+        OSError: if it has ended.
+    """
+    owner = process.stat().st_uid
     try:
-        return f"{name} (process {pid} of {pwd.getpwuid(owner).pw_name})"
+        return pwd.getpwuid(owner).pw_name
     except KeyError:  # a user of another container
-        return f"{name} (process {pid} of user {owner})"
+        return f"user {owner}"

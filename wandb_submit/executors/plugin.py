@@ -25,6 +25,7 @@ from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import NO_LIMIT_MIN
 from wandb_submit.executors.local.pool import Demand, places
 from wandb_submit.executors.local.state import (
+    KEEPER,
     REQUEUE_EXIT_CODE,
     ArrayFile,
     SchedulerFiles,
@@ -216,7 +217,7 @@ def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:
     Raises:
         RefusedError: if it ends without having begun.
     """
-    argv = process.python_argv("wandb_submit.executors.local.keeper", str(files.folder))
+    argv = process.python_argv(KEEPER, str(files.folder))
     scheduler = process.spawn_detached(argv, log=files.log)
     if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
         scheduler.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wandb_submit.devices import Gpu
@@ -110,6 +110,7 @@ class Pool:
         locks: what gathers a task's devices.
         place: the place in line for them; `None` for a plan, which waits for nobody.
         closings: what tells that another submission may have freed one.
+        holders: tells which submissions hold locks of these files, in words; empty if nobody knows.
         shortage: what the last task that asked lacked; `None` if it got its devices.
     """
 
@@ -122,6 +123,7 @@ class Pool:
     locks: DeviceLocks = field(default_factory=DeviceLocks)
     place: Place | None = None
     closings: Closings = field(default_factory=Closings)
+    holders: Callable[[Collection[str]], str] = lambda names: ""
     shortage: Shortage | None = None
     _taken: dict[int, Slot] = field(default_factory=dict)
     _shares: dict[int, int] = field(default_factory=dict)
@@ -164,7 +166,8 @@ class Pool:
     def _take_in_turn(self, place: Place, wanted: Sequence[Lock], task: int, demand: Demand) -> Slot | None:
         if (earlier := place.is_behind(wanted)) is None:
             return self._take(task, demand)
-        reason = f"waits for {demand.words}, behind a submission that came earlier"
+        who = self.holders([earlier]) or "a submission"
+        reason = f"waits for {demand.words}, behind {who} that came earlier"
         self.shortage = Shortage(reason=reason, awaits=frozenset([earlier]))
         return None
 
@@ -177,10 +180,10 @@ class Pool:
         near = {core for gpu in gpus for core in gpu.cores}
         cores = self._lock_cores(demand.cores or 0, sorted(free_cores, key=lambda core: core not in near))
         lacks = [
-            f"{wanted} {what}{'s' * (wanted > 1)} ({len(found)} of {len(known)} free)"
-            for what, wanted, found, known in (
-                ("GPU", demand.gpus or 0, gpus, self.gpus),
-                ("core", demand.cores or 0, cores, self.cores),
+            f"{wanted} {what}{'s' * (wanted > 1)} ({len(found)} of {len(known)} free{self._held(locks)})"
+            for what, wanted, found, known, locks in (
+                ("GPU", demand.gpus or 0, gpus, self.gpus, [lock for gpu in free_gpus for lock in gpu_locks(gpu)]),
+                ("core", demand.cores or 0, cores, self.cores, map(core_lock, free_cores)),
             )
             if len(found) < wanted
         ]
@@ -200,6 +203,11 @@ class Pool:
         )
         self._taken[task] = slot
         return slot
+
+    def _held(self, locks: Iterable[Lock]) -> str:
+        """Who holds any of these locks that were refused, for people; empty if nobody knows."""
+        who = self.holders(self.locks.refused.intersection(lock.file for lock in locks))
+        return f"; held by {who}" if who else ""
 
     def give_back(self, task: int) -> None:
         """Frees a task's devices once it and what it has left behind have ended, or if it could not be started."""

@@ -24,6 +24,7 @@ from wandb_submit.devices.cores import side_by_side
 from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import NotFoundError, WandbSubmitError
 from wandb_submit.executors.local.closings import TOLD_BY
+from wandb_submit.executors.local.holders import holders_of
 from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.pool import Pool, Slot, places
 from wandb_submit.executors.local.state import (
@@ -78,6 +79,7 @@ class Scheduler:
             variable=array.variable,
             watch=watch_nobody if array.include_busy else watch_for(array.gpus, array.variable),
             place=Place(),
+            holders=functools.partial(holders_of, asker=files),
         )
         self._queue = list(range(len(array.jobs)))
         self._processes: dict[int, TaskProcess] = {}

@@ -16,6 +16,8 @@ from wandb_submit.gpu_variables import CUDA
 from wandb_submit.states import TaskState
 
 REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
+KEEPER = "wandb_submit.executors.local.keeper"  # the module that a scheduler's command line names, before its folder
+_FOLDER_PREFIX = "queue-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,22 @@ class SchedulerFiles:
     @classmethod
     def of(cls, jobs: Path, prefix: str) -> SchedulerFiles:
         """The files for an array whose job ids begin so, in submitit's folder."""
-        return cls(jobs / f"queue-{prefix}")
+        return cls(jobs / f"{_FOLDER_PREFIX}{prefix}")
 
     @property
     def jobs(self) -> Path:
         """Submitit's folder."""
         return self.folder.parent
+
+    @property
+    def prefix(self) -> str:
+        """What the array's job ids begin with; a submission's id."""
+        return self.folder.name.removeprefix(_FOLDER_PREFIX)
+
+    @property
+    def home(self) -> Path:
+        """The folder of the submission's own, where others of the same user may be, too."""
+        return self.jobs.parent.parent
 
     def cancelled(self, job: str) -> Path:
         """The mark of a task that is to be cancelled, for the scheduler to find when SIGUSR1 tells it to look."""
