@@ -192,6 +192,11 @@ class RunView:
         """Whether it ended by itself and badly, or could not be started."""
         return self.not_started is not None or (self.exit_code not in (None, 0) and self.stop_reason is None)
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether it ended by itself, with the exit status 0."""
+        return self.exit_code == 0 and self.stop_reason is None
+
 
 @dataclass(kw_only=True, slots=True)
 class AgentView:

@@ -188,6 +188,15 @@ class Submission:
         """
         return sweeps.results(self.record.sweep, self.record.endpoint)
 
+    def uninitialized(self, results: Results) -> list[RunView]:
+        """The runs that ended well and that no `wandb.init()` has begun, so that their server calls them failed.
+
+        Args:
+            results: what the server tells of the sweep's runs since these have ended.
+        """
+        unheard = {run.id for run in results.runs if not run.initialized}
+        return [run for run in self.runs() if run.ended_well and run.id in unheard]
+
     def __repr__(self) -> str:
         self._journal.update()
         snapshot = self._snapshot()

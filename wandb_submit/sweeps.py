@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,18 @@ query FirstRun($entity: String, $project: String, $filters: JSONString, $order: 
   }
 }
 """
+_RUNS = """
+query Runs($entity: String, $project: String, $sweep: String!, $filters: JSONString, $cursor: String) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $sweep) { config }
+    runs(filters: $filters, order: "+created_at", first: 200, after: $cursor) {
+      pageInfo { endCursor hasNextPage }
+      edges { node { name displayName state config summaryMetrics } }
+    }
+  }
+}
+"""
+_CLIENTS_OWN = ("_wandb", "wandb_version")  # in a run's config, beside what people put there
 _ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
 
 
@@ -63,13 +76,18 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """One run as the server tells it."""
+    """One run as the server tells it.
+
+    Attributes:
+        initialized: whether a client has begun it by `wandb.init()`; until then it has no more than its parameters.
+    """
 
     id: str
     name: str
     state: str
     config: Mapping[str, Any]
     metric: float | None
+    initialized: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,26 +237,53 @@ def results(ref: SweepRef, endpoint: Endpoint) -> Results:
         UnavailableError: if the server does not answer.
         NotFoundError: if the sweep is gone.
     """
-    with _session(endpoint) as api:
-        with _missing_means(f"no sweep {ref.path} at {ref.base_url} any more"):
-            sweep = _load(api, ref.path)
-        # All in pages with their summaries; `sweep.runs` would ask once more for each run.
-        runs = list(api.runs(f"{ref.entity}/{ref.project}", filters={"sweep": ref.id}, per_page=200, lazy=False))
-        states: dict[str, int] = {}
-        for run in runs:
-            states[run.state] = states.get(run.state, 0) + 1
-        target = sweep.config.get("metric") or {}
-        metric, goal = target.get("name"), target.get("goal", "minimize")
-        parameters = tuple(sweep.config.get("parameters") or ())
-        told = [_told(run, metric) for run in runs]
-        return Results(
-            states=states, metric=metric, goal=goal, best=_best(told, goal), parameters=parameters, runs=told
-        )
+    # Without `wandb`: of the runs that it lists in pages it drops the client's own part of the config (wandb 0.31).
+    login, offline = find_login(endpoint), endpoint.server_dir is not None
+    asked = {
+        "entity": ref.entity,
+        "project": ref.project,
+        "sweep": ref.id,
+        "filters": json.dumps({"sweep": ref.id}),
+    }
+    nodes: list[Mapping[str, Any]] = []
+    more = True
+    while more:
+        project = _ask(login, _RUNS, asked, offline=offline).get("project") or {}
+        if project.get("sweep") is None:
+            raise NotFoundError(f"no sweep {ref.path} at {ref.base_url} any more")
+        page = project["runs"]
+        nodes += [edge["node"] for edge in page["edges"]]
+        more, asked["cursor"] = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
+    config = yaml.safe_load(project["sweep"]["config"]) or {}
+    target = config.get("metric") or {}
+    metric, goal = target.get("name"), target.get("goal", "minimize")
+    told = [_told(node, metric) for node in nodes]
+    return Results(
+        states=Counter(run.state for run in told),
+        metric=metric,
+        goal=goal,
+        best=_best(told, goal),
+        parameters=tuple(config.get("parameters") or ()),
+        runs=told,
+    )
 
 
-def _told(run: wandb.apis.public.Run, metric: str | None) -> RunResult:
-    value = _number(dict(run.summary).get(metric)) if metric else None
-    return RunResult(id=run.id, name=run.name or run.id, state=run.state, config=dict(run.config), metric=value)
+def _told(node: Mapping[str, Any], metric: str | None) -> RunResult:
+    config = json.loads(node["config"] or "{}")
+    summary = json.loads(node["summaryMetrics"] or "{}")
+    return RunResult(
+        id=node["name"],
+        name=node["displayName"] or node["name"],
+        state=node["state"],
+        config={
+            key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
+            for key, entry in config.items()
+            if key not in _CLIENTS_OWN
+        },
+        metric=_number(summary.get(metric)) if metric else None,
+        # The client's, from `wandb.init()` on; a run that was handed out has its parameters alone.
+        initialized="_wandb" in config,
+    )
 
 
 def _number(value: object) -> float | None:

@@ -544,6 +544,7 @@ def test_a_run_that_cannot_be_started_is_listed_with_the_reason(shell: Shell) ->
     assert "blocked" in event["reason"]
     told = f"run {event['run']} not started: {event['reason']}"
     assert f"{told} (its agent's log: wandb-submit logs {submission} --task 0)" in done.stderr.splitlines()
+    assert "wandb.init" not in done.stderr  # it did not end well without that: it never began
     assert f"not started: {event['reason']}" in shell.ok("logs", submission)
     asked = shell.run("logs", submission, event["run"])
     assert (asked.returncode, event["reason"] in asked.stderr) == (3, True)

@@ -12,6 +12,7 @@ import click
 from wandb_submit.cli._options import json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.run_logs import LastWords
+from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
     from wandb_submit.snapshot import Snapshot
@@ -59,6 +60,8 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
         if server_dir:
             click.echo("the offline server runs on; `wandb-submit server stop` ends it", err=True)
+    if results is not None:
+        _tell_uninitialized(len(submission.uninitialized(results)))
     if snapshot.runs_failed:
         _tell_a_failure(submission)
     for task in snapshot.tasks:
@@ -68,6 +71,18 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
             click.echo(f"agent {task.index} {task.status.state.value}{why} (its log: {log})", err=True)
     if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
+
+
+def _tell_uninitialized(count: int) -> None:
+    """Says that runs ended well without `wandb.init()`: nothing here failed, and yet their server calls them so."""
+    if count:
+        them = "it" if count == 1 else "them"
+        click.echo(
+            f"{counted(count, 'run')} ended well without a `wandb.init()` that reached the sweep, whose server will "
+            f"show {them} as failed or crashed: call `wandb.init()` in the script, and change neither its mode nor the "
+            "WANDB_… variables that the run is started with",
+            err=True,
+        )
 
 
 def _tell_a_failure(submission: Submission) -> None:
