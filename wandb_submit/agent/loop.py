@@ -20,7 +20,7 @@ from wandb_submit.agent.starter import Starter
 from wandb_submit.agent.task_clock import TaskClock
 from wandb_submit.agent.trial import Trial
 from wandb_submit.agent.zygote import PreloadError
-from wandb_submit.errors import WandbSubmitError
+from wandb_submit.errors import ConfigError, WandbSubmitError
 from wandb_submit.events import (
     AgentRegistered,
     ColdStarts,
@@ -262,7 +262,8 @@ class SweepAgent:
         except (OSError, WandbSubmitError) as error:
             self._events.write(RunAbandoned(run=run_id, reason=str(error)))
             _LOG.exception("run %s cannot be started: %s", run_id, error)
-            if isinstance(error, OSError) and error.errno in _NO_PROGRAM:
+            # A setting or a folder that is wrong would keep the next run's from being started, too.
+            if isinstance(error, ConfigError) or (isinstance(error, OSError) and error.errno in _NO_PROGRAM):
                 self._leave(f"run {run_id} cannot be started: {error}", ok=False)
             self._judge(failed=True)
             return

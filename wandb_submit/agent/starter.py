@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from wandb_submit.agent.shares import Share
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.daemon_thread import in_daemon_thread
+from wandb_submit.files import unwritable
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
@@ -96,16 +98,20 @@ class Starter:
         """Writes a run's configuration, and builds its command line and environment.
 
         Raises:
-            OSError: if the configuration cannot be written.
+            ConfigError: if the configuration cannot be written.
             WandbSubmitError: if the command cannot be built, or there is no login for the server; now, if transient.
         """
-        wandb_dir = os.environ.get("WANDB_DIR") or str(self._spec.workdir)
+        named = os.environ.get("WANDB_DIR")
+        wandb_dir = named or str(self._spec.workdir)
         # WANDB_DIR may be a node's own; ranks on other nodes read the configuration, too.
         files_dir = wandb_dir if self._spec.ranks is None else str(self._paths.folder)
         files = commands.RunFiles.of(files_dir, self._sweep.id, run_id)
         params = commands.parameters(order.args)
         argv = self._argv(order.program, params, files)
-        commands.write_files(files, order.args, params, self._command)
+        try:
+            commands.write_files(files, order.args, params, self._command)
+        except OSError as error:
+            raise unwritable(files.config.parent, error, self._remedy(error, named)) from error
         environment = commands.build_environment(
             self._environment,
             sweep=self._sweep,
@@ -139,6 +145,26 @@ class Starter:
     async def close(self) -> None:
         """Ends what runs are forked from; they have ended before."""
         await self._launcher.close()
+
+    def _remedy(self, error: OSError, named: str | None) -> str:
+        """What to do where a run's configuration cannot be written.
+
+        Args:
+            error: why it cannot be.
+            named: what `WANDB_DIR` is, if it is set.
+        """
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if self._spec.ranks is not None:
+            return "make room there" if full else "submit again, from a folder that the nodes may write to"
+        place = (
+            f"WANDB_DIR, {named}" if named else f"{self._spec.workdir}, from where it was submitted without a WANDB_DIR"
+        )
+        words = (
+            "make room there, or set WANDB_DIR to another folder"
+            if full
+            else "set WANDB_DIR to a folder that can be written to"
+        )
+        return f"wandb's files and the run's configuration go below {place}: {words}"
 
     def _argv(self, program: str | None, params: Mapping[str, object], files: commands.RunFiles) -> list[str]:
         if self._spec.function:
