@@ -19,6 +19,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# What a command begins with for which permissions hold, even if it is root's.
+WITH_PERMISSIONS = ("setpriv", "--bounding-set=-dac_override")
+
 _T = TypeVar("_T")
 
 

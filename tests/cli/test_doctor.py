@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 from pathlib import Path
 
 import pytest
-from support import Shell
+from support import WITH_PERMISSIONS, Shell
 
 
 @pytest.fixture
@@ -149,3 +150,29 @@ def test_the_probe_of_a_node_that_sees_nothing_says_so(shell: Shell, nowhere: st
     assert [finding["verdict"] for finding in found] == ["ok", "failed", "warning"]
     assert "a file system that the nodes share" in found[1]["remedy"]
     assert "--offline" in found[2]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("named", "verdict", "says"),
+    [
+        ("", "ok", "not set: wandb's files and runs' configurations go below {folder}"),
+        ("there", "ok", "{folder}/there"),
+        ("new/deeper", "ok", "{folder}/new/deeper, which the first run makes"),
+        ("locked", "failed", "{folder}/locked, which cannot be written"),
+        (
+            "locked/new",
+            "warning",
+            "{folder}/locked/new, which is not there, or not for you, and cannot be made in {folder}/locked",
+        ),
+        ("file/new", "failed", "{folder}/file/new cannot be used: {folder}/file is no folder"),
+    ],
+)
+def test_where_wandb_writes_is_looked_at(named: str, verdict: str, says: str, shell: Shell, nowhere: str) -> None:
+    (shell.folder / "there").mkdir()
+    (shell.folder / "locked").mkdir(mode=0o555)
+    (shell.folder / "file").touch()
+    bound = dataclasses.replace(shell, prefix=WITH_PERMISSIONS)
+    env = {"WANDB_DIR": named, "WANDB_BASE_URL": nowhere}
+    (finding,) = examined(bound, "--executor", "local", status=int(verdict == "failed"), **env)["WANDB_DIR"]
+    assert (finding["verdict"], finding["words"]) == (verdict, says.format(folder=shell.folder))
+    assert finding["remedy"].startswith("" if verdict == "ok" else "set WANDB_DIR to a folder")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Shell
+from support import WITH_PERMISSIONS, Shell
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_folder_that_runs_cannot_write_to_is_told_and_uses_up_one_run(
     person = Shell(
         folder=shell.folder if named else disk,
         env={**shell.env, "WANDB_SUBMIT_DIR": str(shell.folder / ".wandb-submit")},
-        prefix=("setpriv", "--bounding-set=-dac_override"),  # root, whom permissions hold for
+        prefix=WITH_PERMISSIONS,
     )
     sweep = person.sweep("pass", parameters={"x": {"values": [1, 2, 3]}})
     subprocess.run(["sh", "-c", trouble], cwd=disk, stderr=subprocess.DEVNULL, check=False)

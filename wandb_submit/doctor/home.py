@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wandb_submit.doctor import quota
 from wandb_submit.doctor.finding import Finding, Verdict
-from wandb_submit.paths import current_folder, home
+from wandb_submit.paths import home
 
 _LOW_GB = 2.0
 _LOW_FILES = 1000
@@ -60,7 +60,7 @@ def _caches() -> Iterator[Finding]:
     used = "" if allowed is None else f"quota: {allowed.words}, "
     yield Finding(
         topic="HOME",
-        words=f"{own}, {used}{min(free_gb):.1f} GB free for what wandb caches; runs are kept in {current_folder()}",
+        words=f"{own}, {used}{min(free_gb):.1f} GB free for what wandb caches",
         verdict=Verdict.WARNING if few else Verdict.OK,
         remedy="--template scratch-dirs puts wandb's caches and artifacts elsewhere" if few else "",
     )
