@@ -2,21 +2,22 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Tiers whose tests mostly wait and do not disturb one another, and those that look at this machine's devices.
-TOGETHER := unit contract cli offline
-ALONE := local slurm
+# Tiers whose files each have something that takes long to make, and those in which each test by itself takes long.
+BY_FILE := unit contract cli offline
+BY_TEST := local slurm
 SIDE_BY_SIDE := -n 4 --dist loadfile
+EACH_APART := -n 2 --dist loadgroup
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(TOGETHER) $(ALONE) oldest newer-slurm torch gpu bed clean
+.PHONY: demo test lint format $(BY_FILE) $(BY_TEST) oldest newer-slurm torch gpu bed clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
 
 test: lint bed
-	python -m pytest $(SIDE_BY_SIDE) $(TOGETHER:%=tests/%)
+	python -m pytest $(SIDE_BY_SIDE) $(BY_FILE:%=tests/%)
 	$(MAKE) oldest
-	python -m pytest $(ALONE:%=tests/%)
+	python -m pytest $(EACH_APART) $(BY_TEST:%=tests/%)
 
 lint: .venv/dev
 	ruff format --check .
@@ -28,13 +29,13 @@ format: .venv/dev
 	ruff check --fix .
 
 # One tier alone, such as `make local`.
-$(TOGETHER): .venv/dev
+$(BY_FILE): .venv/dev
 	$(if $(filter offline,$@),tests/testbed/browser)
 	python -m pytest $(SIDE_BY_SIDE) tests/$@
 
-$(ALONE): .venv/dev
+$(BY_TEST): .venv/dev
 	$(if $(filter slurm,$@),tests/testbed/slurm start)
-	python -m pytest tests/$@
+	python -m pytest $(EACH_APART) tests/$@
 
 # The tests of the offline tier that run the wandb client, with the oldest version that pyproject.toml admits.
 oldest: .venv/dev .venv-oldest/made

@@ -1,8 +1,8 @@
 """Compares W&B's own agents with wandb-submit's: same machine, same offline server, same sweep, same trial.
 
 - idle: between the end of a trial and the start of the next one of its agent, and what that adds up to; beside it, what
-  no agent can do without: the server's answer to a heartbeat that comes as seldom as an agent's, and the time that a
-  shell takes which runs the same trials in a loop;
+  no agent can do without: the server's answer to a heartbeat that comes as seldom as an agent's, meanwhile, and the
+  time that a shell takes which runs the same trials in a loop;
 - start: from the command typed to the first trial's process, the server already running;
 - memory: of agents whose trial trains, without the trial: all their processes, shared pages divided among their users;
 - requests: what an agent asks of the server in an hour while its trial trains.
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
@@ -67,9 +68,21 @@ class Bench:
         )
         return next(line.split()[-1] for line in done.stderr.splitlines() if "wandb agent" in line)
 
-    def answer_ms(self, asked: int, pause_s: float) -> float:
-        """How long the server takes to hand out a run when it is asked after a pause, as agents ask it: the median."""
-        sweep = self.sweep("answers", asked + 1, ["true"]).rpartition("/")[2]
+    @contextlib.contextmanager
+    def asked_meanwhile(self, *, at_most: int, pause_s: float) -> Iterator[list[float]]:
+        """Asks the server for a run every so often, as an agent does; fills a list with the seconds that it took."""
+        sweep = self.sweep("answers", at_most + 1, ["true"]).rpartition("/")[2]
+        took: list[float] = []
+        enough = threading.Event()
+        asking = threading.Thread(target=self._ask, args=(sweep, at_most, pause_s, took, enough))
+        asking.start()
+        try:
+            yield took
+        finally:
+            enough.set()
+            asking.join()
+
+    def _ask(self, sweep: str, at_most: int, pause_s: float, took: list[float], enough: threading.Event) -> None:
         address = urlsplit(self.url)
         key = b64encode(f"api:{self.env['WANDB_API_KEY']}".encode()).decode()
         headers = {"Authorization": f"Basic {key}", "Content-Type": "application/json"}
@@ -79,16 +92,15 @@ class Bench:
             connection.request("POST", "/graphql", json.dumps({"query": query, "variables": variables}), headers)
             return json.loads(connection.getresponse().read())["data"]
 
-        took = []
-        for _ in range(asked):
+        while len(took) < at_most:
             agent = call(_REGISTER, sweep=sweep)["createAgent"]["agent"]["id"]
-            time.sleep(pause_s)
+            if enough.wait(pause_s):
+                break
             began = time.perf_counter()
             answer = call(_ASK, id=agent)
             took.append(time.perf_counter() - began)
             assert "run_id" in str(answer)
         connection.close()
-        return statistics.median(took) * 1000
 
 
 @contextlib.contextmanager
@@ -148,14 +160,18 @@ def work(at: Bench, side: Side, *, agents: int, runs: int, seconds: float) -> di
     """Lets agents do a sweep of trials that train for some seconds each."""
     noted = at.folder / f"work-{side.name}"
     sweep = at.sweep("work", agents * runs, training(noted, seconds))
-    typed = time.time()
-    side.start(sweep, agents=agents, count=runs)
-    wait_for(lambda: len(stamps.read(noted)) == agents * runs, "all trials have run", runs * (seconds + 30))
-    side.stop()
+    with at.asked_meanwhile(at_most=10 * runs, pause_s=seconds) as answers:
+        typed = time.time()
+        side.start(sweep, agents=agents, count=runs)
+        wait_for(lambda: len(stamps.read(noted)) == agents * runs, "all trials have run", runs * (seconds + 30))
+        side.stop()
     found = stamps.read(noted)
     idle = stamps.idle_s(found)
+    idle_ms, answer_ms = statistics.median(idle) * 1000, statistics.median(answers) * 1000
     return {
-        "idle_ms": statistics.median(idle) * 1000,
+        "idle_ms": idle_ms,
+        "answer_ms": answer_ms,
+        "idle_answers": idle_ms / answer_ms,
         "longest_idle_ms": max(idle) * 1000,
         "over_own_time": stamps.over_own_time(found, typed),
         "trial_s": statistics.median(stamp.ended - stamp.began for stamp in found),
@@ -254,10 +270,7 @@ def main() -> int:
     given = parser.parse_args()
     measured: dict[str, dict[str, float]] = {}
     with bench() as at:
-        nobody = {
-            "answer_ms": at.answer_ms(given.runs, given.seconds),
-            "loop_idle_ms": loop_idle_ms(at, loops=given.agents, runs=given.runs, seconds=given.seconds),
-        }
+        loop_ms = loop_idle_ms(at, loops=given.agents, runs=given.runs, seconds=given.seconds)
         print("without agents: done", file=sys.stderr)
         sides: list[tuple[Side, Callable[[Mapping[str, str]], Side]]] = [
             (Terminals(at.folder, at.env), lambda env: Terminals(at.folder, env)),
@@ -266,7 +279,6 @@ def main() -> int:
         ]
         for side, make in sides:
             figures = work(at, side, agents=given.agents, runs=given.runs, seconds=given.seconds)
-            figures["idle_answers"] = figures["idle_ms"] / nobody["answer_ms"]
             if given.only is None:
                 figures["start_s"] = start(at, side, given.starts)
                 figures |= idle(at, make, agents=given.agents, watch_s=given.watch)
@@ -274,11 +286,12 @@ def main() -> int:
             print(f"{side.name}: done", file=sys.stderr)
     table = rows(measured[Terminals.name], measured[Submission.name])
     if given.json:
-        print(json.dumps({"nobody": nobody, **measured, "met": {row.name: row.met for row in table}}))
+        print(json.dumps({"loop_idle_ms": loop_ms, **measured, "met": {row.name: row.met for row in table}}))
     else:
         show(table)
-        print(f"The server's own answer, asked as seldom as agents ask: {nobody['answer_ms']:.1f} ms")
-        print(f"A shell that runs the trials in a loop, from one to the next: {nobody['loop_idle_ms']:.1f} ms")
+        answer_ms = measured[Submission.name]["answer_ms"]
+        print(f"The server's own answer, asked meanwhile and as seldom as {Submission.name} asks: {answer_ms:.1f} ms")
+        print(f"A shell that runs the trials in a loop, from one to the next: {loop_ms:.1f} ms")
     return 0 if all(row.met for row in table) else 1
 
 

@@ -39,7 +39,8 @@ class Counter:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(*self._server)
-        await asyncio.gather(self._pass_on(reader, to_server, counting=True), self._pass_on(from_server, writer))
+        with contextlib.suppress(asyncio.CancelledError):  # by `_stop`; Python 3.11 prints a traceback of it
+            await asyncio.gather(self._pass_on(reader, to_server, counting=True), self._pass_on(from_server, writer))
 
     async def _pass_on(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, counting: bool = False

@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm.bed import PORT, SCRIPT, environment
+from slurm.bed import OWN, PORT, SCRIPT, environment
 from support import Shell, scrubbed
 
 # `make torch` runs it; torch is too large for every checkout.
 collect_ignore = [] if os.environ.get("WANDB_SUBMIT_TORCH") else ["test_torch.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bed() -> Iterator[None]:
+    """The test bed runs; one that is only for this process of the tests ends with it."""
+    subprocess.run([SCRIPT, "start"], check=True, timeout=300)
+    yield
+    if OWN:
+        subprocess.run([SCRIPT, "stop", "--purge"], check=True, timeout=120)
 
 
 @pytest.fixture

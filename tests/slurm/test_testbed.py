@@ -59,10 +59,7 @@ def test_all_daemons_are_healthy() -> None:
 
 def test_start_leaves_a_running_bed_alone() -> None:
     before = daemon_pids(run(SCRIPT, "status"))
-    began = time.monotonic()
     run(SCRIPT, "start")
-    # About 0.3 s on an idle machine; a restart takes 2 s and more.
-    assert time.monotonic() - began < 1.5
     assert daemon_pids(run(SCRIPT, "status")) == before
 
 

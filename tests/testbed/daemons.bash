@@ -94,7 +94,7 @@ start_mariadbd() {
   if [[ ! -d "${STATE}/mysql" ]]; then
     # Made aside: one that was interrupted halfway is not taken for a database.
     rm -rf -- "${STATE}/mysql.new"
-    mariadb-install-db --no-defaults --user=root --skip-test-db \
+    TMPDIR="${STATE}" mariadb-install-db --no-defaults --user=root --skip-test-db \
       --auth-root-authentication-method=socket \
       --datadir="${STATE}/mysql.new" >>"${log}" 2>&1 \
       || fail 'mariadb-install-db failed' "${log}"
@@ -102,10 +102,11 @@ start_mariadbd() {
   fi
   # Every commit waiting for the disk makes slurmdbd slow; without that a
   # crash of the machine, not of a process, may lose the last second.
-  # It does not go into the background by itself, hence --fork.
+  # It does not go into the background by itself, hence --fork. A server that
+  # starts deletes the temporary tables that it finds, and so would another's.
   start_daemon '' "${log}" setsid --fork mariadbd --no-defaults --user=root \
     --datadir="${STATE}/mysql" --socket="${MYSQL_SOCKET}" --skip-networking \
-    --pid-file="${RUN}/mariadbd.pid" --innodb-flush-log-at-trx-commit=2 \
+    --tmpdir="${STATE}" --pid-file="${RUN}/mariadbd.pid" --innodb-flush-log-at-trx-commit=2 \
     --innodb-buffer-pool-size=64M --innodb-log-file-size=16M \
     --innodb-lock-wait-timeout=900
   wait_for_daemon mariadbd "${log}" mariadb_answers

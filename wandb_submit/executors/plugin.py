@@ -219,7 +219,12 @@ def start_scheduler(files: SchedulerFiles, *, timeout_s: float = 30.0) -> None:
     """
     argv = process.python_argv(KEEPER, str(files.folder))
     scheduler = process.spawn_detached(argv, log=files.log)
-    if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
+    try:
+        if not process.wait_until(lambda: files.state.exists() or scheduler.poll() is not None, timeout_s=timeout_s):
+            scheduler.kill()
+    except BaseException:  # Ctrl-C: who cannot be told yet would begin nevertheless
         scheduler.kill()
+        scheduler.wait()
+        raise
     if not files.state.exists():
         raise RefusedError(f"the local scheduler did not start: {process.log_tail(files.log) or 'it said nothing'}")
