@@ -18,7 +18,7 @@ from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
 from wandb_submit.credentials import check_mode
 from wandb_submit.devices import usable_cores, visible_gpus
-from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError
+from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
 from wandb_submit.files import unwritable
@@ -173,6 +173,20 @@ def attach(submission_id: str | None = None) -> Submission:
     return Submission.attach(submission_id)
 
 
+@contextlib.contextmanager
+def _no_server_for_nothing() -> Iterator[None]:
+    """Stops an offline server that was started for what fails, unless it is of use to anybody."""
+    try:
+        yield
+    except BaseException:
+        from wandb_submit.server import lifecycle
+
+        with contextlib.suppress(WandbSubmitError):  # what has failed is worth more words
+            lifecycle.stop_unless_kept(server_dir())
+        raise
+
+
+@_no_server_for_nothing()
 def prepare(
     sweep: str | os.PathLike[str] | Mapping[str, Any],
     options: Options,
@@ -184,7 +198,8 @@ def prepare(
 ) -> Prepared:
     """Checks everything that can be checked, and works out what would be submitted.
 
-    Changes nothing, but that it starts the offline server to look a sweep up; not in a dry run.
+    Changes nothing, but that it starts the offline server to look a sweep up; not in a dry run. If anything is wrong,
+    a server that it has started is stopped again.
 
     Raises:
         WandbSubmitError: if anything is wrong.
@@ -260,6 +275,7 @@ def prepare(
     )
 
 
+@_no_server_for_nothing()
 def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None) -> Submission:
     """Creates the sweep if need be, and submits.
 
@@ -280,6 +296,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
         if sweep is None:
             assert isinstance(prepared.source, sources.SweepFile)  # noqa: S101 a name has been looked up
             sweep = sweeps.create(prepared.source, server)
+            _keep_server(server)
         if on_sweep is not None:
             on_sweep(sweep.ref)
         try:
@@ -293,6 +310,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
             except UnavailableError as left:
                 raise UnavailableError(f"{error}; {left}") from error
             raise
+    _keep_server(server)
     return Submission(paths)
 
 
@@ -384,6 +402,14 @@ def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:
     else:
         count = _SLURM_ARRAY
     return ArraySpec(count=max(min(count, left if left is not None else count), 1))
+
+
+def _keep_server(server: Endpoint) -> None:
+    """Has an offline server stay: there is something on it now that a person wants."""
+    if server.server_dir is not None:
+        from wandb_submit.server import lifecycle
+
+        lifecycle.keep(server.server_dir)
 
 
 @contextlib.contextmanager

@@ -222,14 +222,23 @@ def test_a_limit_too_short_for_an_agent_to_hear_of_it(shell: Shell) -> None:
     fails(shell, sweep, "--offline", "--executor", "local", "--time", "1", status=2, says="3 minutes is the least")
 
 
-def test_a_server_that_was_started_for_nothing_is_told_of(shell: Shell) -> None:
-    try:
+def test_a_server_that_was_started_for_nothing_is_stopped_again(shell: Shell) -> None:
+    for _ in range(2):
         done = shell.run("abc12345", "--offline", "--executor", "local")
         assert done.returncode == 3, done.stderr
-        assert "the offline server was started and runs on; `wandb-submit server stop` ends it" in done.stderr
-        assert "was started" not in shell.run("abc12345", "--offline", "--executor", "local").stderr
-    finally:
-        shell.run("server", "stop")
+        assert "offline server" not in done.stderr
+        assert shell.run("server", "status").returncode == 3
+
+
+def test_a_server_that_was_started_for_a_sweep_that_it_refuses_is_stopped_again(shell: Shell) -> None:
+    sweep = shell.sweep("pass", name="odd", parameters={"x": {"distribution": "nope", "min": 1}})
+    done = shell.run(sweep, "--offline", "--executor", "local")
+    assert done.returncode == 2, done.stderr
+    assert "does not accept odd.yaml" in done.stderr
+    assert shell.run("server", "status").returncode == 3
+    shell.ok("server", "start")  # one that ran before stays
+    assert shell.run(sweep, "--offline", "--executor", "local").returncode == 2
+    shell.ok("server", "status")
 
 
 def test_a_dry_run_for_a_sweep_that_no_server_knows_starts_none(shell: Shell) -> None:

@@ -55,6 +55,24 @@ def test_start_status_stop(data_dir: Path):
     assert info.api_key not in (data_dir / "server.log").read_text()
 
 
+def test_a_server_is_stopped_by_who_has_started_it_unless_it_is_kept_or_others_use_it(data_dir: Path):
+    assert lifecycle.stop_unless_kept(data_dir) is False
+    lifecycle.start(data_dir)
+    lifecycle.start(data_dir)  # of use to us alone
+    assert lifecycle.stop_unless_kept(data_dir) is True
+    assert lifecycle.status(data_dir) is None
+    lifecycle.start(data_dir)
+    lifecycle.keep(data_dir)
+    assert lifecycle.stop_unless_kept(data_dir) is False
+    lifecycle.stop(data_dir)
+    lifecycle.start(data_dir)
+    subprocess.run([sys.executable, "-c", START, str(data_dir)], check=True, stdout=subprocess.DEVNULL)
+    assert lifecycle.stop_unless_kept(data_dir) is False
+    lifecycle.stop(data_dir)
+    subprocess.run([sys.executable, "-c", START, str(data_dir)], check=True, stdout=subprocess.DEVNULL)
+    assert lifecycle.stop_unless_kept(data_dir) is False  # another process has started it
+
+
 def test_modules_in_the_working_folder_or_the_data_folder_do_not_stand_in_for_others(data_dir: Path, tmp_path: Path):
     data_dir.mkdir(parents=True, mode=0o700)
     for folder in (tmp_path / "project", data_dir):

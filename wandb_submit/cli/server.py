@@ -68,6 +68,7 @@ def start(
         gone_grace_s=gone_grace,
         stop_grace_s=stop_grace,
     )
+    lifecycle.keep(running.data_dir)
     click.echo(_where(running))
     _introduce(running, f" --data {shlex.quote(str(data))}" if data else "")
 

@@ -122,7 +122,7 @@ def command(
 
 @contextlib.contextmanager
 def _server_in_view(*, offline: bool) -> Iterator[None]:
-    """Tells of an offline server that was started for what has failed; it stays, as others may use it by now."""
+    """Tells of an offline server that was started for what has failed, and stays for the sweep that was created."""
     if not offline:
         yield
         return

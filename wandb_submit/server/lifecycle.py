@@ -5,6 +5,7 @@ Light on purpose: the command line loads this, and the server's own packages onl
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -12,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,8 +29,10 @@ from wandb_submit.server.requirements import check_installed
 from wandb_submit.server.settings import Choices
 
 _POLL_S = 0.02
+_ALONE_S = 10.0
 # The servers that this process has started. They outlive it; while it lives, it must collect their exit status.
 _children: list[subprocess.Popen[bytes]] = []
+_UNUSED_FILE = "unused"  # gone once a server is of use to somebody, whatever becomes of what it was started for
 _LOG_LINES = 10
 _ERRORS: dict[int, type[WandbSubmitError]] = {
     kind.exit_code: kind for kind in (errors.ConfigError, errors.RefusedError, errors.UnavailableError)
@@ -107,9 +110,8 @@ def start(
     running = status(data_dir)
     if running is not None:
         _check_usable(running, choices)
-        if _answers(running):
-            return running
-    check_installed()
+    else:
+        check_installed()
     make_data_dir(data_dir)
     with alone(data_dir, timeout_s=timeout_s):
         child: subprocess.Popen[bytes] | None = None
@@ -118,22 +120,41 @@ def start(
         if not is_held(data_dir):
             _check_elsewhere(data_dir)
             child = _spawn(data_dir, choices, log)
-        while time.monotonic() < deadline:
-            ended = None if child is None else child.poll()
-            if ended is not None:
-                raise _failure(ended, log, beginning)
-            running = status(data_dir)
-            if running is not None and (child is None or running.pid == child.pid) and _answers(running):
-                if child is None:
-                    _check_usable(running, choices)
-                return running
-            time.sleep(_POLL_S)
-        if child is not None:
-            child.kill()
-            child.wait()
-    raise UnavailableError(
-        f"the offline sweep server of {data_dir} has not answered within {timeout_s:.0f} s\n{_tail(log, beginning)}"
-    )
+        with _killed_if_it_fails(child):
+            while time.monotonic() < deadline:
+                if child is not None and (ended := child.poll()) is not None:
+                    raise _failure(ended, log, beginning)
+                running = status(data_dir)
+                if running is not None and (child is None or running.pid == child.pid) and _answers(running):
+                    if child is None:
+                        _check_usable(running, choices)
+                    if not _is_ours(running):
+                        keep(data_dir)
+                    return running
+                time.sleep(_POLL_S)
+            raise UnavailableError(
+                f"the offline sweep server of {data_dir} has not answered within {timeout_s:.0f} s\n"
+                f"{_tail(log, beginning)}"
+            )
+
+
+def keep(data_dir: Path) -> None:
+    """Says that the folder's server is to stay: something was created on it, or another command uses it."""
+    (data_dir / _UNUSED_FILE).unlink(missing_ok=True)
+
+
+def stop_unless_kept(data_dir: Path) -> bool:
+    """Stops the folder's server if this process has started it and it is of no use to anybody; returns whether it did.
+
+    Raises:
+        UnavailableError: if it has not ended in time.
+    """
+    data_dir = data_dir.absolute()
+    running = status(data_dir)
+    if running is None or not _is_ours(running):
+        return False
+    with alone(data_dir, timeout_s=_ALONE_S):  # nobody finds it useful meanwhile
+        return (data_dir / _UNUSED_FILE).exists() and stop(data_dir)
 
 
 def status(data_dir: Path) -> ServerInfo | None:
@@ -226,7 +247,27 @@ def _check_elsewhere(data_dir: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _killed_if_it_fails(child: subprocess.Popen[bytes] | None) -> Iterator[None]:
+    """Leaves no server of ours behind that has not answered, also at Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        if child is not None:
+            child.kill()
+            child.wait()
+        raise
+
+
+def _is_ours(running: ServerInfo) -> bool:
+    """Whether this process has started a server."""
+    pids = [child.pid for child in _children if child.poll() is None]
+    return running.machine == socket.gethostname() and running.pid in pids
+
+
 def _spawn(data_dir: Path, choices: Choices, log: Path) -> subprocess.Popen[bytes]:
+    with contextlib.suppress(OSError):  # a full disk, of which the server itself tells
+        (data_dir / _UNUSED_FILE).touch()
     argv = python_argv("wandb_submit.server", "--data", str(data_dir), *choices.arguments())
     try:
         child = spawn_detached(argv, log=log)
