@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wandb_submit.files import write_private
 
+CANCELLED = "the submission was cancelled"  # why an agent ends then
 _BY_HAND = "somebody made the submission's halt file"
 
 

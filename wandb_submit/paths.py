@@ -66,6 +66,7 @@ class SubmissionPaths:
     bin/                         what `python` is for the runs, where a template or --python says so
     function.pkl                 the function that its runs call, where they do not run the sweep's command
     halt                         why no agent takes another run, once that is so
+    cancelled                    empty, and there once somebody has cancelled the submission
     ```
     """
 
@@ -95,6 +96,11 @@ class SubmissionPaths:
     def halt(self) -> Path:
         """The word that no agent is to take another run; see `halts`."""
         return self.folder / "halt"
+
+    @property
+    def cancelled(self) -> Path:
+        """What tells an agent that a signal means the person's wish, and not a time limit or an administrator's."""
+        return self.folder / "cancelled"
 
     @property
     def bin(self) -> Path:

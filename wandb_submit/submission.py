@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit import records, sweeps
-from wandb_submit.errors import NotFoundError, RefusedError, UnavailableError
+from wandb_submit.errors import NotFoundError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.events import Stamped
 from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
 from wandb_submit.executors.catalog import load_executor
@@ -138,7 +139,13 @@ class Submission:
         Raises:
             UnavailableError: if the scheduler does not answer.
         """
-        self._load_executor().cancel(self.record.jobs, self.paths)
+        with contextlib.suppress(OSError):  # then agents speak of the signal
+            self.paths.cancelled.touch()
+        try:
+            self._load_executor().cancel(self.record.jobs, self.paths)
+        except WandbSubmitError:
+            self.paths.cancelled.unlink(missing_ok=True)
+            raise
 
     def lost_runs(self) -> set[str]:
         """The runs whose agents have gone without a word on how they ended, by the last `status`."""

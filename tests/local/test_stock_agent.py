@@ -58,7 +58,7 @@ def test_cancel_ends_its_run_cleanly_and_it_takes_no_other(shell: Shell) -> None
     shell.run("wait", sent["id"])
     wait_until(lambda: not alive(run), what="the run has ended")
     (end,) = shell.events(sent["id"], "agent_stopped")
-    assert end["reason"] == "received SIGTERM"
+    assert end["reason"] == "the submission was cancelled"
     assert shell.states(sent["sweep"]) == {"killed": 1}
 
 

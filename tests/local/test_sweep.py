@@ -172,7 +172,7 @@ def test_ctrl_c_ends_the_runs_cleanly_and_keeps_their_data(shell: Shell) -> None
     status = shell.json("status")
     assert [task["state"] for task in status["tasks"]] == ["cancelled"]
     (finished,) = shell.events(status["id"], "run_finished")
-    assert finished["reason"] == "received SIGTERM"
+    assert finished["reason"] == "the submission was cancelled"
     code = (
         "import sys, wandb; (run,) = wandb.Api().sweep(sys.argv[1]).runs; print(run.state, dict(run.summary)['loss'])"
     )

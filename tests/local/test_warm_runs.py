@@ -98,6 +98,6 @@ def test_a_warm_run_that_is_cancelled_ends_as_a_cold_one(shell: Shell) -> None:
     (started,) = shell.events(submitted["id"], "run_started")
     (ended,) = shell.events(submitted["id"], "run_finished")
     assert started["warm"]
-    assert (ended["exit_code"], ended["reason"]) == (-signal.SIGINT, "received SIGTERM")
+    assert (ended["exit_code"], ended["reason"]) == (-signal.SIGINT, "the submission was cancelled")
     assert shell.states(submitted["sweep"]) == {"killed": 1}
     assert not alive(started["pid"])

@@ -154,7 +154,7 @@ def test_a_cancelled_task_lets_all_ranks_end_their_run_cleanly(root_shell: Shell
     assert told(root_shell) == ["0", "1", "2", "3"]
     assert root_shell.states(submitted["sweep"]) == {"killed": 1}
     (end,) = root_shell.events(submitted["id"], "run_finished")
-    assert end["reason"] == "received SIGTERM"
+    assert end["reason"] == "the submission was cancelled"
     nothing_remains(root_shell, submitted["id"])
 
 

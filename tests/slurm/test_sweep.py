@@ -87,7 +87,7 @@ def test_status_logs_and_cancel_of_a_running_array(root_shell: Shell) -> None:
     assert done.returncode == 1
     assert [task["state"] for task in json.loads(done.stdout)["tasks"]] == ["cancelled"] * 3
     ends = root_shell.events(submitted["id"], "run_finished")
-    assert [event["reason"] for event in ends] == ["received SIGTERM"] * 2
+    assert [event["reason"] for event in ends] == ["the submission was cancelled"] * 2
 
 
 def test_a_requeued_task_goes_on_with_the_sweep(root_shell: Shell) -> None:

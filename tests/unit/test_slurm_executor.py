@@ -383,6 +383,7 @@ def test_the_queue_is_believed_before_the_accounting(
     [
         (("success", "the sweep is over"), TaskState.COMPLETED),
         (("success", "received SIGTERM"), TaskState.CANCELLED),
+        (("success", "the submission was cancelled"), TaskState.CANCELLED),
         (("error", "Traceback"), TaskState.FAILED),
     ],
 )

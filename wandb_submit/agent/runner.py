@@ -20,6 +20,7 @@ from wandb_submit.agent.shares import Share, shares
 from wandb_submit.agent.stock import StockAgent
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
 from wandb_submit.gpu_variables import variable_of
+from wandb_submit.halts import CANCELLED
 from wandb_submit.paths import SubmissionPaths
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class TaskRunner:
         # Handlers also give trials the default actions back: what a batch script starts in the background
         # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
         def on_signal(number: int, frame: FrameType | None) -> None:
-            self.stop(f"received {signal.Signals(number).name}")
+            self.stop(self._why(number))
             if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
                 self._draining = True
                 signal.raise_signal(REQUEUE_SIGNAL)  # submitit's: it calls `checkpoint`, and requeues the task
@@ -125,6 +126,13 @@ class TaskRunner:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
+
+    def _why(self, number: int) -> str:
+        """What a signal means."""
+        mark = SubmissionPaths(self._task.folder).cancelled
+        if number == signal.SIGTERM and os.path.exists(mark):  # noqa: PTH110 `Path.exists` may raise, here in a handler
+            return CANCELLED
+        return f"received {signal.Signals(number).name}"
 
     def _main(self) -> None:
         try:

@@ -13,6 +13,7 @@ from wandb_submit.errors import RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import TaskRef, TaskStatus
 from wandb_submit.executors.slurm_refusals import slurms_words
+from wandb_submit.halts import CANCELLED
 from wandb_submit.states import TaskState
 
 # A slow slurmctld answers within its MessageTimeout (10 s by default, often raised) or not at all.
@@ -83,7 +84,7 @@ def _from_result(task: TaskRef) -> TaskStatus | None:
     outcome, value = utils.pickle_load(path)
     if outcome != "success":
         return TaskStatus(state=TaskState.FAILED)
-    told_to_end = isinstance(value, str) and value.startswith("received SIG")
+    told_to_end = isinstance(value, str) and value.startswith(("received SIG", CANCELLED))
     return TaskStatus(state=TaskState.CANCELLED if told_to_end else TaskState.COMPLETED)
 
 
