@@ -267,7 +267,7 @@ def _is_ours(running: ServerInfo) -> bool:
 
 def _spawn(data_dir: Path, choices: Choices, log: Path) -> subprocess.Popen[bytes]:
     with contextlib.suppress(OSError):  # a full disk, of which the server itself tells
-        (data_dir / _UNUSED_FILE).touch()
+        (data_dir / _UNUSED_FILE).touch(mode=0o600)
     argv = python_argv("wandb_submit.server", "--data", str(data_dir), *choices.arguments())
     try:
         child = spawn_detached(argv, log=log)
