@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -48,6 +49,11 @@ def unwritable(folder: Path, reason: object, remedy: str) -> ConfigError:
     """
     why = getattr(reason, "strerror", None) or reason
     return ConfigError(f"cannot write to {folder}: {why}; {remedy}")
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a disk, or somebody's share of it, had no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def try_lock(descriptor: int, *, shared: bool = False, patience_s: float = 0.0) -> bool:

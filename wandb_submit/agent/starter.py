@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from wandb_submit.agent.shares import Share
 from wandb_submit.agent.trial import Trial
 from wandb_submit.credentials import find_login, trial_environment
 from wandb_submit.daemon_thread import in_daemon_thread
-from wandb_submit.files import unwritable
+from wandb_submit.files import is_full, unwritable
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
@@ -153,7 +152,7 @@ class Starter:
             error: why it cannot be.
             named: what `WANDB_DIR` is, if it is set.
         """
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = is_full(error)
         if self._spec.ranks is not None:
             return "make room there" if full else "submit again, from a folder that the nodes may write to"
         place = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import sqlite3
@@ -16,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from wandb_submit.files import is_full
 from wandb_submit.server.artifacts.endpoints import ArtifactEndpoints
 from wandb_submit.server.auth import is_authorized
 from wandb_submit.server.browsers import OwnPagesOnly
@@ -127,7 +127,7 @@ def _error(message: str, status: int) -> Response:
 
 def _storage_error(error: sqlite3.Error | OSError) -> Response:
     """A disk that is full, or a database that fails: clients keep what they have and try again for minutes."""
-    full = "full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    full = "full" in str(error) or is_full(error)
     _log.error("cannot store what a client sent: %s", error)
     if full:
         # RFC 4918, section 11.5. wandb-core sends it again like any other 5xx.

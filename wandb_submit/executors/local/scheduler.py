@@ -9,7 +9,6 @@ the keeper, outlives it; if that is killed, the kernel sends us SIGTERM, and the
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import logging
 import os
@@ -35,6 +34,7 @@ from wandb_submit.executors.local.state import (
     TaskRow,
 )
 from wandb_submit.executors.local.task import TaskProcess, fork_task, run_task
+from wandb_submit.files import is_full
 from wandb_submit.halts import Halt
 from wandb_submit.paths import task_log
 from wandb_submit.states import TaskState
@@ -184,7 +184,7 @@ class Scheduler:
             if not self._unsaved:
                 _log.error("cannot write %s: %s", self._files.state, error.strerror)
             # Only room may come again; where the folder has been deleted nobody asks any more.
-            self._unsaved = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self._unsaved = is_full(error)
 
     def patience(self) -> float:
         """How long nothing can happen that no signal tells."""
