@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, processes_of, wait_until
+from support import Shell, alive, processes_of, small_disk, wait_until
 
 SLEEP = "import os, time\nopen('started-' + os.environ['WANDB_RUN_ID'], 'w').close()\ntime.sleep(600)\n"
 # A job that knows nothing of us, with a child and a fork; submitit has it ignore SIGTERM.
@@ -192,35 +192,29 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte; mounting takes root, as the Slurm tier does."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
-def test_a_full_disk_ends_no_run_and_the_truth_is_told_once_there_is_room(
-    offline_shell: Shell, small_disk: Path
-) -> None:
+def test_a_full_disk_ends_no_run_and_the_truth_is_told_once_there_is_room(offline_shell: Shell, disk: Path) -> None:
     script = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)\n"
     sweep = offline_shell.sweep(script, name="full", parameters={"x": {"values": [1, 2]}})
-    env = {"WANDB_SUBMIT_DIR": str(small_disk), "CUDA_VISIBLE_DEVICES": "0"}
+    env = {"WANDB_SUBMIT_DIR": str(disk), "CUDA_VISIBLE_DEVICES": "0"}
     options = ("--executor", "local", "--array", "1", "--gpus-per-task", "1", "--count", "1", "--detach")
     env |= dict(line.removeprefix("export ").split("=", 1) for line in offline_shell.ok("server", "env").splitlines())
     submission = offline_shell.json(sweep, *options, **env)["id"]
-    folder = small_disk / submission / "jobs" / f"queue-{submission}"
-    events = small_disk / submission / "agents" / "0" / "events.jsonl"
+    folder = disk / submission / "jobs" / f"queue-{submission}"
+    events = disk / submission / "agents" / "0" / "events.jsonl"
     wait_until(lambda: events.exists() and "run_started" in events.read_text(), what="a run has started")
-    with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(b"x" * 4096)
     (offline_shell.folder / "go").touch()
     (agent,) = (json.loads(line)["pid"] for line in events.read_text().splitlines() if "agent_started" in line)
     wait_until(lambda: not alive(agent), what="the first task has ended")
     assert state(folder)["tasks"][0]["state"] == "running"  # it could not be written
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     answer = json.loads(offline_shell.run("wait", submission, "--json", **env).stdout)
     (task,) = answer["tasks"]
     # The run is done, and its agent says so; submitit could not write down the task's result.

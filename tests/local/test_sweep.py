@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, overlapping, timeline, undisturbed, wait_until
+from support import Shell, alive, overlapping, processes_of, timeline, undisturbed, wait_until
 
 # Writes down where it ran; with wandb, as a training script would.
 RECORD = """
@@ -347,24 +346,6 @@ def test_signals_in_pairs_are_never_missed(offline_shell: Shell) -> None:
     offline_shell.run("wait", submitted["id"])
 
 
-def schedulers(shell: Shell) -> set[str]:
-    """The submissions whose scheduler's process, or a task's, is there."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and alive(int(entry.name)):
-                words = (entry / "cmdline").read_text().split("\0")
-                found |= {
-                    Path(word).parts[-3] for word in words if word.startswith(str(shell.folder)) and "queue-" in word
-                }
-    return found
-
-
-def submissions(shell: Shell) -> set[str]:
-    """The submissions that there is a record of."""
-    return {path.parent.name for path in shell.folder.glob(".wandb-submit/*/submission.json")}
-
-
 @pytest.mark.parametrize("delay_s", [0.6, 1.0, 1.4, 1.8, 2.2])
 def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell: Shell, delay_s: float) -> None:
     sweep = offline_shell.sweep(SLEEP, name="interrupted", parameters={"x": {"values": [1, 2]}})
@@ -372,8 +353,15 @@ def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell:
     time.sleep(delay_s)
     submitting.send_signal(signal.SIGINT)
     submitting.communicate(timeout=60)
-    running = schedulers(offline_shell)
-    assert running <= submissions(offline_shell)
+    known = {path.parent.name for path in offline_shell.folder.glob(".wandb-submit/*/submission.json")}
+    running = {
+        Path(entry).parts[-3]
+        for pid in Path("/proc").iterdir()
+        if pid.name.isdecimal() and alive(int(pid.name))
+        for entry in (pid / "cmdline").read_text().split("\0")
+        if entry.startswith(str(offline_shell.folder)) and "queue-" in entry
+    }
+    assert running <= known
     for submission_id in running:
         offline_shell.ok("cancel", submission_id)
         offline_shell.run("wait", submission_id)
@@ -381,15 +369,15 @@ def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell:
 
 def test_ctrl_c_while_the_scheduler_begins_ends_it(offline_shell: Shell) -> None:
     sweep = offline_shell.sweep(SLEEP, name="interrupted", parameters={"x": {"values": [1, 2]}})
-    known = submissions(offline_shell)
+    known = set(offline_shell.folder.glob(".wandb-submit/*/submission.json"))
     locks = set(offline_shell.folder.rglob("scheduler.lock"))
     submitting = offline_shell.start(sweep, "--offline", "--executor", "local", "--array", "2", "--detach")
     # It has its lock, and has not yet said where it is to be told something.
     (lock,) = wait_until(lambda: set(offline_shell.folder.rglob("scheduler.lock")) - locks, what="it begins")
     submitting.send_signal(signal.SIGINT)
     submitting.communicate(timeout=60)
-    assert lock.parts[-4] not in schedulers(offline_shell)
-    assert submissions(offline_shell) == known
+    assert processes_of(lock.parent) == []
+    assert set(offline_shell.folder.glob(".wandb-submit/*/submission.json")) == known
 
 
 def test_logs_do_not_show_a_run_as_running_whose_agent_was_killed(offline_shell: Shell) -> None:

@@ -11,21 +11,17 @@ from pathlib import Path
 import pytest
 from offline.clients import Protocol
 from offline.conftest import Serve
-from support import wait_until
+from support import small_disk, wait_until
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes; mounting takes root, as the Slurm tier does."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "6m") as folder:
+        yield folder
 
 
-def test_a_full_disk_is_told_and_survived(serve: Serve, small_disk: Path) -> None:
-    info = serve(small_disk / "data")
+def test_a_full_disk_is_told_and_survived(serve: Serve, disk: Path) -> None:
+    info = serve(disk / "data")
     with Protocol(info) as client:
         client.start_run("filler")
         client.start_run("large")
@@ -42,9 +38,9 @@ def test_a_full_disk_is_told_and_survived(serve: Serve, small_disk: Path) -> Non
 
         upload = client.http.put("/storage/local/tests/large/big.bin", content=b"y" * 8_000_000)
         assert upload.status_code == 507, upload.text
-        assert not list((small_disk / "data").rglob("big.bin"))
+        assert not list((disk / "data").rglob("big.bin"))
 
-        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
 
         def goes_on() -> bool:
             again = client.stream("filler", files={"wandb-history.jsonl": {"offset": stored, "content": lines}})
@@ -56,6 +52,6 @@ def test_a_full_disk_is_told_and_survived(serve: Serve, small_disk: Path) -> Non
             'query Run { project(name: "tests", entityName: "local") { run(name: "filler") { historyLineCount } } }'
         )
         assert run["project"]["run"]["historyLineCount"] == stored + len(lines)
-    with sqlite3.connect(f"file:{small_disk / 'data' / 'server.sqlite3'}?mode=ro", uri=True) as database:
+    with sqlite3.connect(f"file:{disk / 'data' / 'server.sqlite3'}?mode=ro", uri=True) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()

@@ -6,16 +6,17 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-# Side by side each process of the tests has a cluster of its own, for a test cancels all jobs at its end; the first
-# has the one that people have by hand.
-if worker := int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")):
-    os.environ["TB_DIR"] = f"{os.environ.get('TB_DIR', '/var/tmp/wandb-submit-slurm')}-{worker}"
-    os.environ["TB_PORT"] = str(int(os.environ.get("TB_PORT", "17600")) + 100 * worker)
-    os.environ["TB_PREFIX"] = f"{os.environ.get('TB_PREFIX', '')}w{worker}"
-OWN = worker > 0
-# Its nodes, and the first of its ports.
+# Side by side each process of the tests has a cluster of its own, on other ports, for a test cancels all jobs at its
+# end; the first has the one that people have by hand.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+OWN = _worker > 0
+PORT = int(os.environ.get("TB_PORT", "17600")) + 100 * _worker
+if OWN:
+    os.environ["TB_DIR"] = f"{os.environ.get('TB_DIR', '/var/tmp/wandb-submit-slurm')}-{_worker}"
+    os.environ["TB_PORT"] = str(PORT)
+    os.environ["TB_PREFIX"] = f"{os.environ.get('TB_PREFIX', '')}w{_worker}"
+# Its nodes.
 GPU1, GPU2, CPU1 = (os.environ.get("TB_PREFIX", "") + name for name in ("gpu1", "gpu2", "cpu1"))
-PORT = int(os.environ.get("TB_PORT", "17600"))
 SCRIPT = Path(__file__).resolve().parents[1] / "testbed" / "slurm"
 
 
