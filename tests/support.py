@@ -59,14 +59,18 @@ def wait_until(check: Callable[[], _T | None], *, what: str, timeout_s: float = 
         time.sleep(0.05)
 
 
+def commands() -> dict[int, list[str]]:
+    """The argument list of every process; those that end meanwhile, and zombies, are left out."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[int(entry.name)] = (entry / "cmdline").read_text(errors="surrogateescape").split("\0")[:-1]
+    return {pid: arguments for pid, arguments in found.items() if arguments}
+
+
 def processes_of(folder: Path) -> list[int]:
     """A local scheduler's keeper, itself and its tasks, which are its forks; `folder` is its own (`Shell.queue`)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and str(folder) in (entry / "cmdline").read_text().split("\0"):
-                found.append(int(entry.name))
-    return found
+    return [pid for pid, arguments in commands().items() if str(folder) in arguments]
 
 
 @contextlib.contextmanager

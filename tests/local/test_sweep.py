@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Shell, alive, overlapping, processes_of, timeline, undisturbed, wait_until
+from support import Shell, alive, commands, overlapping, processes_of, timeline, undisturbed, wait_until
 
 # Writes down where it ran; with wandb, as a training script would.
 RECORD = """
@@ -356,9 +356,8 @@ def test_ctrl_c_during_submit_leaves_nothing_that_cannot_be_found(offline_shell:
     known = {path.parent.name for path in offline_shell.folder.glob(".wandb-submit/*/submission.json")}
     running = {
         Path(entry).parts[-3]
-        for pid in Path("/proc").iterdir()
-        if pid.name.isdecimal() and alive(int(pid.name))
-        for entry in (pid / "cmdline").read_text().split("\0")
+        for arguments in commands().values()
+        for entry in arguments
         if entry.startswith(str(offline_shell.folder)) and "queue-" in entry
     }
     assert running <= known

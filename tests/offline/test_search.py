@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from offline.clients import CREATE_SWEEP, Protocol, Wandb
-from support import alive, wait_until
+from support import alive, commands, wait_until
 
 from wandb_submit.server.lifecycle import ServerInfo
 from wandb_submit.server.tables import STEPS
@@ -42,15 +42,11 @@ query Prior($sweep: String!, $entity: String, $project: String) {
 
 def search_processes(server: int) -> list[int]:
     """The search processes of a server."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"wandb_submit.server.engine" in command and f"\0{server}\0".encode() in command:
-            found.append(int(folder.name))
-    return [pid for pid in found if alive(pid)]
+    return [
+        pid
+        for pid, arguments in commands().items()
+        if "wandb_submit.server.engine" in arguments and str(server) in arguments
+    ]
 
 
 def take(protocol: Protocol, agent: str) -> dict:
