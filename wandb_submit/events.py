@@ -196,9 +196,10 @@ class EventWriter:
         # Whether the last line was torn, by a crash or a full disk; the next event then begins with a new line.
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
-    def write(self, event: Event) -> None:
-        """Appends one event, stamped with the present time."""
-        record = {"v": VERSION, "t": round(time.time(), 3), "event": event.name, **dataclasses.asdict(event)}
+    def write(self, event: Event, *, at: float | None = None) -> None:
+        """Appends one event, stamped with when it happened, in seconds since the epoch; `None` is now."""
+        happened_at = round(time.time() if at is None else at, 3)
+        record = {"v": VERSION, "t": happened_at, "event": event.name, **dataclasses.asdict(event)}
         line = (b"\n" if self._torn else b"") + json.dumps(record).encode() + b"\n"
         try:
             written = os.write(self._descriptor, line)

@@ -179,21 +179,23 @@ def _running_on(cores: Collection[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-async def end_of(process: subprocess.Popen[bytes]) -> int:
-    """Waits for a program's end; returns its exit status, negative for a signal's number."""
+def end_of(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """Becomes a program's exit status when it has ended, negative for a signal's number."""
     try:
         watch = os.pidfd_open(process.pid)
     except OSError:  # before Linux 5.3
-        return await in_daemon_thread(process.wait)
+        return asyncio.ensure_future(in_daemon_thread(process.wait))
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(watch, ended.set)
-    try:
-        await ended.wait()
-    finally:
+    status: asyncio.Future[int] = loop.create_future()
+
+    def has_ended() -> None:
         loop.remove_reader(watch)
         os.close(watch)
-    return process.wait()
+        if not status.cancelled():
+            status.set_result(process.wait())
+
+    loop.add_reader(watch, has_ended)
+    return status
 
 
 async def start_talking(

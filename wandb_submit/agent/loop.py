@@ -24,6 +24,7 @@ from wandb_submit.errors import ConfigError, WandbSubmitError
 from wandb_submit.events import (
     AgentRegistered,
     ColdStarts,
+    Event,
     EventWriter,
     RunAbandoned,
     RunFinished,
@@ -37,6 +38,7 @@ from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
 LAST_ANSWER_S = 2.0
+_WRITTEN_DOWN_WITHIN_S = 0.02
 _OVER = "the sweep is over"
 # What keeps a program from being executed, and would keep the next run's.
 _NO_PROGRAM = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
@@ -98,16 +100,18 @@ class SweepAgent:
             paths=paths,
             spec=spec,
             share=share,
-            on_cold=lambda reason: events.write(ColdStarts(reason=reason)),
+            on_cold=lambda reason: self._write(ColdStarts(reason=reason)),
         )
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._trials: dict[str, Trial] = {}
         self._watchers: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._stopped = asyncio.Event()
+        # Futures, not events: to wait for one takes no task, and there are fewer steps between two runs.
+        self._wake = asyncio.get_running_loop().create_future()
+        self._stopped = asyncio.get_running_loop().create_future()
         self._stopping: str | None = None
         self._agent_id: str | None = None
         self._cut_short: set[str] = set()
+        self._unwritten: list[tuple[float, RunStarted | RunFinished, str]] = []
         self._leaving: Outcome | None = None
         self._idle_since = time.monotonic()
 
@@ -122,8 +126,8 @@ class SweepAgent:
         _LOG.info("stopping: %s", reason)
         for trial in self._trials.values():
             trial.stop(reason, kill_after_s=self._spec.grace_s)
-        self._stopped.set()
-        self._wake.set()
+        self._stopped.set_result(None)
+        self._wake_up()
 
     async def run(self) -> Outcome:
         """Runs the agent to its end, whatever the server answers."""
@@ -136,7 +140,7 @@ class SweepAgent:
             agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
             if agent_id is not None:
                 self._agent_id = agent_id
-                self._events.write(AgentRegistered(agent_id=agent_id))
+                self._write(AgentRegistered(agent_id=agent_id))
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 await self._work(agent_id)
         except SweepEndedError:
@@ -147,6 +151,7 @@ class SweepAgent:
             self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
+            self._write_down()
             await self._starter.close()
             await self._say_goodbye()
             await self._client.close()
@@ -155,7 +160,7 @@ class SweepAgent:
 
     async def _work(self, agent_id: str) -> None:
         while self._stopping is None and not (self._leaving and not self._trials):
-            self._wake.clear()
+            self._wake = asyncio.get_running_loop().create_future()
             if not self._trials and self._takes_no_more():
                 return
             try:
@@ -191,32 +196,33 @@ class SweepAgent:
                     raise
                 if lost_at is None:
                     lost_at = time.monotonic()
-                    self._events.write(ServerLost(reason=str(error)))
+                    self._write(ServerLost(reason=str(error)))
                     _LOG.warning("%s; trying again", error)
                 failures += 1
                 asked_for_s = error.retry_after_s if isinstance(error, BusyError) else None
                 await self._unless_stopped(asyncio.sleep(self._pace.until_retry_s(failures, asked_for_s)))
-                if self._stopped.is_set():
+                if self._stopped.done():
                     return None
                 continue
             if lost_at is not None:
                 away_s = round(time.monotonic() - lost_at, 3)
-                self._events.write(ServerBack(seconds=away_s))
+                self._write(ServerBack(seconds=away_s))
                 _LOG.info("the server answers again after %.0f s", away_s)
             return answer
 
     async def _until_runs_end(self) -> None:
         """Waits for the running trials; a stop cuts it short."""
         while self._watchers and self._stopping is None:
-            self._wake.clear()
+            self._wake = asyncio.get_running_loop().create_future()
             await self._pause(self._pace.heartbeat_s)
 
     async def _pause(self, seconds: float) -> None:
         """Waits until a run ends, somebody stops us, or the time is up."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except asyncio.TimeoutError:
-            return
+        await asyncio.wait({self._wake}, timeout=seconds)
+
+    def _wake_up(self) -> None:
+        if not self._wake.done():
+            self._wake.set_result(None)
 
     async def _unless_stopped(self, work: Coroutine[object, object, _T]) -> _T | None:
         """Awaits something that a stop cuts short; `None` if it did.
@@ -224,16 +230,16 @@ class SweepAgent:
         A heartbeat under way may carry a run, so that its answer gets a moment to arrive.
         """
         task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._stopped.wait())
         try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 await asyncio.wait({task}, timeout=LAST_ANSWER_S)
-            return task.result() if task.done() else None
+            if task.done():
+                return task.result()
         finally:
-            for pending in (task, stop):
-                pending.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
+            task.cancel()
+        await asyncio.wait({task})
+        return None
 
     async def _obey(self, order: Command) -> None:
         match order.type:
@@ -253,14 +259,14 @@ class SweepAgent:
         """Starts a run; one that cannot be started counts as failed."""
         idle_s = round(time.monotonic() - self._idle_since, 3)
         try:
-            prepared = await self._answered(lambda: self._starter.prepare(order, run_id))
-            if prepared is None or self._stopping is not None:
-                self._events.write(RunAbandoned(run=run_id, reason=str(self._stopping), failed=False))
+            if self._stopping is not None:
+                self._write(RunAbandoned(run=run_id, reason=self._stopping, failed=False))
                 self._cut_short.add(run_id)
                 return
+            prepared = self._starter.prepare(order, run_id, self._client.login)
             trial = await self._starter.start(prepared)
         except (OSError, WandbSubmitError) as error:
-            self._events.write(RunAbandoned(run=run_id, reason=str(error)))
+            self._write(RunAbandoned(run=run_id, reason=str(error)))
             _LOG.exception("run %s cannot be started: %s", run_id, error)
             # A setting or a folder that is wrong would keep the next run's from being started, too.
             if isinstance(error, ConfigError) or (isinstance(error, OSError) and error.errno in _NO_PROGRAM):
@@ -268,7 +274,7 @@ class SweepAgent:
             self._judge(failed=True)
             return
         self._trials[run_id] = trial
-        self._events.write(
+        self._note(
             RunStarted(
                 run=run_id,
                 pid=trial.pid,
@@ -277,18 +283,17 @@ class SweepAgent:
                 idle_s=idle_s,
                 resumed=order.type == "resume",
                 warm=trial.warm,
-            )
+            ),
+            f"run {run_id} started (pid {trial.pid})",
         )
-        _LOG.info("run %s started (pid %d)", run_id, trial.pid)
         watcher = asyncio.create_task(self._watch(trial))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
     async def _watch(self, trial: Trial) -> None:
-        """Waits for a run's end, writes it down, and wakes the loop at once."""
+        """Waits for a run's end, notes it, and wakes the loop."""
         started, kills_before = time.monotonic(), oom_kills()
         exit_code = await trial.wait()
-        self._wake.set()  # the loop goes on as soon as this coroutine has no more to await: at its end
         seconds = round(time.monotonic() - started, 3)
         if trial.stop_reason is None:
             self._clock.saw_run(seconds)
@@ -300,18 +305,38 @@ class SweepAgent:
         trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
         self._idle_since = time.monotonic()
-        self._events.write(
+        cause = ": out of memory" if out_of_memory else ""
+        self._note(
             RunFinished(
                 run=trial.run_id,
                 exit_code=exit_code,
                 seconds=seconds,
                 reason=trial.stop_reason,
                 out_of_memory=out_of_memory,
-            )
+            ),
+            f"run {trial.run_id} ended with status {exit_code} after {seconds:.1f} s{cause}",
         )
-        cause = ": out of memory" if out_of_memory else ""
-        _LOG.info("run %s ended with status %d after %.1f s%s", trial.run_id, exit_code, seconds, cause)
+        if failed:
+            self._write_down()  # the verdict on all agents' failures reads it
         self._judge(failed=failed)
+        self._wake_up()
+
+    def _write(self, event: Event) -> None:
+        """Writes down what happens now, after what happened before."""
+        self._write_down()
+        self._events.write(event)
+
+    def _note(self, event: RunStarted | RunFinished, message: str) -> None:
+        """Has a run's start or end written down in a moment: between two runs each tenth of a millisecond counts."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_later(_WRITTEN_DOWN_WITHIN_S, self._write_down)
+        self._unwritten.append((time.time(), event, message))
+
+    def _write_down(self) -> None:
+        for happened_at, event, message in self._unwritten:
+            self._events.write(event, at=happened_at)
+            _LOG.info(message)
+        self._unwritten.clear()
 
     def _judge(self, *, failed: bool) -> None:
         verdict = self._guard.record(failed=failed)

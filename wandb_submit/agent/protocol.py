@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from wandb_submit.answers import Answer, error_messages
-from wandb_submit.credentials import find_login
+from wandb_submit.credentials import Login, find_login
 from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.errors import (
     NotFoundError,
@@ -110,9 +110,16 @@ class SweepClient:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._transport: Transport | None = None
+        self._login: Login | None = None
         self._answered = 0
         self._offline = endpoint.server_dir is not None
         self._device = dict(device or {})
+
+    @property
+    def login(self) -> Login:
+        """The address and the key that the server has answered to last."""
+        assert self._login is not None  # noqa: S101 whoever asks has had an answer
+        return self._login
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -216,8 +223,10 @@ class SweepClient:
         raise _refusal(answer)
 
     def _connect(self) -> Transport:
-        login, offline = find_login(self._endpoint), self._endpoint.server_dir is not None
-        self._transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=self._timeout_s)
+        self._login, offline = find_login(self._endpoint), self._endpoint.server_dir is not None
+        self._transport = Transport(
+            self._login.base_url, self._login.api_key, offline=offline, timeout_s=self._timeout_s
+        )
         return self._transport
 
 

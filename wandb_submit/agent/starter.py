@@ -14,7 +14,7 @@ from wandb_submit.agent.launcher import Launcher
 from wandb_submit.agent.protocol import Command, SweepInfo
 from wandb_submit.agent.shares import Share
 from wandb_submit.agent.trial import Trial
-from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.credentials import Login, trial_environment
 from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.files import is_full, unwritable
 from wandb_submit.paths import SubmissionPaths
@@ -63,7 +63,8 @@ class Starter:
         self._spec = spec
         # Ranks have their own cores, which they find on their nodes.
         own = share if spec.ranks is None else dataclasses.replace(share, cores=())
-        self._environment = own.environment(os.environ)  # once: between two runs it would be a tenth of our time
+        # Once: between two runs it would be a tenth of our time.
+        self._environment = commands.clean_environment(own.environment(os.environ))
         self._command: tuple[object, ...] = ()
         self._rank_0 = ""
         self._launcher = Launcher(
@@ -88,17 +89,20 @@ class Starter:
             self._rank_0 = await in_daemon_thread(lambda: step.address(ranks))
         files = commands.RunFiles.of(str(self._spec.workdir), self._sweep.id, "")
         argv = self._argv(sweep.program, {}, files)
-        environment = commands.clean_environment(self._environment)
         if self._spec.ranks is None:
-            commands.check_program(argv, environment, self._spec.workdir)
-        await self._launcher.prepare(argv, environment)
+            commands.check_program(argv, self._environment, self._spec.workdir)
+        await self._launcher.prepare(argv, self._environment)
 
-    async def prepare(self, order: Command, run_id: str) -> PreparedRun:
+    def prepare(self, order: Command, run_id: str, login: Login) -> PreparedRun:
         """Writes a run's configuration, and builds its command line and environment.
 
+        Args:
+            order: what the server asked for.
+            run_id: the run.
+            login: the server's address, and the key for it.
+
         Raises:
-            ConfigError: if the configuration cannot be written.
-            WandbSubmitError: if the command cannot be built, or there is no login for the server; now, if transient.
+            ConfigError: if the configuration cannot be written, or the command not be built.
         """
         named = os.environ.get("WANDB_DIR")
         wandb_dir = named or str(self._spec.workdir)
@@ -117,7 +121,7 @@ class Starter:
             run_id=run_id,
             files=files,
             wandb_dir=wandb_dir,
-            server=trial_environment(find_login(self._endpoint), offline=self._endpoint.server_dir is not None),
+            server=trial_environment(login, offline=self._endpoint.server_dir is not None),
         )
         if self._spec.function:
             environment["WANDB_SUBMIT_FUNCTION"] = str(self._paths.function)

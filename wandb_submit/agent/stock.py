@@ -57,33 +57,31 @@ class StockAgent:
         self._count = count
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping: str | None = None
-        self._stopped = asyncio.Event()
+        self._stopped = asyncio.get_running_loop().create_future()
 
     def stop(self, reason: str) -> None:
         """Takes no new run and ends the running ones; called again it changes nothing."""
         if self._stopping is None:
             self._stopping = reason
-            self._stopped.set()
+            self._stopped.set_result(None)
 
     async def run(self) -> Outcome:
         """Runs the agent to its end."""
-        if self._stopped.is_set():
+        if self._stopped.done():
             return Outcome(reason=str(self._stopping), ok=True, runs=0)
         try:
             self._process = process = self._start()
         except (OSError, WandbSubmitError) as error:
             return Outcome(reason=f"wandb agent cannot be started: {error}", ok=False, runs=0)
-        ended = asyncio.ensure_future(end_of(process))
-        stopped = asyncio.ensure_future(self._stopped.wait())
+        ended = end_of(process)
         halt: Halt | None = None
-        while not ended.done() and not stopped.done():
-            await asyncio.wait({ended, stopped}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        while not ended.done() and not self._stopped.done():
+            await asyncio.wait({ended, self._stopped}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             if halt is None and (halt := Halt.read(self._paths.halt)):
                 _LOG.info("no further runs: %s", halt.reason)
                 self._take_no_more()
         if not ended.done():
             await self._end(ended)
-        stopped.cancel()
         for pid in _descendants(process.pid):  # only if it was killed: otherwise there are none
             send(pid, signal.SIGKILL)
         if self._stopping is not None:

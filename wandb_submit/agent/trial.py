@@ -56,7 +56,7 @@ class Trial:
             process = start_in_group(argv, env=env, cwd=cwd, output=descriptor, cores=cores)
         finally:
             os.close(descriptor)
-        return cls(run_id, process.pid, asyncio.ensure_future(end_of(process)))
+        return cls(run_id, process.pid, end_of(process))
 
     async def wait(self) -> int:
         """Waits for the program's end; returns its exit status, negative for a signal's number."""

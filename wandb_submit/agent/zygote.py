@@ -178,7 +178,7 @@ def _check(hello: Mapping[str, object], pid: int, interpreter: Sequence[str]) ->
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
     """Lets it end by itself, now that nobody talks to it, so that its modules may clean up; not for long."""
-    ended = asyncio.ensure_future(end_of(process))
+    ended = end_of(process)
     await asyncio.wait({ended}, timeout=_END_S)
     if not ended.done():
         process.kill()
