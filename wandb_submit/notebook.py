@@ -17,7 +17,7 @@ from wandb_submit.run_logs import LastWords
 from wandb_submit.snapshot import Snapshot, TaskView
 from wandb_submit.submission import Submission
 from wandb_submit.sweeps import Best
-from wandb_submit.wording import duration, exit_words
+from wandb_submit.wording import duration, exit_words, uninitialized_words
 
 _EVERY_S = 1.0  # a table that changes more often is not easier to read
 _BEST_EVERY_S = 5.0  # W&B counts requests
@@ -89,9 +89,8 @@ class Page:
             link = f'<a href="{escape(self._best.url)}" target="_blank">{escape(self._best.name)}</a>'
             parts.append(f"best run: {link}, {escape(self._best.metric)} = {self._best.value:.6g}<br>")
         parts += [_failure(run) for run in _failures(self.submission)]
-        parts += [
-            escape(text) + "<br>" for text in (snapshot.halt and snapshot.halt.reason, snapshot.scheduler_error) if text
-        ]
+        notes = (self._uninitialized(snapshot), snapshot.halt and snapshot.halt.reason, snapshot.scheduler_error)
+        parts += [escape(text) + "<br>" for text in notes if text]
         return "".join(parts)
 
     def _look_for_best(self, snapshot: Snapshot) -> None:
@@ -105,6 +104,16 @@ class Page:
             self._best_of = done
         except WandbSubmitError:  # the table shows what is known; `results` says what is wrong
             return
+
+    def _uninitialized(self, snapshot: Snapshot) -> str | None:
+        """At the end, what is wrong with runs that the server has not heard of."""
+        if not snapshot.is_over:
+            return None
+        try:
+            unheard = self.submission.uninitialized(self.submission.results())
+        except WandbSubmitError:  # likewise
+            return None
+        return uninitialized_words(len(unheard)) if unheard else None
 
 
 def _progress(snapshot: Snapshot) -> str:

@@ -26,3 +26,13 @@ def exit_words(exit_code: int, stop_reason: str | None, *, out_of_memory: bool =
         return "finished"
     words = f"killed by signal {-exit_code}" if exit_code < 0 else f"failed with exit status {exit_code}"
     return f"{words}: out of memory (see --mem)" if out_of_memory else words
+
+
+def uninitialized_words(runs: int) -> str:
+    """What is wrong with runs that ended well without `wandb.init()`: nothing failed here, and yet at their server."""
+    them = "it" if runs == 1 else "them"
+    return (
+        f"{counted(runs, 'run')} ended well without a `wandb.init()` that reached the sweep, whose server will show "
+        f"{them} as failed or crashed: call `wandb.init()` in the script, and change neither its mode nor the WANDB_… "
+        "variables that the run is started with"
+    )

@@ -28,7 +28,9 @@ def test_runs_without_wandb_init_are_told_once_and_counted(options: list[str], s
     env = {} if options else dict(line.removeprefix("export ").split("=", 1) for line in lines)
     sweep = shell.sweep(SCRIPT, parameters={"x": {"values": [0, 1, 2, 3]}})
     done = shell.run(sweep, *options, "--executor", "local", "--array", "2", "--wait", "--json", **env)
-    assert (done.returncode, json.loads(done.stdout)["runs_done"]) == (1, 4), done.stderr
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["runs_done"]) == (1, 4), done.stderr
+    assert len(answer["results"]["uninitialized"]) == 2
     told = [line for line in done.stderr.splitlines() if "wandb.init" in line]
     assert [line.partition(" that ")[0] for line in told] == ["2 runs ended well without a `wandb.init()`"]
     assert "call `wandb.init()` in the script" in told[0]

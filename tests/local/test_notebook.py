@@ -112,6 +112,21 @@ def test_a_submission_shows_itself_and_goes_on_without_its_kernel(shell: Shell, 
     assert 'raise ValueError("<two>")' in kernel.said  # the cell's own line, which is in no file
 
 
+UNHEARD = """
+import wandb_submit
+config = {"method": "grid", "project": "tests", "parameters": {"x": {"values": [1, 2]}}}
+submission = wandb_submit.submit(config, function=lambda: None, array=1, executor="local", offline=True)
+submission
+"""
+
+
+def test_runs_that_their_server_has_not_heard_of_are_told_at_the_end(shell: Shell, manager: KernelManager) -> None:
+    kernel = connect(manager)
+    kernel.run(UNHEARD)
+    words = "2 runs ended well without a `wandb.init()` that reached the sweep"
+    wait_until(lambda: words in kernel.look()[-1], what="the table tells of them")
+
+
 EDITED = """
 def helper():
     return "{words}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
-from wandb_submit.agent.oom import oom_kills
+from wandb_submit.agent.oom import OUT_OF_MEMORY, oom_kills
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
@@ -301,11 +301,11 @@ class SweepAgent:
             self._cut_short.add(trial.run_id)
         # A run that was told to stop has not failed, whatever it exits with.
         failed = exit_code != 0 and trial.stop_reason is None
-        out_of_memory = failed and oom_kills() > kills_before
+        out_of_memory = failed and (trial.out_of_memory or oom_kills() > kills_before)
         trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
         self._idle_since = time.monotonic()
-        cause = ": out of memory" if out_of_memory else ""
+        cause = f": {OUT_OF_MEMORY}" if out_of_memory else ""
         self._note(
             RunFinished(
                 run=trial.run_id,

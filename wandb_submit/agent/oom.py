@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+OUT_OF_MEMORY = "out of memory"  # how it is told
+
 # In each the line `oom_kill N` counts the processes killed in the group, and with version 2 in those below it
 # (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files,
 # https://docs.kernel.org/admin-guide/cgroup-v1/memory.html#oom-control).

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from wandb_submit import process
 from wandb_submit.agent.members import Members
+from wandb_submit.agent.oom import OUT_OF_MEMORY, oom_kills
 from wandb_submit.agent.shares import Share
 
 _AGENT, _OUTPUT = 0, 1  # standard input and output
@@ -34,6 +35,7 @@ def main() -> int:
     for number in (*_IGNORED, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)  # unlike "ignore", a handler is not handed on to the program
     signal.set_wakeup_fd(on_signal, warn_on_full_buffer=False)
+    kills_before = oom_kills()
     try:
         program = process.start_in_group(sys.argv[1:], env=environment(), cwd=Path.cwd(), output=_OUTPUT)
     except OSError as error:
@@ -53,7 +55,7 @@ def main() -> int:
         asking = asking and not members.ask_to_end()
     members.kill()  # whatever it has left
     if program.returncode:
-        _tell(program.returncode)
+        _tell(program.returncode, f"{OUT_OF_MEMORY}: " if oom_kills() > kills_before else "")
     return program.returncode if program.returncode >= 0 else 128 - program.returncode
 
 

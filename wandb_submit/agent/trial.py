@@ -31,6 +31,7 @@ class Trial:
         self.pid = pid
         self.warm = warm
         self.stop_reason: str | None = None
+        self.out_of_memory = False  # as far as it has told itself; on this node, `oom_kills` does
         self._ended = ended
         self._members = Members(pid, run_id)
         self._told_to_stop_at: float | None = None

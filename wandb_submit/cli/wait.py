@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import click
 from wandb_submit.cli._options import json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.run_logs import LastWords
-from wandb_submit.wording import counted
+from wandb_submit.wording import uninitialized_words
 
 if TYPE_CHECKING:
+    from wandb_submit.records import RunView
     from wandb_submit.snapshot import Snapshot
     from wandb_submit.submission import Submission
     from wandb_submit.sweeps import Results
@@ -51,8 +53,10 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         results = sweeps.results(submission.record.sweep, submission.record.endpoint)
     except WandbSubmitError as error:
         problem = str(error)
+    uninitialized = submission.uninitialized(results) if results else []
     if as_json:
-        click.echo(json.dumps({**snapshot_json(snapshot), "results": _results_json(results), "results_error": problem}))
+        came_out = {"results": _results_json(results, uninitialized), "results_error": problem}
+        click.echo(json.dumps({**snapshot_json(snapshot), **came_out}))
     else:
         click.echo(results_text(results) if results else f"the sweep's results cannot be read: {problem}")
         click.echo(f"logs: {submission.paths.folder / 'runs'}")
@@ -60,8 +64,8 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
         if server_dir:
             click.echo("the offline server runs on; `wandb-submit server stop` ends it", err=True)
-    if results is not None:
-        _tell_uninitialized(len(submission.uninitialized(results)))
+    if uninitialized:
+        click.echo(uninitialized_words(len(uninitialized)), err=True)
     if snapshot.runs_failed:
         _tell_a_failure(submission)
     for task in snapshot.tasks:
@@ -71,18 +75,6 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
             click.echo(f"agent {task.index} {task.status.state.value}{why} (its log: {log})", err=True)
     if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
-
-
-def _tell_uninitialized(count: int) -> None:
-    """Says that runs ended well without `wandb.init()`: nothing here failed, and yet their server calls them so."""
-    if count:
-        them = "it" if count == 1 else "them"
-        click.echo(
-            f"{counted(count, 'run')} ended well without a `wandb.init()` that reached the sweep, whose server will "
-            f"show {them} as failed or crashed: call `wandb.init()` in the script, and change neither its mode nor the "
-            "WANDB_… variables that the run is started with",
-            err=True,
-        )
 
 
 def _tell_a_failure(submission: Submission) -> None:
@@ -143,7 +135,7 @@ def _print_lines(submission: Submission) -> Snapshot:
     raise AssertionError("follow ends only once every task has ended")
 
 
-def _results_json(results: Results | None) -> dict[str, Any] | None:
+def _results_json(results: Results | None, uninitialized: Sequence[RunView]) -> dict[str, Any] | None:
     if results is None:
         return None
     best = results.best
@@ -151,6 +143,7 @@ def _results_json(results: Results | None) -> dict[str, Any] | None:
         "states": dict(results.states),
         "metric": results.metric,
         "goal": results.goal,
+        "uninitialized": [run.id for run in uninitialized],
         "best": None
         if best is None
         else {"run": best.id, "name": best.name, "metric": best.metric, "config": dict(best.config)},
