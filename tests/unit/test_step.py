@@ -1,4 +1,4 @@
-"""Tests for what ranks say of their end. A stand-in for srun repeats what they say where a kernel is short of memory."""
+"""Tests for what ranks say of their end; a stand-in for srun says what they do where a kernel is short of memory."""
 
 from __future__ import annotations
 
