@@ -19,6 +19,10 @@ _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
 )
 _SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `activation`
+# What a rank of a run says that has failed (`agent.rank`), behind the number that srun labels its lines with.
+RANK_ENDED = re.compile(
+    r"(?P<label>\d+: )wandb-submit: (?P<words>rank \d+ on (?P<why>.*)ended with status (?P<status>-?\d+))"
+)
 _RAISED = 1  # what Python exits with when nobody has caught an exception
 _MESSAGE = 20  # lines of an exception's message, at most
 
@@ -41,12 +45,13 @@ class LastWords:
         """Reads them; those of a log that is not there are empty.
 
         Behind a traceback there may be much else: what a program has printed to a file waits in a buffer for its end.
+        Of a run of several ranks it is the end of the first that failed, which ended the others.
 
         Args:
             log: the run's log.
             exit_code: how the run ended.
         """
-        lines = [line for line in _last_lines(log) if not line.startswith(_WANDBS)]
+        lines = [line for line in _of_one_rank(_last_lines(log)) if not line.startswith(_WANDBS)]
         if _BEGINS in lines and exit_code == _RAISED:
             begin = len(lines) - 1 - lines[::-1].index(_BEGINS)
             end = next((at for at in range(begin + 1, len(lines)) if not lines[at].startswith(" ")), len(lines))
@@ -68,6 +73,15 @@ def failed_setup(log: Path) -> str:
     if at is None:
         return ""
     return ": ".join([lines[at].removeprefix("wandb-submit: "), *lines[max(at - 1, 0) : at]])
+
+
+def _of_one_rank(lines: list[str]) -> list[str]:
+    """What the first rank that failed has printed, or said of its end; all of it where there are no ranks."""
+    for at, line in enumerate(lines):
+        if end := RANK_ENDED.match(line):
+            label = end["label"]
+            return [own.removeprefix(label) for own in lines[:at] if own.startswith(label)] or [end["words"]]
+    return lines
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -71,6 +71,31 @@ def test_an_exception_is_found_before_all_that_was_held_back_until_the_end(tmp_p
     assert last.traceback.endswith("\nKeyError: 'lr'\n" + "\n".join(map(str, range(19))))
 
 
+RANKS = """\
+0: epoch 1
+1: Traceback (most recent call last):
+1:   File "/train.py", line 8, in <module>
+1:     raise ValueError("NaN")
+1: ValueError: NaN
+1: wandb-submit: rank 1 on n2: ended with status 1
+0: Traceback (most recent call last):
+0: KeyboardInterrupt
+0: wandb-submit: rank 0 on n1: ended with status -2
+srun: error: n2: task 1: Exited with exit code 1
+"""
+
+
+def test_of_several_ranks_the_first_that_failed_is_heard(tmp_path: Path) -> None:
+    log = tmp_path / "r1.log"
+    log.write_text(RANKS)
+    last = LastWords.read(log, 1)
+    assert last.line == "ValueError: NaN"
+    assert last.traceback.splitlines()[0] == "Traceback (most recent call last):"
+    assert last.traceback.count("\n") == 3
+    log.write_text("0: epoch 1\n1: wandb-submit: rank 1 on n2: out of memory: ended with status -9\nsrun: error: n2\n")
+    assert LastWords.read(log, -9) == LastWords(line="rank 1 on n2: out of memory: ended with status -9")
+
+
 def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
     last = last_words("print('\xe9' * 10**6, flush=True)\nraise OSError('at last')", tmp_path)
     assert (last.line, last.traceback.count("\n")) == ("OSError: at last", 2)

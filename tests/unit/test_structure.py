@@ -57,6 +57,7 @@ LIGHT = {
     "gpu_variables",
     "daemon_thread",
     "interpreter",
+    "run_logs",
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +20,11 @@ from wandb_submit.agent import gpus, slurm_job
 from wandb_submit.agent.oom import OUT_OF_MEMORY
 from wandb_submit.agent.trial import Trial, open_log
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.run_logs import RANK_ENDED
 from wandb_submit.specs import Ranks, SubmissionSpec
 
 # Of the agent's own step, and not for the next one: https://slurm.schedmd.com/srun.html#SECTION_INPUT-ENVIRONMENT-VARIABLES
 _STEPS_OWN = ("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_STEP", "SLURM_PROCID", "SLURM_DISTRIBUTION")
-_END = re.compile(r"\d+: *wandb-submit: rank \d+ (.*)ended with status (-?\d+)")
 _SRUNS_TIME_S = 15.0  # for srun to end when all ranks have been killed
 _LOOK_TIMEOUT_S = 120.0  # Slurm starts a step late where a node is busy
 
@@ -101,9 +100,9 @@ class StepTrial(Trial):
         try:
             async for line in self._srun.stderr:
                 os.write(log, line)
-                if (end := _END.match(line.decode(errors="replace"))) and self._failed is None:
-                    self._failed = int(end[2])
-                    self.out_of_memory = OUT_OF_MEMORY in end[1]
+                if (end := RANK_ENDED.match(line.decode(errors="replace"))) and self._failed is None:
+                    self._failed = int(end["status"])
+                    self.out_of_memory = OUT_OF_MEMORY in end["why"]
                     if self.stop_reason is None:
                         self._ask_to_end()
                         asyncio.get_running_loop().call_later(self._grace_s, self.kill)
