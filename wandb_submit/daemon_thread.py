@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import TypeVar
 
 _T = TypeVar("_T")
-
-
-class _Worker:
-    """A thread that does one thing after another: starting one takes longer than waking it."""
-
-    def __init__(self) -> None:
-        self.work: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        threading.Thread(target=self._do_all, name="request", daemon=True).start()
-
-    def _do_all(self) -> None:
-        while True:
-            self.work.get()()
-            _waiting.append(self)
-
-
-_waiting: list[_Worker] = []
-os.register_at_fork(after_in_child=_waiting.clear)  # a fork has none of its parent's threads
 
 
 async def in_daemon_thread(work: Callable[[], _T]) -> _T:
@@ -55,9 +36,5 @@ async def in_daemon_thread(work: Callable[[], _T]) -> _T:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
             loop.call_soon_threadsafe(settle, result, error)
 
-    try:
-        worker = _waiting.pop()
-    except IndexError:
-        worker = _Worker()
-    worker.work.put(run)
+    threading.Thread(target=run, name="request", daemon=True).start()
     return await done
