@@ -1,4 +1,4 @@
-"""The agent's three questions against a real HTTP server that answers whatever a test wants."""
+"""The agent's three questions, and the commands' greeting, to a real HTTP server that answers whatever a test wants."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from wandb_submit import sweeps
 from wandb_submit.agent.protocol import (
     BusyError,
     Command,
@@ -328,3 +329,20 @@ def test_a_proxy_that_cannot_be_used_is_one_of_our_errors(
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(WandbSubmitError):
         heartbeat(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, r"cannot answer now \(429 Too Many Requests\): try again later"),
+        (503, r"cannot answer now \(503 Service Unavailable\): try again later"),
+        (404, "answers with status 404, and not as a W&B server does; check WANDB_BASE_URL"),
+        (200, "answers with status 200, and not as a W&B server does; check WANDB_BASE_URL"),
+    ],
+)
+def test_a_server_that_is_busy_is_told_from_one_that_is_none_of_w_and_bs(
+    server: Server, status: int, words: str
+) -> None:
+    server.answers(b"<html>", status)
+    with pytest.raises(UnavailableError, match=words):
+        sweeps.greet(Endpoint(base_url=server.url))
