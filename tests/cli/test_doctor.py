@@ -142,14 +142,15 @@ def test_the_probe_goes_where_it_is_sent(shell: Shell, nowhere: str) -> None:
 
 def test_the_probe_of_a_node_that_sees_nothing_says_so(shell: Shell, nowhere: str) -> None:
     fails = "exit 1"
-    seen = '{"host": "n1", "folder": false, "why": "timed out"}'
+    seen = '{"host": "n1", "folder": false, "can_write": false, "why": "timed out"}'
     path = put(
         shell, srun=f"echo welcome; echo '{seen}'", **dict.fromkeys(("sbatch", "squeue", "scancel", "sinfo"), fails)
     )
     found = examined(shell, "--probe", status=1, PATH=path, WANDB_BASE_URL=nowhere)["from a node"]
-    assert [finding["verdict"] for finding in found] == ["ok", "failed", "warning"]
+    assert [finding["verdict"] for finding in found] == ["ok", "failed", "failed", "warning"]
     assert "a file system that the nodes share" in found[1]["remedy"]
-    assert "--offline" in found[2]["remedy"]
+    assert "set WANDB_DIR" in found[2]["remedy"]
+    assert "--offline" in found[3]["remedy"]
 
 
 @pytest.mark.parametrize(

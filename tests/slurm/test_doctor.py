@@ -27,6 +27,18 @@ def test_the_cluster_is_described_and_probed(root_shell: Shell) -> None:
     assert "KillWait" in words["grace"]
     assert "answers and knows you" in words["W&B"]
     node = [said for topic, said in found if topic == "from a node"]
-    assert [said.split()[1] for said in node] == ["runs", "sees", "reaches"]
+    assert [said.split()[1] for said in node] == ["runs", "sees", "can", "reaches"]
     assert {said.split()[0] for said in node} <= {GPU1, GPU2}
     assert not list(root_shell.folder.glob(".wandb-submit/.wandb-submit-probe-*"))
+
+
+def test_a_wandb_dir_that_a_node_cannot_write_to_is_told(root_shell: Shell) -> None:
+    (root_shell.folder / "file").touch()
+    below = root_shell.folder / "file" / "wandb"
+    options = ("doctor", "--probe", "--partition=gpu", "--json")
+    done = root_shell.run(*options, WANDB_DIR=str(below), timeout_s=240)
+    assert done.returncode == 1, done.stdout + done.stderr
+    words = [
+        finding["words"].partition(" ")[2] for finding in json.loads(done.stdout) if finding["verdict"] == "failed"
+    ]
+    assert f"cannot write wandb's files and runs' configurations below {below}" in words

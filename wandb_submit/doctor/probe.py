@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit import process, sweeps
+from wandb_submit.doctor import wandb_dir
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.executors import slurm_cli
@@ -23,7 +24,11 @@ _TOPIC = "from a node"
 # It asks as the runs' clients do, proxies included; an answer of any kind means that the way is open.
 _LOOK = """
 import json, os, socket, sys, urllib.error, urllib.request
-mark, url = sys.argv[1:]
+mark, url, wandb_dir = sys.argv[1:]
+place = wandb_dir
+while not os.path.lexists(place):
+    place = os.path.dirname(place)
+can_write = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
 try:
     urllib.request.urlopen(url, timeout=15).close()
     why = ""
@@ -31,12 +36,13 @@ except urllib.error.HTTPError:
     why = ""
 except Exception as error:
     why = str(error)
-print(json.dumps({"host": socket.gethostname(), "folder": os.path.exists(mark), "why": why}))
+folder = os.path.exists(mark)
+print(json.dumps({"host": socket.gethostname(), "folder": folder, "can_write": can_write, "why": why}))
 """
 
 
 def findings(place: Mapping[str, str]) -> Iterator[Finding]:
-    """Checks what runs will find on a node: our Python, the submission's folder, W&B.
+    """Checks what runs will find on a node: our Python, the submission's folder, W&B, a place for wandb's files.
 
     Args:
         place: where the job goes, by the names of srun's options.
@@ -59,8 +65,9 @@ def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
     look = ["srun", "--ntasks=1", "--time=5", f"--immediate={_QUEUE_S}", "--job-name=wandb-submit-doctor", *where]
     # Neither a job around us nor the current folder's modules are to decide.
     environment = slurm_cli.sbatch_environment(os.environ, "")
+    below = wandb_dir.folder()
     answer = process.run(
-        [*look, sys.executable, "-I", "-c", _LOOK, str(mark), url], timeout_s=_TIMEOUT_S, env=environment
+        [*look, sys.executable, "-I", "-c", _LOOK, str(mark), url, str(below)], timeout_s=_TIMEOUT_S, env=environment
     )
     lines = [line for line in answer.stdout.splitlines() if line.startswith("{")]
     if answer.returncode != 0 or not lines:
@@ -82,6 +89,15 @@ def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
             words=f"{seen['host']} does not see {mark.parent}",
             verdict=Verdict.FAILED,
             remedy="submit from a file system that the nodes share, or name a folder there in WANDB_SUBMIT_DIR",
+        )
+    if seen["can_write"]:
+        yield Finding(topic=_TOPIC, words=f"{seen['host']} can write wandb's files below {below}")
+    else:
+        yield Finding(
+            topic=_TOPIC,
+            words=f"{seen['host']} cannot write wandb's files and runs' configurations below {below}",
+            verdict=Verdict.FAILED,
+            remedy=wandb_dir.REMEDY,
         )
     if not seen["why"]:
         yield Finding(topic=_TOPIC, words=f"{seen['host']} reaches {url}")
