@@ -214,7 +214,9 @@ def test_a_run_that_ignores_signals_is_killed_by_the_second_cancel(offline_shell
     sweep = offline_shell.sweep(script, name="stubborn", parameters={"x": {"value": 1}})
     submitted = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--detach")
     wait_until((offline_shell.folder / "stubborn").exists, what="the run ignores signals")
-    (event,) = offline_shell.events(submitted["id"], "run_started")
+    (event,) = wait_until(
+        lambda: offline_shell.events(submitted["id"], "run_started"), what="its start is written down"
+    )
     offline_shell.ok("cancel", submitted["id"])
     time.sleep(1)
     assert alive(event["pid"])
