@@ -19,9 +19,10 @@ _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
 )
 _SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `activation`
-# What a rank of a run says that has failed (`agent.rank`), behind the number that srun labels its lines with.
+# What a rank of a run says that has failed (`agent.rank`), behind the number that srun labels its lines
+# with, which it pads with spaces from ten ranks on.
 RANK_ENDED = re.compile(
-    r"(?P<label>\d+: )wandb-submit: (?P<words>rank \d+ on (?P<why>.*)ended with status (?P<status>-?\d+))"
+    r"(?P<label> *\d+: )wandb-submit: (?P<words>rank \d+ on (?P<why>.*)ended with status (?P<status>-?\d+))"
 )
 _RAISED = 1  # what Python exits with when nobody has caught an exception
 _MESSAGE = 20  # lines of an exception's message, at most

@@ -92,6 +92,8 @@ def test_of_several_ranks_the_first_that_failed_is_heard(tmp_path: Path) -> None
     assert last.line == "ValueError: NaN"
     assert last.traceback.splitlines()[0] == "Traceback (most recent call last):"
     assert last.traceback.count("\n") == 3
+    log.write_text(RANKS.replace("0: ", " 0: ").replace("1: ", " 1: "))  # of ten ranks or more
+    assert LastWords.read(log, 1) == last
     log.write_text("0: epoch 1\n1: wandb-submit: rank 1 on n2: out of memory: ended with status -9\nsrun: error: n2\n")
     assert LastWords.read(log, -9) == LastWords(line="rank 1 on n2: out of memory: ended with status -9")
 
