@@ -26,6 +26,11 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
+    def busy(self) -> bool:
+        """Whether the same request may be answered later: wandb-core repeats its own for the same statuses."""
+        return self.status in (408, 425, 429) or self.status >= 500
+
+    @property
     def text(self) -> str:
         """The body, whatever it holds."""
         return self.body.decode(errors="replace")

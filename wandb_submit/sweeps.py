@@ -405,7 +405,7 @@ def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: boo
         transport.close()
     if answer.status in (401, 403):
         raise _not_accepted(login)
-    if answer.status == 429 or answer.status >= 500:
+    if answer.busy:
         raise UnavailableError(f"{login.base_url} cannot answer now ({answer.status} {answer.reason}): try again later")
     try:
         body = answer.json()

@@ -253,7 +253,7 @@ def _refusal(answer: Answer) -> WandbSubmitError:
         return NotLoggedInError(f"the W&B server refuses our API key ({status} {text}): run `wandb login --relogin`")
     if status == 404:
         return SweepGoneError(f"the sweep was deleted, or the agent is not known any more ({text})")
-    if status in (408, 425, 429) or status >= 500:
+    if answer.busy:
         return BusyError(f"the server answered {status} {text}"[:300], answer.retry_after_s)
     return _from_text(text, RefusedError)
 

@@ -18,7 +18,6 @@ from wandb_submit.credentials import Login
 from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.transport import NoAnswerError, Transport
 
-_AGAIN = (408, 425, 429)
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
 _ANSWER_S = 60.0
 _STORED_S = 300.0  # the storage behind a server may think for long about a file of gigabytes
@@ -158,7 +157,7 @@ class Connection:
             except NoAnswerError as error:
                 problem = str(error)
             else:
-                if response.status not in _AGAIN and response.status < 500:
+                if not response.busy:
                     self._heard_at, self.trouble = time.monotonic(), ""
                     return response
                 problem = f"{response.status} {response.complaint}"
