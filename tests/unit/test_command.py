@@ -196,7 +196,7 @@ def test_a_run_finds_itself_where_the_stock_agent_would_have_put_it(tmp_path: Pa
 def test_a_trial_inherits_its_devices_but_not_the_agents_own_job() -> None:
     base = {"CUDA_VISIBLE_DEVICES": "3", "SUBMITIT_EXECUTOR": "slurm", "WANDB_SERVICE": "x", "WANDB_RUN_ID": "old"}
     environment = ours.build_environment(
-        base,
+        ours.clean_environment(base),
         sweep=SweepRef(entity="e", project="p", id="s", base_url="https://x"),
         run_id="r1",
         files=RunFiles.of("/d", "s", "r1"),

@@ -165,21 +165,20 @@ def build_environment(
     """Builds a run's environment.
 
     Args:
-        base: the task's own environment, with the devices that the scheduler set.
+        base: the task's environment, cleaned, with the devices that the scheduler set.
         sweep: the sweep that the run belongs to.
         run_id: the run's id.
         files: where its configuration is.
         wandb_dir: the folder that `wandb` writes below.
         server: the variables that name the W&B server.
     """
-    environment = clean_environment(base)
-    environment.update(server)
-    environment.update(
-        WANDB_ENTITY=sweep.entity,
-        WANDB_PROJECT=sweep.project,
-        WANDB_SWEEP_ID=sweep.id,
-        WANDB_RUN_ID=run_id,
-        WANDB_SWEEP_PARAM_PATH=str(files.config),
-        WANDB_DIR=wandb_dir,
-    )
-    return environment
+    return {
+        **base,
+        **server,
+        "WANDB_ENTITY": sweep.entity,
+        "WANDB_PROJECT": sweep.project,
+        "WANDB_SWEEP_ID": sweep.id,
+        "WANDB_RUN_ID": run_id,
+        "WANDB_SWEEP_PARAM_PATH": str(files.config),
+        "WANDB_DIR": wandb_dir,
+    }
