@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -64,6 +65,7 @@ class Page:
         self._best: Best | None = None
         self._best_of = -1
         self._asked_at = -_BEST_EVERY_S
+        self._unheard: int | None = None  # runs; not known before the end
 
     def follow(self) -> Iterator[str]:
         """Yields the table again and again until every task has ended."""
@@ -107,13 +109,10 @@ class Page:
 
     def _uninitialized(self, snapshot: Snapshot) -> str | None:
         """At the end, what is wrong with runs that the server has not heard of."""
-        if not snapshot.is_over:
-            return None
-        try:
-            unheard = self.submission.uninitialized(self.submission.results())
-        except WandbSubmitError:  # likewise
-            return None
-        return uninitialized_words(len(unheard)) if unheard else None
+        if snapshot.is_over and self._unheard is None:
+            with contextlib.suppress(WandbSubmitError):  # likewise
+                self._unheard = len(self.submission.uninitialized(self.submission.results()))
+        return uninitialized_words(self._unheard) if self._unheard else None
 
 
 def _progress(snapshot: Snapshot) -> str:
