@@ -80,32 +80,32 @@ def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
         )
         return
     seen = json.loads(lines[-1])
-    yield Finding(topic=_TOPIC, words=f"{seen['host']} runs the Python of wandb-submit")
-    if seen["folder"]:
-        yield Finding(topic=_TOPIC, words=f"{seen['host']} sees {mark.parent}")
-    else:
-        yield Finding(
-            topic=_TOPIC,
-            words=f"{seen['host']} does not see {mark.parent}",
-            verdict=Verdict.FAILED,
-            remedy="submit from a file system that the nodes share, or name a folder there in WANDB_SUBMIT_DIR",
-        )
-    if seen["can_write"]:
-        yield Finding(topic=_TOPIC, words=f"{seen['host']} can write wandb's files below {below}")
-    else:
-        yield Finding(
-            topic=_TOPIC,
-            words=f"{seen['host']} cannot write wandb's files and runs' configurations below {below}",
-            verdict=Verdict.FAILED,
-            remedy=wandb_dir.REMEDY,
-        )
-    if not seen["why"]:
-        yield Finding(topic=_TOPIC, words=f"{seen['host']} reaches {url}")
-    else:
-        yield Finding(
-            topic=_TOPIC,
-            words=f"{seen['host']} does not reach {url}: {seen['why']}",
-            verdict=Verdict.WARNING,
-            remedy="set the site's https_proxy, or run the sweep with --offline and bring it to W&B with "
-            "`wandb-submit sync` afterwards",
-        )
+    host = seen["host"]
+    yield Finding(topic=_TOPIC, words=f"{host} runs the Python of wandb-submit")
+    yield _either(
+        seen["folder"],
+        f"{host} sees {mark.parent}",
+        f"{host} does not see {mark.parent}",
+        remedy="submit from a file system that the nodes share, or name a folder there in WANDB_SUBMIT_DIR",
+    )
+    yield _either(
+        seen["can_write"],
+        f"{host} can write wandb's files below {below}",
+        f"{host} cannot write wandb's files and runs' configurations below {below}",
+        remedy=wandb_dir.REMEDY,
+    )
+    yield _either(
+        not seen["why"],
+        f"{host} reaches {url}",
+        f"{host} does not reach {url}: {seen['why']}",
+        verdict=Verdict.WARNING,
+        remedy="set the site's https_proxy, or run the sweep with --offline and bring it to W&B with "
+        "`wandb-submit sync` afterwards",
+    )
+
+
+def _either(well: bool, words: str, otherwise: str, *, verdict: Verdict = Verdict.FAILED, remedy: str) -> Finding:
+    """What was found where all is well, or else what was found, how bad that is and what to do."""
+    if well:
+        return Finding(topic=_TOPIC, words=words)
+    return Finding(topic=_TOPIC, words=otherwise, verdict=verdict, remedy=remedy)
