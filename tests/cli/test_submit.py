@@ -118,6 +118,7 @@ def test_the_key_is_in_no_file_and_no_argument_list(shell: Shell) -> None:
     key = json.loads((shell.folder / ".wandb-submit" / "server" / "server.json").read_text())["api_key"].encode()
     assert answer["runs_done"] == 1
     files = [path for path in shell.folder.rglob("*") if path.is_file() and "server" not in path.parts]
+    assert (shell.folder / "arguments") in files
     assert b"sweep.py" in (shell.folder / "arguments").read_bytes()
     assert len(files) > 8
     assert [path for path in files if key in path.read_bytes()] == []
