@@ -18,6 +18,16 @@ from wandb_submit.specs import Endpoint
 # (wandb 0.31, sdk/lib/urls.py and sdk/lib/wbauth/wbnetrc.py).
 _SAME_DEPLOYMENT = {"api.forge.coreweave.com": "api.wandb.ai", "forge.coreweave.com": "api.wandb.ai"}
 
+# How long `wandb` waits for the offline server. By default it gives a file up after 20 attempts, some 16 minutes, and
+# then says that it was synced; `wandb.init` fails after 90 s. 10085 is what it takes for history: a week
+# (wandb-core 0.31, its defaults for retries).
+_PATIENCE = {
+    "WANDB_INIT_TIMEOUT": "900",
+    "WANDB_HTTP_TIMEOUT": "300",
+    "WANDB_X_FILE_TRANSFER_RETRY_MAX": "10085",
+    "WANDB_X_GRAPHQL_RETRY_MAX": "10085",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -112,3 +122,11 @@ def trial_environment(login: Login, *, offline: bool) -> dict[str, str]:
         kept = [entry for entry in others if entry and entry != host]
         variables[name] = "*" if "*" in kept else ",".join([*kept, host])  # "*" counts only if it stands alone
     return variables
+
+
+def patience(environ: Mapping[str, str], *, offline: bool) -> dict[str, str]:
+    """The variables with which `wandb` outwaits an offline server that is away; those that are set already stay.
+
+    Against W&B they are the user's alone.
+    """
+    return {name: value for name, value in _PATIENCE.items() if offline and name not in environ}

@@ -72,7 +72,8 @@ class Proxy:
         word = request.command
         if request.path == "/graphql":
             asked = json.loads(body)
-            word, self.variables = re.match(r"\s*(?:query|mutation)\s+(\w+)", asked["query"])[1], asked["variables"]
+            word = re.match(r"\s*(?:query|mutation)\s+(\w+)", asked["query"])[1]
+            self.variables = asked.get("variables", {})
         elif request.path.endswith("/file_stream"):
             word = "file_stream"
         self.seen.append(word)

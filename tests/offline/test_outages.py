@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from offline.clients import Protocol
+from offline.clients import Protocol, Wandb
 from offline.proxy import Fault, Proxy, before
 
 from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.shares import Share
+from wandb_submit.credentials import patience
 from wandb_submit.events import EventReader, EventWriter, RunFinished, RunStarted, ServerBack, ServerLost, Stamped
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.server.lifecycle import ServerInfo
@@ -149,3 +150,40 @@ def test_an_agent_may_be_stopped_while_its_server_is_away(
     assert (outcome.ok, outcome.reason) == (True, "asked to")
     ends = [stamped.event for stamped in events if isinstance(stamped.event, RunFinished)]
     assert [end.reason for end in ends] == ["asked to"]
+
+
+UPLOAD = """
+import sys, wandb
+with wandb.init(project="patience", id=sys.argv[1]) as run:
+    with open("model.txt", "w") as file:
+        file.write("kept")
+    run.save("model.txt", policy="now")
+"""
+
+
+@pytest.mark.client
+def test_a_file_arrives_after_more_attempts_than_the_client_makes_by_itself(
+    server: ServerInfo, wandb: Wandb, protocol: Protocol
+) -> None:
+    """By itself it makes 21, over 16 minutes; then it gives the file up and says that all is synced."""
+    with before(server) as proxy:
+        # With pauses of a second 21 attempts, and what a user may set, are over soon.
+        env = {
+            "WANDB_BASE_URL": proxy.url,
+            "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MIN_SECONDS": "1",
+            "WANDB_X_FILE_TRANSFER_RETRY_WAIT_MAX_SECONDS": "1",
+        }
+        for run, own, status in (("given-up", {"WANDB_X_FILE_TRANSFER_RETRY_MAX": "2"}, 404), ("kept", {}, 200)):
+            back_at: list[float] = []
+
+            def away(_number: int, word: str, back_at: list[float] = back_at) -> Fault | None:
+                if word == "PUT" and not back_at:
+                    back_at.append(time.monotonic() + 30)
+                return (503, {}) if word == "PUT" and time.monotonic() < back_at[0] else None
+
+            proxy.fault = away
+            own.update(patience(own, offline=True))
+            done = wandb.run("python", "-c", UPLOAD, run, **env, **own)
+            assert done.returncode == 0, done.stdout
+            answer = protocol.http.get(f"/storage/local/patience/{run}/model.txt")
+            assert answer.status_code == status, (proxy.seen, done.stdout)

@@ -14,7 +14,7 @@ from wandb_submit.agent.launcher import Launcher
 from wandb_submit.agent.protocol import Command, SweepInfo
 from wandb_submit.agent.shares import Share
 from wandb_submit.agent.trial import Trial
-from wandb_submit.credentials import Login, trial_environment
+from wandb_submit.credentials import Login, patience, trial_environment
 from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.files import is_full, unwritable
 from wandb_submit.paths import SubmissionPaths
@@ -65,6 +65,7 @@ class Starter:
         own = share if spec.ranks is None else dataclasses.replace(share, cores=())
         # Once: between two runs it would be a tenth of our time.
         self._environment = commands.clean_environment(own.environment(os.environ))
+        self._environment.update(patience(self._environment, offline=endpoint.server_dir is not None))
         self._command: tuple[object, ...] = ()
         self._rank_0 = ""
         self._launcher = Launcher(

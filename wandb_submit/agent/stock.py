@@ -17,7 +17,7 @@ from wandb_submit.agent.command import clean_environment
 from wandb_submit.agent.loop import Outcome
 from wandb_submit.agent.members import gentlest_signal, is_wandbs_own, send
 from wandb_submit.agent.shares import Share
-from wandb_submit.credentials import find_login, trial_environment
+from wandb_submit.credentials import find_login, patience, trial_environment
 from wandb_submit.errors import RefusedError, WandbSubmitError
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
@@ -95,6 +95,7 @@ class StockAgent:
         limit = [] if self._count is None else ["--count", str(self._count)]
         offline = self._endpoint.server_dir is not None
         environment = clean_environment(self._share.environment(os.environ))
+        environment.update(patience(environment, offline=offline))
         environment.update(trial_environment(find_login(self._endpoint), offline=offline))
         return start_in_group(
             (_program(), "agent", *limit, self._sweep.path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -187,9 +188,10 @@ def _in_words(known: Mapping[str, Any]) -> str:
 
 
 def _print_environment(running: ServerInfo) -> None:
-    from wandb_submit.credentials import Login, trial_environment
+    from wandb_submit.credentials import Login, patience, trial_environment
 
-    for name, value in trial_environment(Login(running.url, running.api_key), offline=True).items():
+    address = trial_environment(Login(running.url, running.api_key), offline=True)
+    for name, value in {**address, **patience(os.environ, offline=True)}.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
