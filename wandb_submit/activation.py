@@ -20,7 +20,9 @@ _SYNTAX_TIMEOUT_S = 20.0
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 # What others set, and why it cannot be set here; prefixes end with "_".
 _NOT_OURS = {
-    **dict.fromkeys(gpu_variables.VARIABLES, "the scheduler sets it: ask for GPUs with --gpus-per-task"),
+    **dict.fromkeys(
+        gpu_variables.VARIABLES, "it says which GPUs the task was given: ask for GPUs with --gpus-per-task"
+    ),
     "SLURM_": "Slurm sets it: name the option with --sbatch",
     "SUBMITIT_": "submitit sets it",
     "WANDB_SWEEP_ID": "every run gets its own sweep's",

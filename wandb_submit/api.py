@@ -107,7 +107,8 @@ def submit(
             run the sweep's command. It may be defined in a notebook. What it uses is imported once per agent.
         executor: `slurm`, `local` or `auto`.
         array: the number of array tasks, or `N%K` for at most K at a time; indices such as `0-15%4` are counted.
-        gpus_per_task: GPUs of each task, with a type as `a100:1`.
+        gpus_per_task: GPUs of each task, with a type as `a100:1`; 0 hides them. Default: one on a workstation that has
+            GPUs; Slurm is asked for none.
         gpus: this machine's GPUs to choose from, such as `0,2`, `0-3` or UUIDs; not for Slurm, which chooses its own.
         include_busy: take GPUs of this machine that others compute on, too.
         cpus_per_task: cores of each task.
@@ -223,11 +224,20 @@ def prepare(
         notes.append(f"--array was not given: {counted(array.count, 'array task')}")
         return array
 
+    def default_gpus(spec: SubmissionSpec) -> int | None:
+        if not visible_gpus(only=spec.gpus).gpus:
+            return None
+        agents = spec.agents_per_task
+        shared = f", shared by its {agents} agents ({agents}: one for each agent)" if agents > 1 else ""
+        notes.append(f"--gpus-per-task was not given: each task gets one GPU{shared} (0: none)")
+        return 1
+
     build = functools.partial(
         config.build_spec,
         workdir=current_folder(),
         pick_executor=catalog.pick,
         default_array=default_array,
+        default_gpus=default_gpus,
         function=None if pickled is None else pickled.preload,
     )
 
@@ -395,13 +405,14 @@ def _words_on_server(node: str | None) -> list[str]:
 
 def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:
     """As many tasks as there are devices here, or a few on a cluster; never more than can have a run."""
+    bounds = [] if left is None else [left]
+    if spec.executor != "local":
+        bounds.append(_SLURM_ARRAY)
     if spec.executor == "local" and spec.gpus_per_task:
-        count = len(visible_gpus(only=spec.gpus).gpus) // spec.gpus_per_task
-    elif spec.executor == "local":
-        count = len(usable_cores()) // (spec.cpus_per_task or 1)
-    else:
-        count = _SLURM_ARRAY
-    return ArraySpec(count=max(min(count, left if left is not None else count), 1))
+        bounds.append(len(visible_gpus(only=spec.gpus).gpus) // spec.gpus_per_task)
+    if spec.executor == "local" and (spec.cpus_per_task or not spec.gpus_per_task):
+        bounds.append(len(usable_cores()) // (spec.cpus_per_task or 1))
+    return ArraySpec(count=max(min(bounds), 1))
 
 
 def _keep_server(server: Endpoint) -> None:

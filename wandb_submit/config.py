@@ -27,6 +27,7 @@ from wandb_submit.specs import (
 
 _T = TypeVar("_T")
 DefaultArray: TypeAlias = Callable[[SubmissionSpec], ArraySpec]
+DefaultGpus: TypeAlias = Callable[[SubmissionSpec], int | None]
 
 AGENTS = ("native", "wandb")
 _LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
@@ -156,6 +157,7 @@ def build_spec(
     workdir: Path,
     pick_executor: Callable[[str], str],
     default_array: DefaultArray,
+    default_gpus: DefaultGpus = lambda spec: None,
     function: Preload | None = None,
 ) -> SubmissionSpec:
     """Checks options and fills in their defaults.
@@ -165,6 +167,8 @@ def build_spec(
         workdir: the folder that runs start in.
         pick_executor: turns `auto` or a name into the executor's name.
         default_array: the array for a specification, which is of one task, where none was asked for.
+        default_gpus: the GPUs of each task on a workstation, where no number was asked for; by default none, and none
+            are hidden.
         function: what the function uses that runs call; `None` where they run the sweep's command.
 
     Raises:
@@ -202,7 +206,7 @@ def build_spec(
         executor=executor,
         array=array or ArraySpec(count=1),
         workdir=workdir,
-        gpus_per_task=1 if gpus is None and pool[0] else gpus,
+        gpus_per_task=gpus,
         gpus=pool[0],
         include_busy=pool[1],
         gpu_type=gpu_type if gpus else None,
@@ -226,6 +230,8 @@ def build_spec(
     problems.check(lambda: ranks.check(spec))
     problems.check(lambda: _check_fit(spec))
     problems.raise_if_any()
+    if spec.gpus_per_task is None and spec.executor == "local":
+        spec = dataclasses.replace(spec, gpus_per_task=default_gpus(spec))
     return spec if array else dataclasses.replace(spec, array=default_array(spec))
 
 

@@ -155,6 +155,7 @@ class SubmissionSpec:
         executor: `slurm` or `local`.
         workdir: the absolute folder that trials start in, as `wandb agent` starts them in its own.
         gpus_per_task: GPUs of each array task, on each of its nodes; `None` asks for none and hides none, 0 hides them.
+            On a workstation that has GPUs it is never `None`.
         gpus: the GPUs of this machine to choose from, by name; empty is all that this process may use.
         include_busy: whether GPUs of this machine that others compute on will do.
         cpus_per_task: cores of each array task, on each of its nodes; `None` is the site's default (local: an even

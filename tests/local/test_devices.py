@@ -86,6 +86,61 @@ def test_gpus_limits_the_pool_further_than_the_variable_does(sweep: str, offline
     assert "this machine has: 2 GPUs (CUDA_VISIBLE_DEVICES='0,1,2,3', --gpus 1,2)" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "runs_on", "says"),
+    [
+        ((), ["0", "1", "2", "3"], "each task gets one GPU (0: none)"),
+        (("--gpus", "1-2"), ["1", "2"], "each task gets one GPU (0: none)"),
+        (("--array", "1", "--agents-per-task", "2"), ["0", "0"], "shared by its 2 agents (2: one for each agent)"),
+        (("--template", "scratch-dirs", "--array", "2"), ["0", "1"], "each task gets one GPU"),
+        (("--gpus-per-task", "0", "--array", "2"), ["", ""], None),
+        (("--template", "cpu", "--cpus-per-task", "1", "--array", "2"), ["", ""], None),
+    ],
+)
+def test_without_a_number_each_task_has_one_gpu(
+    options: tuple[str, ...], runs_on: list[str], says: str | None, offline_shell: Shell, tmp_path: Path
+) -> None:
+    """Also where there are fewer cores than GPUs; tasks then share the cores."""
+    core = min(os.sched_getaffinity(0))
+    person = Shell(folder=offline_shell.folder, env=offline_shell.env, prefix=("taskset", "--cpu-list", str(core)))
+    sweep = person.sweep(RECORD, name="default", parameters={"x": {"values": list(range(len(runs_on)))}})
+    done = person.run(sweep, *LOCAL, *options, "--count", "1", **{CUDA: "0,1,2,3", "PLACES": str(tmp_path), **FAKES})
+    assert done.returncode == 0, done.stderr
+    assert seen(tmp_path, CUDA) == runs_on
+    assert {core for place in places(tmp_path) for core in place["cores"]} == {core}
+    assert ("--gpus-per-task was not given" in done.stderr) == (says is not None)
+    assert says is None or says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "tasks"),
+    [
+        ((), 4),
+        (("--gpus-per-task", "2"), 2),
+        (("--cpus-per-task", "1"), 1),
+        (("--gpus-per-task", "0"), 1),
+        (("--gpus", "0"), 1),
+    ],
+)
+def test_the_default_array_is_what_has_devices_at_once(
+    options: tuple[str, ...], tasks: int, offline_shell: Shell
+) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    person = Shell(folder=offline_shell.folder, env=offline_shell.env, prefix=("taskset", "--cpu-list", core))
+    sweep = person.sweep("pass", name="many", parameters={"x": {"values": list(range(9))}})
+    shown = person.ok(sweep, *LOCAL, *options, "--dry-run", **{CUDA: "0,1,2,3", **FAKES})
+    assert shown.startswith(f"{tasks} array task")
+    assert f"{tasks} at a time" in shown
+
+
+def test_without_gpus_none_is_asked_for_and_none_is_spoken_of(sweep: str, offline_shell: Shell, tmp_path: Path) -> None:
+    for hidden in ({}, {CUDA: ""}):
+        done = offline_shell.run(sweep, *LOCAL, "--dry-run", **FAKES, **hidden)
+        assert done.returncode == 0
+        assert "GPU" not in done.stderr
+        assert "as they are" in done.stdout
+
+
 def test_a_gpu_that_a_stranger_computes_on_is_left_to_him_until_he_ends(
     sweep: str, offline_shell: Shell, machine: Machine, tmp_path: Path
 ) -> None:

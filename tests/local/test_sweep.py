@@ -134,19 +134,6 @@ def test_a_submission_that_needs_many_gpus_is_not_overtaken_by_later_ones(offlin
     assert large_run["t"] < later_run["t"]
 
 
-@pytest.mark.parametrize(("asked", "seen_by_runs"), [((), "0,1"), (("--gpus-per-task", "0"), "")])
-def test_without_a_number_of_gpus_runs_see_what_there_is_and_with_zero_none(
-    offline_shell: Shell, tmp_path: Path, asked: tuple[str, ...], seen_by_runs: str
-) -> None:
-    sweep = offline_shell.sweep(RECORD_QUICKLY, name="gpus", parameters={"x": {"value": 1}})
-    offline_shell.ok(
-        *(sweep, "--offline", "--executor", "local", "--array", "1", *asked),
-        CUDA_VISIBLE_DEVICES="0,1",
-        PLACES=str(tmp_path),
-    )
-    assert [place["cuda"] for place in places(tmp_path)] == [seen_by_runs]
-
-
 def test_count_bounds_each_agents_runs_even_beside_a_file_named_like_pythons_own(shell: Shell, tmp_path: Path) -> None:
     sweep = shell.sweep(RECORD_QUICKLY, name="random", parameters={"x": {"values": list(range(9))}})
     answer = shell.json(

@@ -74,9 +74,22 @@ def test_gpus_of_this_machine_are_named(text: str, names: tuple[str, ...], tmp_p
     assert build(executor="local", templates=(template(tmp_path, f"gpus: [{text}]"),)).gpus == names
 
 
-def test_with_gpus_named_each_task_gets_one_unless_told_otherwise() -> None:
-    assert build(executor="local", gpus="0,2").gpus_per_task == 1
-    assert build(executor="local", gpus="0,2", gpus_per_task=2).gpus_per_task == 2
+def test_the_default_number_of_gpus_is_a_workstations_alone() -> None:
+    asked = []
+
+    def default(spec: SubmissionSpec) -> int:
+        asked.append((spec.executor, spec.gpus))
+        return 1
+
+    def gpus(**options: Any) -> int | None:
+        place = {"workdir": WORKDIR, "pick_executor": pick, "default_array": lambda spec: ArraySpec(count=1)}
+        return config.build_spec(Options(**options), **place, default_gpus=default).gpus_per_task
+
+    assert gpus(executor="slurm") is None
+    assert [gpus(executor="local", gpus="0,2", gpus_per_task=asks) for asks in (2, 0)] == [2, 0]
+    assert not asked
+    assert gpus(executor="local", gpus="0,2") == 1
+    assert asked == [("local", ("0", "2"))]
 
 
 @pytest.mark.parametrize("text", ["", "0,", "a100:1", "-1", "2-0", "0;1", "all"])

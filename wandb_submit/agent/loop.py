@@ -66,8 +66,8 @@ class Outcome:
 class SweepAgent:
     """One agent of a sweep, on one event loop.
 
-    It holds no device itself: a run inherits the environment and the cores of the process that this loop
-    runs in. `stop` may be called from a signal handler of the same loop, everything else is the loop's own.
+    It holds no device itself. A run has the devices of the process that this loop runs in, or the agent's `share` of
+    them where a task has several agents. `stop` may be called from a signal handler of the same loop, everything else is the loop's own.
     """
 
     def __init__(

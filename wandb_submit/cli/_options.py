@@ -27,7 +27,9 @@ def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
 resource_options = together(
     click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
     click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time; 0-15%4 is 16%4."),
-    click.option("--gpus-per-task", metavar="[TYPE:]G", help="GPUs of each task; 0 hides them."),
+    click.option(
+        "--gpus-per-task", metavar="[TYPE:]G", help="GPUs of each task; 0: none. Default: 1 on a workstation."
+    ),
     click.option(
         "--gpus", metavar="LIST", help="This machine's GPUs to choose from: 0,2 or 0-3 or UUIDs. Default: all."
     ),

@@ -79,10 +79,6 @@ class LocalPlan:
             notes.append(f"GPU {token} is passed over while {who} computes on it; --include-busy takes it anyway")
         if self.quota is not None:
             notes.append(f"{self.quota}: no more are given out")
-        if len(self.gpus) > 1 and spec.gpus_per_task is None:
-            notes.append(f"every run sees all {len(self.gpus)} GPUs; --gpus-per-task 1 gives each agent its own")
-        elif self.gpus and spec.gpus_per_task is None:
-            notes.append("every run sees the one GPU; with --gpus-per-task 1 one agent has it at a time")
         wanted = spec.gpus_per_task or 0
         if wanted > 1 and spec.agents_per_task % wanted and any(gpu.is_instance for gpu in self.gpus):
             notes.append(
