@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
-import subprocess
-import termios
 from pathlib import Path
 
 import pytest
 from support import Shell, alive, wait_until
+from terminal import Terminal
 
 SLEEP = "import time\ntime.sleep(600)\n"
 WAIT = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)\n"
@@ -21,53 +19,6 @@ for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *_: 
 open('stubborn', 'w').close()
 while True: time.sleep(1)
 """
-
-
-class Terminal:
-    """A terminal with a shell in it, whose foreground job is `wandb-submit`."""
-
-    def __init__(self, shell: Shell, *arguments: str, **env: str) -> None:
-        self._master, slave = os.openpty()
-
-        def take_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            ["wandb-submit", *arguments],
-            cwd=shell.folder,
-            env={**shell.env, "TERM": "xterm", **env},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            preexec_fn=take_terminal,
-        )
-        os.close(slave)
-        self.shown = b""
-        os.set_blocking(self._master, False)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def shows(self, words: str) -> bool:
-        """Whether it has shown these words so far."""
-        try:
-            while data := os.read(self._master, 1 << 16):
-                self.shown += data
-        except (BlockingIOError, OSError):
-            pass
-        return words.encode() in self.shown
-
-    def has_ended(self) -> bool:
-        """Whether its job has; one that nobody reads what it shows would wait for ever."""
-        self.shows("")
-        return self.process.poll() is not None
-
-    def close(self) -> None:
-        """The window is closed: the kernel hangs up on what runs in it."""
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
 
 
 def start(shell: Shell, sweep: str, **env: str) -> tuple[Terminal, dict, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from wandb_submit.cli._ledger import Column, Ledger
 from wandb_submit.events import (
     AgentRegistered,
     AgentStarted,
@@ -28,7 +32,7 @@ from wandb_submit.events import (
     Stamped,
 )
 from wandb_submit.states import TaskState
-from wandb_submit.wording import duration, exit_words
+from wandb_submit.wording import counted, duration, exit_words
 
 if TYPE_CHECKING:
     from wandb_submit.records import RunView
@@ -41,6 +45,28 @@ _STYLES = {
     TaskState.COMPLETED: "dim",
     TaskState.UNKNOWN: "magenta",
 }
+_TASK_COLUMNS = (
+    Column(name="task", right=True, stays=True),
+    Column(name="state", stays=True),
+    Column(name="node"),
+    Column(name="GPU", is_list=True),
+    Column(name="run", is_list=True),
+    Column(name="for", right=True, stays=True),
+    Column(name="done", right=True, stays=True),
+    Column(name="failed", right=True, stays=True),
+    Column(name="stopped", right=True, stays=True),
+    Column(name=""),
+)
+_RUN_COLUMNS = (
+    Column(name="run", stays=True),
+    Column(name="agent", stays=True),
+    Column(name="node"),
+    Column(name="GPU", is_list=True),
+    Column(name="took", stays=True),
+    Column(name="end"),
+    Column(name="log", derivable=True),
+)
+_ENDLESS = 1_000_000  # columns: no line is as long
 
 
 def show(view: RenderableType, *, err: bool = False) -> None:
@@ -48,7 +74,7 @@ def show(view: RenderableType, *, err: bool = False) -> None:
     if (sys.stderr if err else sys.stdout).isatty():
         Console(stderr=err).print(view)
         return
-    plain = Console(width=400, file=io.StringIO(), force_terminal=False)
+    plain = Console(width=_ENDLESS, file=io.StringIO(), force_terminal=False)
     with plain.capture() as captured:
         plain.print(view)
     for line in captured.get().splitlines():
@@ -88,23 +114,57 @@ def event_line(agent: str, stamped: Stamped) -> str | None:
     return f"{clock} agent {agent}: {words}"
 
 
-def snapshot_view(snapshot: Snapshot) -> RenderableType:
-    """A submission as a table of its array tasks."""
+def snapshot_view(snapshot: Snapshot, shown: int | None = None) -> RenderableType:
+    """A submission as a table of its array tasks.
+
+    Args:
+        snapshot: the submission.
+        shown: how many tasks to show, those first that somebody may want to see; `None` is all. The others are counted.
+    """
     record = snapshot.record
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("task", "state", "node", "GPU", "run", "for", "done", "failed", "stopped"):
-        words = name in ("state", "node", "GPU", "run")
-        table.add_column(name, justify="left" if words else "right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
-    for task in snapshot.tasks:
-        table.add_row(*_task_cells(task))
+    tasks = snapshot.tasks
+    if shown is not None:
+        tasks = tuple(sorted(sorted(tasks, key=_interest)[:shown], key=lambda task: task.index))
+    table = Ledger(_TASK_COLUMNS)
+    for task in tasks:
+        table.add(*_task_cells(task))
     head = Text(f"submission {record.id}  sweep {record.sweep.path}  {record.executor}", style="bold")
     parts: list[RenderableType] = [head, _progress(snapshot), table]
+    chosen = {task.index for task in tasks}
+    if rest := Counter(task.status.state.value for task in snapshot.tasks if task.index not in chosen):
+        states = ", ".join(f"{number} {state}" for state, number in rest.items())
+        parts.append(Text(f"and {counted(rest.total(), 'more task')}: {states}", style="dim"))
     if snapshot.halt:
         parts.append(Text(f"no further runs: {snapshot.halt.reason}", style="dim" if snapshot.halt.ok else "red"))
     if snapshot.scheduler_error:
         parts.append(Text(f"{snapshot.scheduler_error} (the states above are the last ones known)", style="red"))
     return Group(*parts)
+
+
+def _interest(task: TaskView) -> int:
+    """Where a task stands in a list of those that a person wants to see."""
+    if not task.is_well:
+        return 0
+    return {TaskState.COMPLETED: 3, TaskState.PENDING: 2}.get(task.status.state, 1)
+
+
+class Screenful:
+    """A submission's table in as many lines as the terminal has."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Leaves out as few tasks as it can."""
+        tasks = len(self._snapshot.tasks)
+
+        def fits(left_out: int) -> bool:
+            view = snapshot_view(self._snapshot, tasks - left_out)
+            return len(console.render_lines(view, options.update(height=None), pad=False)) < console.height
+
+        least = max(tasks - console.height, 0)  # a task has at least a line
+        left_out = bisect.bisect_left(range(least, tasks), True, key=fits) + least
+        yield snapshot_view(self._snapshot, tasks - left_out)
 
 
 class _Bar(ProgressBar):
@@ -117,27 +177,30 @@ class _Bar(ProgressBar):
 def _progress(snapshot: Snapshot) -> RenderableType:
     """How many runs are done, with a bar where it is known how many there are."""
     ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
+    words = Text(snapshot.progress)
+    if not total:
+        return words
     line = Table.grid(padding=(0, 1))
-    line.add_row(snapshot.progress, *([_Bar(total=total, completed=ended, width=40)] if total else []))
+    line.add_column(no_wrap=True)
+    line.add_column(max_width=40, ratio=1)
+    line.add_row(words, _Bar(total=total, completed=ended, width=40))
     return line
 
 
-def _task_cells(task: TaskView) -> list[RenderableType]:
+def _task_cells(task: TaskView) -> list[str | Text]:
     state = task.status.state
-    run = task.runs[0] if task.runs else None
-    others = f" +{len(task.runs) - 1}" if len(task.runs) > 1 else ""
     node = task.agents[0].host if task.agents else task.status.node
     return [
         str(task.index),
         Text(state.value, style=_STYLES.get(state, "red") if task.is_well else "red"),
         node,
         "" if task.gpus is None else task.gpus or "none",
-        f"{run.id}{others}" if run else "",
-        duration(time.time() - run.started) if run else "",
+        ",".join(run.id for run in task.runs),
+        duration(time.time() - task.runs[0].started) if task.runs else "",
         str(task.done) if task.agents else "",
         str(task.failed) if task.agents else "",
         str(task.cut_short) if task.agents else "",
-        Text(task.detail),
+        task.detail,
     ]
 
 
@@ -176,12 +239,12 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def runs_table(runs: Iterable[RunView], lost: Set[str]) -> Table:
+def runs_view(runs: Iterable[RunView], lost: Set[str], submission: str) -> RenderableType:
     """Runs with the place that they ran in, how they ended, and their logs."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "agent", "node", "GPU", "took", "end", "log"):
-        table.add_column(name, no_wrap=True)
-    for run in runs:
+    rows = list(runs)
+    folder = next((str(Path(near(run.log)).parent) for run in rows if run.log), "")
+    table = Ledger(_RUN_COLUMNS, instead=f"`wandb-submit logs {submission} RUN` prints a log; they are in {folder}")
+    for run in rows:
         took = "" if run.id in lost else duration((run.ended or time.time()) - run.started)
         words = "running"
         if run.exit_code is not None:
@@ -189,7 +252,7 @@ def runs_table(runs: Iterable[RunView], lost: Set[str]) -> Table:
         words = "lost with its agent" if run.id in lost else words
         if run.not_started is not None:
             words = f"not started: {run.not_started}"
-        table.add_row(run.id, run.agent, run.host, run.gpus or "", took, Text(words), Text(run.log and near(run.log)))
+        table.add(run.id, run.agent, run.host, run.gpus or "", took, words, run.log and near(run.log))
     return table
 
 

@@ -28,7 +28,7 @@ def command(submission_id: str | None, run_id: str | None, task: int | None) -> 
     elif run_id is not None:
         _print_file(submission.run_log(run_id))
     else:
-        from wandb_submit.cli._render import runs_table, show
+        from wandb_submit.cli._render import runs_view, show
 
         submission.status()
         if submission.record.agent == "wandb":
@@ -37,7 +37,7 @@ def command(submission_id: str | None, run_id: str | None, task: int | None) -> 
         runs = submission.runs()
         if not runs:
             raise NotFoundError(f"submission {submission.id} has started no run yet")
-        show(runs_table(runs, submission.lost_runs()))
+        show(runs_view(runs, submission.lost_runs(), submission.id))
 
 
 def _print_file(path: Path, *, missing_ok: bool = False) -> None:

@@ -159,7 +159,7 @@ def _shown(plan: Plan, progress: Progress, connection: Connection) -> Iterator[N
             words = f"runs {progress.runs} of {len(plan.send)}"
             files = f"files {progress.files} of {plan.files}, {decimal(progress.bytes_sent)}"
             line.add_row(words, ProgressBar(total=len(plan.send), completed=progress.runs, width=40), files)
-            trouble = Text(f"trying again: {connection.trouble}", style="yellow", no_wrap=True, overflow="ellipsis")
+            trouble = Text(f"trying again: {connection.trouble}", style="yellow")
             return Group(line, trouble) if connection.trouble else line
 
     with Live(View(), console=Console(stderr=True), refresh_per_second=4):

@@ -110,16 +110,17 @@ def _show_table(submission: Submission) -> Snapshot:
     from rich.console import Console
     from rich.live import Live
 
-    from wandb_submit.cli._render import event_line, snapshot_view
+    from wandb_submit.cli._render import Screenful, event_line, snapshot_view
 
     with Live(console=Console(stderr=True), auto_refresh=False, transient=False) as live:
         for snapshot, news in submission.follow():
             for agent, stamped in news:
                 if line := event_line(agent, stamped):
                     live.console.print(line, markup=False, highlight=False)
-            live.update(snapshot_view(snapshot), refresh=True)
             if snapshot.is_over:
+                live.update(snapshot_view(snapshot))  # the whole of it stays on the screen
                 return snapshot
+            live.update(Screenful(snapshot), refresh=True)
     raise AssertionError("follow ends only once every task has ended")
 
 
