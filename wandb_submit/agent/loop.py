@@ -67,7 +67,8 @@ class SweepAgent:
     """One agent of a sweep, on one event loop.
 
     It holds no device itself. A run has the devices of the process that this loop runs in, or the agent's `share` of
-    them where a task has several agents. `stop` may be called from a signal handler of the same loop, everything else is the loop's own.
+    them where a task has several agents. `stop` may be called from a signal handler of the same loop, everything else
+    is the loop's own.
     """
 
     def __init__(
