@@ -190,6 +190,44 @@ def test_data_of_a_newer_version_is_left_alone(tmp_path: Path):
         lifecycle.start(tmp_path)
 
 
+def test_a_key_that_others_could_read_is_closed_to_them_and_its_owner_told(data_dir: Path):
+    info = lifecycle.start(data_dir)
+    lifecycle.stop(data_dir)
+    (data_dir / "api_key").chmod(0o644)
+    again = lifecycle.start(data_dir)
+    assert stat.S_IMODE((data_dir / "api_key").stat().st_mode) == 0o600
+    assert again.api_key == info.api_key
+    assert "other users could read the API key in" in str(again.note)
+    assert "(mode 0644)" in (data_dir / "server.log").read_text()
+    lifecycle.stop(data_dir)
+    assert lifecycle.start(data_dir).note is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b" \n\t\n", b"short\n", b"\xe9" * 40, ("é" * 40).encode(), b"a" * 39 + b" b", b"\0" * 40, b"a" * 5000],
+    ids=["empty", "blank", "short", "latin-1", "accents", "space", "nul", "endless"],
+)
+def test_a_file_that_holds_no_key_is_left_alone_and_named(data_dir: Path, content: bytes):
+    lifecycle.start(data_dir)
+    lifecycle.stop(data_dir)
+    key = data_dir / "api_key"
+    key.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"/api_key holds no API key, .* delete it: the next start makes a new key$"):
+        lifecycle.start(data_dir)
+    assert key.read_bytes() == content
+    key.unlink()
+    assert lifecycle.start(data_dir)
+
+
+def test_a_folder_in_the_place_of_the_key(data_dir: Path):
+    (data_dir / "api_key").mkdir(parents=True)
+    data_dir.chmod(0o700)
+    (data_dir / "api_key").chmod(0o700)
+    with pytest.raises(ConfigError, match=r"cannot read the API key in .*/api_key: Is a directory"):
+        lifecycle.start(data_dir)
+
+
 def test_missing_packages_are_named_with_the_line_that_installs_them(tmp_path: Path):
     code = """
 import importlib.abc, importlib.util, sys

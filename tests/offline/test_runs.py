@@ -163,6 +163,29 @@ def test_files_come_back_as_they_went(protocol: Protocol):
         assert httpx.get(direct.replace("files/", "other/"), trust_env=False).status_code == 401
 
 
+def test_files_whose_names_are_no_text_do_not_take_each_others_place(protocol: Protocol):
+    run = protocol.start_run("names")["bucket"]["name"]
+    files = ["good.txt", "caf\ufffd.txt", "caf\u00e9.txt", "cafe\u0301.txt", "CAF\u00c9.txt"]
+    created = protocol.data(UPLOADS, entity="local", project="tests", run=run, files=files)["createRunFiles"]["files"]
+    answers = {file["name"]: protocol.http.put(file["uploadUrl"], content=file["name"].encode()) for file in created}
+    assert [answers[name].status_code for name in files] == [200, 400, 200, 200, 200]
+    assert "it was not UTF-8. Rename the file" in answers["caf\ufffd.txt"].json()["errors"][0]["message"]
+    for name in ("caf%E9.txt", "caf%e8.txt", "%ED%A0%80.txt"):
+        answer = protocol.http.put(f"/storage/local/tests/{run}/{name}", content=b"x")
+        assert (answer.status_code, answer.json()["errors"][0]["message"]) == (400, "the address is not UTF-8")
+    assert protocol.http.get(f"/storage/local/tests/{run}/caf%E9.txt").status_code == 400
+    shown = {edge["node"]["name"]: edge["node"]["url"] for edge in read(protocol, run)["files"]["edges"]}
+    assert sorted(shown) == sorted([files[0], *files[2:]])
+    for name, url in shown.items():
+        assert protocol.http.get(url).content == name.encode()
+    halves = {"entity": "local", "project": "tests", "run": run, "files": ["x\ud800.txt"]}
+    headers = {"Content-Type": "application/json"}
+    answer = protocol.http.post(
+        "/graphql", content=json.dumps({"query": UPLOADS, "variables": halves}), headers=headers
+    )
+    assert (answer.status_code, "cannot be the name of a run's file" in answer.text) == (400, True)
+
+
 CONSOLE = """
 query Run($name: String!, $first: Int, $after: String, $last: Int, $names: [String], $pattern: String) {
   project(name: "tests", entityName: "local") { run(name: $name) {

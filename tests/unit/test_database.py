@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import sqlite3
 import threading
@@ -204,6 +205,40 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path):
     newer.close()
     with pytest.raises(ConfigError, match="newer wandb-submit"):
         Database(tmp_path / "server.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "words"),
+    [
+        (3, "ALTER TABLE runs DROP COLUMN queued", "it lacks runs.queued"),
+        (3, "DROP TABLE alerts", "it lacks alerts, alerts.run, alerts.at and 4 more"),
+        (3, "DROP INDEX runs_by_state", "it lacks the index runs_by_state"),
+        (3, "ALTER TABLE agents ADD COLUMN extra TEXT NOT NULL DEFAULT ''", "it has beside them agents.extra"),
+        (3, "DROP TABLE console; CREATE TABLE console (run INTEGER, line TEXT)", "it lacks console.number"),
+        (2, "ALTER TABLE runs DROP COLUMN resumed", "it lacks runs.resumed"),
+        (1, "ALTER TABLE runs ADD COLUMN resumed INTEGER", "it has beside them runs.resumed"),
+        (0, "CREATE TABLE songs (title TEXT)", "it has beside them songs, songs.title"),
+    ],
+)
+def test_a_database_whose_tables_are_not_those_of_its_version_is_left_alone(
+    tmp_path: Path, version: int, change: str, words: str
+) -> None:
+    path = tmp_path / "server.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as between:
+        dropped = "DROP INDEX IF EXISTS waiting_runs;" if "queued" in change else ""
+        between.executescript(f"{''.join(STEPS[:version])} {dropped} {change}; PRAGMA user_version={version};")
+        before = list(between.iterdump())
+    with pytest.raises(ConfigError, match=rf"does not have the tables of version {version}.*{words}.*name another"):
+        Database(path)
+    with contextlib.closing(sqlite3.connect(path)) as after:
+        assert list(after.iterdump()) == before
+
+
+def test_tables_and_indexes_that_somebody_has_added_are_no_matter(tmp_path: Path) -> None:
+    Database(tmp_path / "server.sqlite3").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "server.sqlite3")) as own:
+        own.executescript("CREATE TABLE notes (text TEXT); CREATE INDEX mine ON runs (notes); ANALYZE;")
+    Database(tmp_path / "server.sqlite3").close()
 
 
 def test_what_every_heartbeat_asks_takes_no_longer_with_more_runs(database: Database):

@@ -71,6 +71,8 @@ def start(
     )
     lifecycle.keep(running.data_dir)
     click.echo(_where(running))
+    if running.note:
+        click.echo(f"note: {running.note}", err=True)
     _introduce(running, f" --data {shlex.quote(str(data))}" if data else "")
 
 

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.server.file_paths import run_folder
+from wandb_submit.server.layout import differences
 from wandb_submit.server.lock import is_held
 from wandb_submit.server.runs.state import ENDED, state_without_exit
 from wandb_submit.server.settings import Settings
@@ -137,12 +138,18 @@ class Source:
                 f"{self._path} was written by an older wandb-submit: bring it up to date once with "
                 f"`wandb-submit server start --data {data_dir}` and `wandb-submit server stop --data {data_dir}`"
             )
+        try:
+            wrong = differences(self._connection(), version)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        if wrong:
+            raise RefusedError(f"{self._path} does not have the tables of version {version}, which it names: {wrong}")
 
     def api_key(self) -> str | None:
         """The key of the folder's server, by which it is known; `None` if there is none to be read."""
         try:
             return (self.data_dir / "api_key").read_text().strip() or None
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return None
 
     def sweep(self, sweep_id: str, *, entity: str | None = None, project: str | None = None) -> OfflineSweep:
@@ -238,14 +245,20 @@ class Source:
 
     def _rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[sqlite3.Row]:
         try:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = self._local.connection = _open(self._path)
-            return connection.execute(sql, parameters).fetchall()
+            return self._connection().execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise RefusedError(
-                f"cannot read {self._path}: {error}; if you may not write in that folder, copy it to where you may"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = _open(self._path)
+        return connection
+
+    def _unreadable(self, error: sqlite3.Error) -> RefusedError:
+        return RefusedError(
+            f"cannot read {self._path}: {error}; if you may not write in that folder, copy it to where you may"
+        )
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -26,6 +26,7 @@ from wandb_submit.server.endpoints import Endpoints
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.signed_urls import is_signed
 from wandb_submit.server.sweeps.background import BackgroundSearch
+from wandb_submit.server.text_only import TextOnly
 from wandb_submit.server.watch import Watch
 from wandb_submit.server.web.routes import not_found, web_routes
 
@@ -66,7 +67,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
 
     return Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(OwnPagesOnly)],
+        middleware=[Middleware(OwnPagesOnly), Middleware(TextOnly)],
         exception_handlers={404: not_found(server)},
         routes=[
             Route("/healthz", endpoints.health),

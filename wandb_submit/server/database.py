@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wandb_submit.errors import ConfigError
+from wandb_submit.server.layout import differences
 from wandb_submit.server.regexp import matches
 from wandb_submit.server.tables import STEPS
 from wandb_submit.server.transaction import Transaction
@@ -196,6 +197,12 @@ class Database:
                 raise ConfigError(
                     f"{self.path} was written by a newer wandb-submit (its tables are version {version}, this one "
                     f"knows {len(STEPS)}): upgrade wandb-submit, or use another folder"
+                )
+            if wrong := differences(connection, version):
+                raise ConfigError(
+                    f"{self.path} does not have the tables of version {version}, which it names: {wrong}. It was "
+                    "written by a state of wandb-submit between two versions, or by another program: serve it with "
+                    "the wandb-submit that wrote it, or name another folder with --data"
                 )
             for number, step in enumerate(STEPS[version:], version + 1):
                 connection.executescript(f"BEGIN; {step} PRAGMA user_version={number}; COMMIT;")

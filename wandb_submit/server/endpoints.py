@@ -17,7 +17,7 @@ from wandb_submit.server.bodies import QUERY, STREAM, Bodies
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.downloads import attached_text, attachment
-from wandb_submit.server.file_paths import checked_file_name, run_folder
+from wandb_submit.server.file_paths import checked_file_name, new_file_name, run_folder, same_place
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
 from wandb_submit.server.graphql.request import choose, read
@@ -133,7 +133,12 @@ class Endpoints:
     async def upload(self, request: Request) -> Response:
         """`PUT /storage/ENTITY/PROJECT/RUN/FILE`: a file, streamed to disk and then put in its place at once."""
         entity, project, run = _run_path(request)
-        name = checked_file_name(request.path_params["file"])
+        try:
+            name = new_file_name(request.path_params["file"])
+        except Refusal as refusal:
+            # The client says so nowhere but in its own log.
+            _log.warning("a file of run %.80s was refused: %s", run, refusal)
+            raise
         data_dir = self.server.settings.data_dir
         target = run_folder(data_dir, entity, project, run) / name
         row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
@@ -143,6 +148,11 @@ class Endpoints:
 
             def keep(tx: Transaction) -> bool:
                 """Within the transaction, so that nobody deletes the one of file and row without the other."""
+                if target.exists():
+                    known = tx.rows("SELECT name FROM files WHERE run = ?", (row["id"],))
+                    names = [one["name"] for one in known]
+                    if name not in names and (other := same_place(name, names)) is not None:
+                        raise Refusal(f"{name!r} and {other!r} are the same file where this server keeps its files")
                 stored = tx.execute(
                     # Unless the run was deleted meanwhile.
                     "INSERT OR REPLACE INTO files (run, name, size, md5, updated_at)"

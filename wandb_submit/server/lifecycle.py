@@ -50,6 +50,7 @@ class ServerInfo:
         host: the address that it listens on.
         machine: the name of the machine that it runs on.
         choices: what it was asked for at its start, or remembered, as `Choices` writes it.
+        note: what its owner should know of its start.
         api_key: the key that it demands; kept out of `repr`, and so out of logs.
     """
 
@@ -59,6 +60,7 @@ class ServerInfo:
     host: str
     machine: str
     choices: Mapping[str, str]
+    note: str | None
     api_key: str = field(repr=False)
 
 
@@ -171,6 +173,7 @@ def status(data_dir: Path) -> ServerInfo | None:
             host=str(known["host"]),
             machine=str(known["hostname"]),
             choices={str(name): str(value) for name, value in dict(known.get("choices") or {}).items()},  # type: ignore[call-overload]
+            note=str(known["note"]) if known.get("note") else None,
             api_key=str(known["api_key"]),
         )
     except (KeyError, ValueError, TypeError):

@@ -26,7 +26,7 @@ from wandb_submit.server.addresses import announced
 from wandb_submit.server.app import make_app
 from wandb_submit.server.artifacts.artifact import forget_abandoned
 from wandb_submit.server.artifacts.contents import remove_orphans
-from wandb_submit.server.auth import api_key
+from wandb_submit.server.auth import api_key, close_to_others
 from wandb_submit.server.clock import Clock
 from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import Context, ServerFacts
@@ -76,11 +76,13 @@ def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None
             # What a server that was killed has left.
             (data_dir / INFO_FILE).unlink(missing_ok=True)
             shutil.rmtree(data_dir / UPLOADS, ignore_errors=True)
+            if note := close_to_others(data_dir):
+                _log.warning("%s", note)
             key = api_key(data_dir)
             hide(key)
             database = Database(data_dir / DATABASE)
             try:
-                _run(_serve(data_dir, choices, database, key))
+                _run(_serve(data_dir, choices, database, key, note))
             finally:
                 database.close()
         except (OSError, sqlite3.Error) as error:
@@ -97,7 +99,7 @@ def _run(serving: Coroutine[None, None, None]) -> None:
         uvloop.run(serving)
 
 
-async def _serve(data_dir: Path, choices: Choices, database: Database, key: str) -> None:
+async def _serve(data_dir: Path, choices: Choices, database: Database, key: str, note: str | None) -> None:
     settings = await database.write(lambda tx: settle(tx, data_dir, choices))
     await database.read(lambda tx: remove_orphans(tx, data_dir))
     listener = _listen(settings, must=choices.port is not None)
@@ -145,6 +147,7 @@ async def _serve(data_dir: Path, choices: Choices, database: Database, key: str)
             stop_grace_s=settings.stop_grace_s,
         ).given(),
         "api_key": key,
+        "note": note,
     }
     path = data_dir / INFO_FILE
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wandb_submit.server.artifacts import contents
 from wandb_submit.server.database import Transaction
-from wandb_submit.server.file_paths import checked_file_name
+from wandb_submit.server.file_paths import new_file_name
 from wandb_submit.server.refusals import Refusal
 
 # Of the JSON text; some 700,000 entries. It is read at once.
@@ -59,7 +59,7 @@ def _entry(path: str, entry: object) -> Entry:
         raise Refusal(f"the manifest's entry {path[:80]!r} has a size or reference that is none")
     return Entry(
         # References are named by people; what we have is downloaded to that path.
-        path=path if ref else checked_file_name(path),
+        path=path if ref else new_file_name(path),
         digest=digest,
         size=size,
         ref=ref or None,
