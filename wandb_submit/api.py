@@ -168,6 +168,8 @@ def submit(
 def attach(submission_id: str | None = None) -> Submission:
     """Finds a submission of this folder by its id or the beginning of it; without one, the newest.
 
+    Another name that we print will do, too: a task's, a run's, the sweep's, or a path in the submission's folder.
+
     Raises:
         NotFoundError: if there is none.
     """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit import records, sweeps
+from wandb_submit import lookup, records, sweeps
 from wandb_submit.errors import NotFoundError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.events import Stamped
 from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
@@ -63,12 +63,12 @@ class Submission:
 
     @classmethod
     def attach(cls, submission_id: str | None = None, home: Path | None = None) -> Submission:
-        """Finds a submission by its id or the beginning of it; without one, the newest.
+        """Finds a submission by its id, the beginning of it, or what else we print of it; without one, the newest.
 
         Raises:
             NotFoundError: if there is none.
         """
-        return cls(records.find(submission_id, home))
+        return cls(lookup.find(submission_id, home).paths)
 
     @property
     def id(self) -> str:
@@ -133,12 +133,18 @@ class Submission:
                 on_change(snapshot)
         return snapshot
 
-    def cancel(self) -> None:
+    def cancel(self, tasks: Sequence[int] = ()) -> None:
         """Asks the tasks to end; their trials get their grace. Called again, a local submission is killed.
+
+        Args:
+            tasks: the array tasks that are to end; none named is all of them.
 
         Raises:
             UnavailableError: if the scheduler does not answer.
         """
+        if tasks:
+            self._load_executor().cancel([self.record.jobs[task] for task in tasks], self.paths)
+            return
         with contextlib.suppress(OSError):  # then agents speak of the signal
             self.paths.cancelled.touch()
         try:

@@ -9,13 +9,15 @@ def counted(number: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`."""
+    """A length of time in as few words as tell it: `8s`, `3m10s`, `2h05m`, `3d04h`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def exit_words(exit_code: int, stop_reason: str | None, *, out_of_memory: bool = False) -> str:

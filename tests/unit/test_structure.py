@@ -32,7 +32,7 @@ LEVELS = (
     },
     {"credentials", "sources", "halts", "activation", "interpreter", "ranks", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
-    {"origins", "executors", "server"},
+    {"lookup", "origins", "executors", "server"},
     {"snapshot", "onward", "doctor"},
     {"submission"},
     {"notebook"},

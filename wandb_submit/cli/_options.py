@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from wandb_submit.submission import Submission
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 submission_argument = click.argument("submission_id", metavar="[ID]", required=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def find_submission(name: str | None) -> Submission:
+    """The submission that a name stands for; says so where that is the name of a part of it."""
+    from wandb_submit import lookup
+    from wandb_submit.submission import Submission
+
+    found = lookup.find(name)
+    if found.part:
+        click.echo(
+            f"note: {name} is {found.part} of the submission {found.paths.id}, which all of this is about", err=True
+        )
+    return Submission(found.paths)
 
 
 def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:

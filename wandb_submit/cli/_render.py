@@ -187,12 +187,16 @@ def _progress(snapshot: Snapshot) -> RenderableType:
     return line
 
 
+def state_text(state: TaskState, *, is_well: bool) -> Text:
+    """A state in its colour."""
+    return Text(state.value, style=_STYLES.get(state, "red") if is_well else "red")
+
+
 def _task_cells(task: TaskView) -> list[str | Text]:
-    state = task.status.state
     node = task.agents[0].host if task.agents else task.status.node
     return [
         str(task.index),
-        Text(state.value, style=_STYLES.get(state, "red") if task.is_well else "red"),
+        state_text(task.status.state, is_well=task.is_well),
         node,
         "" if task.gpus is None else task.gpus or "none",
         ",".join(run.id for run in task.runs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,26 +12,44 @@ from wandb_submit.cli.status import all_snapshots
 from wandb_submit.errors import ConfigError
 from wandb_submit.wording import counted
 
+if TYPE_CHECKING:
+    from wandb_submit.submission import Submission
+
 
 @click.command("cancel", short_help="End a submission's agents and their runs.")
 @submission_argument
 def command(submission_id: str | None) -> None:
-    """End the agents of a submission.
+    """End the agents of a submission, or of one of its array tasks.
 
-    Their runs are asked to end first, and killed after a grace. The sweep itself stays as it is. Unlike other commands
-    it takes no submission for granted: without ID it lists those that run.
+    Their runs are asked to end first, and killed after a grace. The sweep itself stays as it is. ID is a submission's
+    or, as `status` and Slurm print it, a task's: hp7z3a_1. Without ID, the submissions that run are listed.
     """
+    from wandb_submit import lookup
     from wandb_submit.submission import Submission
 
     if submission_id is None:
         raise ConfigError("\n".join(_those_that_run()))
-    submission = Submission.attach(submission_id)
+    found = lookup.find(submission_id)
+    submission = Submission(found.paths)
+    if found.run is not None:
+        raise _one_run(found.run, submission)
     before = submission.status()
-    if before.is_over:
-        click.echo(f"submission {submission.id} has ended already")
+    asked = [task for task in before.tasks if not found.tasks or task.index in found.tasks]
+    what = f"{found.part} of {submission.id}" if found.tasks else f"submission {submission.id}"
+    are, have = ("are", "have") if len(found.tasks) > 1 else ("is", "has")
+    if all(task.status.state.is_terminal for task in asked):
+        click.echo(f"{what} {have} ended already")
         return
-    submission.cancel()
-    click.echo(f"submission {submission.id} is asked to end; `wandb-submit status {submission.id}` shows how far it is")
+    submission.cancel(found.tasks)
+    click.echo(f"{what} {are} asked to end; `wandb-submit status {submission.id}` shows how far it is")
+
+
+def _one_run(run: str, submission: Submission) -> ConfigError:
+    sweep = submission.record.sweep
+    return ConfigError(
+        f"{run} is one run of the submission {submission.id}: `wandb-submit cancel {submission.id}` ends all of them. "
+        f"To stop this one, use its page, or `wandb.Api().run('{sweep.entity}/{sweep.project}/{run}').stop()`"
+    )
 
 
 def _those_that_run() -> Iterator[str]:

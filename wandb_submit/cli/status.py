@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wandb_submit.cli._options import json_option, submission_argument
-from wandb_submit.errors import WandbSubmitError
+from wandb_submit.cli._options import find_submission, json_option, submission_argument
+from wandb_submit.errors import ConfigError, WandbSubmitError
 
 if TYPE_CHECKING:
     from wandb_submit.snapshot import Snapshot
@@ -16,28 +16,30 @@ if TYPE_CHECKING:
 
 @click.command("status", short_help="Show what runs where.")
 @submission_argument
-@click.option("--all", "show_all", is_flag=True, help="List all submissions of this folder.")
+@click.option("--all", "show_all", is_flag=True, help="List all submissions of this folder, the newest first.")
 @json_option
 def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
     """Show the agents of a submission (default: the newest), their devices and runs.
 
-    ID is the submission's id or the beginning of it.
+    ID is the submission's id, the beginning of it, or another name that is printed of it, such as a run's.
     """
-    from wandb_submit import records
+    from wandb_submit.cli._overview import overview
     from wandb_submit.cli._render import show, snapshot_json, snapshot_view
-    from wandb_submit.submission import Submission
 
-    snapshots = all_snapshots() if show_all else [Submission(records.find(submission_id)).status()]
+    if show_all and submission_id is not None:
+        raise ConfigError(f"--all shows every submission: leave {submission_id} out, or --all")
+    snapshots = all_snapshots() if show_all else [find_submission(submission_id).status()]
     if as_json:
         shown = [snapshot_json(snapshot) for snapshot in snapshots]
         click.echo(json.dumps(shown if show_all else shown[0]))
-        return
-    for snapshot in snapshots:
-        show(snapshot_view(snapshot))
+    elif show_all:
+        show(overview(snapshots[::-1]))
+    else:
+        show(snapshot_view(snapshots[0]))
 
 
 def all_snapshots() -> list[Snapshot]:
-    """All submissions of this folder; says which ones cannot be read."""
+    """All submissions of this folder, the newest last; says which ones cannot be read."""
     from wandb_submit import records
     from wandb_submit.submission import Submission
 

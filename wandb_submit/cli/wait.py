@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wandb_submit.cli._options import json_option, submission_argument
+from wandb_submit.cli._options import find_submission, json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.run_logs import LastWords
 from wandb_submit.wording import uninitialized_words
@@ -30,9 +30,7 @@ def command(submission_id: str | None, as_json: bool) -> None:
 
     Ctrl-C ends the view; the agents go on. The exit status is 0 if they and their runs ended as they should, 1 if not.
     """
-    from wandb_submit.submission import Submission
-
-    wait_and_report(Submission.attach(submission_id), as_json=as_json, ctrl_c_cancels=False)
+    wait_and_report(find_submission(submission_id), as_json=as_json, ctrl_c_cancels=False)
 
 
 def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bool) -> None:

@@ -18,7 +18,7 @@ from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand, Pool, places
-from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
+from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.gpu_variables import VARIABLES
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Activation, SubmissionSpec
@@ -237,10 +237,16 @@ class LocalExecutor:
         return statuses
 
     def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
-        """Asks the scheduler to stop; asked twice, it kills."""
+        """Asks the scheduler to stop, or to end some of its tasks; asked twice, it kills."""
         from wandb_submit.executors.plugin import tell_scheduler
 
-        tell_scheduler(SchedulerFiles.of(paths.jobs, paths.id), signal.SIGTERM)
+        files = SchedulerFiles.of(paths.jobs, paths.id)
+        if len(jobs) == len(ArrayFile.load(files).jobs):
+            tell_scheduler(files, signal.SIGTERM)
+            return
+        for job in jobs:
+            files.cancelled(job).touch()
+        tell_scheduler(files, signal.SIGUSR1)
 
 
 def _words(active: Activation) -> list[str]:

@@ -1,0 +1,140 @@
+"""Every name that we or a scheduler print of a submission, its tasks and runs, finds it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wandb_submit import lookup, records
+from wandb_submit.errors import NotFoundError
+from wandb_submit.events import AgentStarted, EventWriter, RunStarted
+from wandb_submit.paths import SubmissionPaths
+from wandb_submit.records import SubmissionRecord
+from wandb_submit.specs import Endpoint, SweepRef
+
+LOCAL = SubmissionRecord(
+    id="hp7z3a",
+    created="2026-01-02T03:04:05+00:00",
+    executor="local",
+    sweep=SweepRef(entity="local", project="vision", id="k3f9x2ab", base_url="http://127.0.0.1:9"),
+    endpoint=Endpoint(base_url="http://127.0.0.1:9"),
+    workdir="/work",
+    array="2",
+    jobs=("hp7z3a_0", "hp7z3a_1"),
+    resources={},
+)
+SLURM = replace(
+    LOCAL,
+    id="hq88qy",
+    executor="slurm",
+    sweep=replace(LOCAL.sweep, id="zz11yy22"),
+    jobs=("70_0", "70_1", "71_0"),
+)
+
+
+def make(home: Path, record: SubmissionRecord, **runs: str) -> SubmissionPaths:
+    """A submission whose agents, by their names, have started runs."""
+    paths = records.create_folder(home, record.id)
+    records.save(paths, record)
+    for run, agent in runs.items():
+        events = EventWriter(paths.events(agent))
+        task = int(agent.partition(".")[0])
+        events.write(AgentStarted(task=task, host="n", pid=1, job_id=record.jobs[task], gpus=None, cpus=[0]))
+        events.write(RunStarted(run=run, pid=2, command=[], log=str(paths.run_log(run)), idle_s=0.0))
+        paths.run_log(run).parent.mkdir(exist_ok=True)
+        paths.run_log(run).touch()
+    (paths.jobs / f"{record.jobs[-1]}_0_log.out").touch()
+    return paths
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / ".wandb-submit"
+    make(made, LOCAL, k87bsotu="0", k99aaaaa="1", **{"1run": "1.1"})
+    make(made, SLURM, zq1bbbbb="2")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("hp7z3a", "hp7z3a"),
+        ("hp", "hp7z3a"),
+        (".wandb-submit/hp7z3a", "hp7z3a"),
+        (".wandb-submit/hp7z3a/", "hp7z3a"),
+        (".wandb-submit/hp7z3a/submission.json", "hp7z3a"),
+        (".wandb-submit/hp7z3a/runs", "hp7z3a"),
+        ("hp7z3a_1", "task 1 of hp7z3a"),
+        ("hp7z3a_[0-1]", "hp7z3a"),
+        ("hp7z3a_1_0_log.out", "task 1 of hp7z3a"),
+        (".wandb-submit/hp7z3a/jobs/hp7z3a_1_0_log.out", "task 1 of hp7z3a"),
+        (".wandb-submit/hp7z3a/agents/1.1", "task 1 of hp7z3a"),
+        ("70_1", "task 1 of hq88qy"),
+        ("70", "tasks 0, 1 of hq88qy"),
+        ("70_[0-1]", "tasks 0, 1 of hq88qy"),
+        ("71_0_0_log.err", "task 2 of hq88qy"),
+        ("zz11yy22", "hq88qy"),
+        ("local/vision/zz11yy22", "hq88qy"),
+        ("http://127.0.0.1:9/local/vision/sweeps/zz11yy22", "hq88qy"),
+        ("k87bsotu", "run k87bsotu of hp7z3a"),
+        ("k87", "run k87bsotu of hp7z3a"),
+        ("k87bsotu.log", "run k87bsotu of hp7z3a"),
+        (".wandb-submit/hp7z3a/runs/k87bsotu.log", "run k87bsotu of hp7z3a"),
+    ],
+)
+def test_a_name_is_found(name: str, meant: str, home: Path) -> None:
+    assert str(lookup.find(name)) == meant
+
+
+def test_a_path_is_found_from_another_folder(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert str(lookup.find(str(home / "hp7z3a" / "runs" / "k87bsotu.log"))) == "run k87bsotu of hp7z3a"
+    with pytest.raises(NotFoundError, match="no submissions in"):
+        lookup.find("hp7z3a")
+
+
+@pytest.mark.parametrize(
+    ("name", "those"),
+    [
+        ("h", "hp7z3a, hq88qy"),
+        ("k", "run k87bsotu of hp7z3a, run k99aaaaa of hp7z3a"),
+        ("twice123", "run twice123 of hp7z3b, run twice123 of hp7z3c"),
+        ("shared12", "hp7z3b, hp7z3c"),
+    ],
+)
+def test_ambiguous_names_are_listed(name: str, those: str, home: Path) -> None:
+    for other in ("hp7z3b", "hp7z3c") if len(name) > 1 else ():
+        sweep = replace(LOCAL.sweep, id="shared12")
+        make(home, replace(LOCAL, id=other, sweep=sweep, jobs=(f"{other}_0",)), twice123="0")
+    with pytest.raises(NotFoundError, match=f"'{name}' could be ") as raised:
+        lookup.find(name)
+    assert sorted(str(raised.value).partition("could be ")[2].partition(":")[0].split(", ")) == those.split(", ")
+
+
+def test_what_is_not_there_is_said_with_what_is(home: Path) -> None:
+    with pytest.raises(NotFoundError, match="no submission 'nonsense' in .*the newest are: .*h"):
+        lookup.find("nonsense")
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(home: Path) -> None:
+    (home / "hp7z3a" / "submission.json").write_text("{")
+    assert str(lookup.find("71_0")) == "task 2 of hq88qy"
+    assert lookup.find("hp7z3a").paths.id == "hp7z3a"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("1", "task 1 of hp7z3a"), ("1.1", "task 1 of hp7z3a"), ("hp7z3a_0", "task 0 of hp7z3a"), ("7", "None")],
+)
+def test_a_part_of_a_submission(name: str, meant: str, home: Path) -> None:
+    assert str(lookup.part(SubmissionPaths(home / "hp7z3a"), name)) == meant
+
+
+def test_a_file_of_the_same_name_is_no_submission(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "hp7z3a").mkdir()
+    assert str(lookup.find("hp7z3a")) == "hp7z3a"
+    assert lookup.find("hp7z3a").paths.folder == home / "hp7z3a"
