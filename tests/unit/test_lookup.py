@@ -116,7 +116,7 @@ def test_ambiguous_names_are_listed(name: str, those: str, home: Path) -> None:
 
 
 def test_what_is_not_there_is_said_with_what_is(home: Path) -> None:
-    with pytest.raises(NotFoundError, match="no submission 'nonsense' in .*the newest are: .*h"):
+    with pytest.raises(NotFoundError, match=r"no submission 'nonsense' in .*the newest are: .*h"):
         lookup.find("nonsense")
 
 
