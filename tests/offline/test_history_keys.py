@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
 from offline.clients import Protocol
 
+from wandb_submit.server.database import Database
 from wandb_submit.server.runs import history_keys
 
 KEYS = 'query K($run: String!) { project(name: "tests", entityName: "local") { run(name: $run) { historyKeys } } }'
@@ -59,3 +65,26 @@ def test_long_histories_are_read_in_pieces(protocol: Protocol):
         "monotonic": False,
         "previousValue": rows - 1,
     }
+
+
+def test_many_names_are_kept_of_few_runs_and_shown_without_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(history_keys, "_MAX_NAMES", 250)
+    database = Database(tmp_path / "server.sqlite3")
+    row = json.dumps({f"m/{number}": number / 7 for number in range(100)})
+    keys = history_keys.HistoryKeys()
+
+    def work(tx):
+        for run in range(5):
+            tx.execute("INSERT INTO history VALUES (?, 'history', 0, 0, ?)", (run, row))
+        return [keys.of(tx, run)["keys"] for run in range(5)]
+
+    async def scene():
+        return await database.write(work)
+
+    try:
+        shown = asyncio.run(scene())
+    finally:
+        database.close()
+    assert all(len(names) == 100 for names in shown)
+    assert len({id(entry["typeCounts"]) for entry in shown[0].values()}) == 1
+    assert sum(len(found.counts) for found in keys._found.values()) == 200

@@ -16,7 +16,7 @@ import pytest
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.server import database as database_module
-from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.database import Database, Lane, Transaction
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.tables import STEPS
@@ -247,3 +247,60 @@ def test_what_every_heartbeat_asks_takes_no_longer_with_more_runs(database: Data
         return " ".join(row["detail"] for row in rows)
 
     assert "waiting_runs" in asyncio.run(plans(f"SELECT id FROM runs WHERE sweep = ? AND {WAITING}"))
+
+
+def test_reads_that_take_long_hold_up_neither_short_ones_nor_pages(database: Database):
+    go_on = threading.Event()
+
+    def long(tx: Transaction) -> str:
+        tx.take_long()
+        assert go_on.wait(60)
+        return "long"
+
+    def page(tx: Transaction) -> str:
+        tx.take_long()
+        return "page"
+
+    async def scene() -> list[str]:
+        listings = [asyncio.ensure_future(database.read(long)) for _ in range(30)]
+        try:
+            await asyncio.sleep(0)
+            assert await asyncio.wait_for(database.read(names), 30) == []
+            assert await asyncio.wait_for(database.read(page, Lane.PAGES), 30) == "page"
+            assert not any(listing.done() for listing in listings)
+        finally:
+            go_on.set()
+        return await asyncio.gather(*listings)
+
+    assert asyncio.run(scene()) == ["long"] * 30
+
+
+@pytest.mark.parametrize(
+    ("lane", "thread"), [(Lane.LONG, "database-long-reader"), (Lane.PAGES, "database-page-reader")]
+)
+@pytest.mark.parametrize("statements", [1, 50_000])
+def test_a_read_that_turns_out_to_take_long_goes_on_elsewhere(
+    database: Database, lane: Lane, thread: str, statements: int
+):
+    most = 2_000_000 // statements
+    count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT MAX(i) FROM n"
+    threads: list[str] = []
+
+    def work(tx: Transaction) -> int:
+        threads.append(threading.current_thread().name.rpartition("_")[0])
+        return sum(tx.integer(count, (most,)) for _ in range(statements))
+
+    assert asyncio.run(database.read(work, lane)) == most * statements
+    assert threads == ["database-reader", thread]
+
+
+def test_a_short_read_that_fails_is_not_begun_again(database: Database):
+    begun: list[int] = []
+
+    def work(tx: Transaction) -> None:
+        begun.append(1)
+        tx.rows("SELECT * FROM nowhere")
+
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        asyncio.run(database.read(work))
+    assert begun == [1]

@@ -1,8 +1,8 @@
 """The server's SQLite database, and how the event loop uses it.
 
 There is one connection that writes. What one request reads and writes is never interleaved with another's, and no
-request waits on a busy database. A few threads read, with connections of their own: in WAL mode they see the last
-committed state and hold up nobody.
+request waits on a busy database. A few threads read (`readers`), with connections of their own: in WAL mode they see
+the last committed state and hold up nobody.
 
 Short writes run on the event loop's own thread, all that wait at once in one transaction, each within a savepoint:
 a thread would have to win Python's lock back from the loop after every statement, which costs far more than the
@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -28,16 +27,15 @@ from typing import TypeVar
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.server.layout import differences
-from wandb_submit.server.regexp import matches
+from wandb_submit.server.readers import Lane, Readers, connect
 from wandb_submit.server.tables import STEPS
 from wandb_submit.server.transaction import Transaction
 from wandb_submit.server.writes import PendingWrite, Write, run_alone, run_together
 
-__all__ = ["Database", "Transaction"]
+__all__ = ["Database", "Lane", "Transaction"]
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
-_READERS = 4
 # How long the event loop may write before it looks at its other work.
 _TURN_S = 0.01
 # From this size on the log is copied into the database file: beside the writes, as far as they leave it time; and,
@@ -45,8 +43,6 @@ _TURN_S = 0.01
 _LOG_BYTES = 16 * 1024 * 1024
 _LOG_BYTES_AT_MOST = 4 * _LOG_BYTES
 _COPY_AGAIN_AFTER_S = 1.0
-# How long one connection waits for another's lock. Only a stranger's (a person's `sqlite3`) ever keeps it.
-_BUSY_S = 1.0
 
 
 class Database:
@@ -55,8 +51,6 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._log_path = path.with_name(path.name + "-wal")
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
         self._waiting: deque[PendingWrite] = deque()
         self._turn_is_due = False
         self._held = False
@@ -65,7 +59,7 @@ class Database:
         self._next_copy = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="database-copier")
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="database-reader")
+        self._readers = Readers(path)
         self._writing = self._create()
 
     async def write(self, work: Callable[[Transaction], _T], *, long: bool = False) -> _T:
@@ -81,18 +75,23 @@ class Database:
         self._next_turn(loop)
         return await done
 
-    async def read(self, work: Callable[[Transaction], _T]) -> _T:
-        """Runs `work` on one consistent state of the database; it cannot change anything."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+    async def read(self, work: Callable[[Transaction], _T], lane: Lane = Lane.LONG) -> _T:
+        """Runs `work` on one consistent state of the database; it cannot change anything.
+
+        Args:
+            work: what to do; it may be begun a second time.
+            lane: where it goes on, should it take long.
+        """
+        return await self._readers.read(work, lane)
 
     def close(self) -> None:
         """Lets the running transactions end and closes the files."""
-        for pool in (self._readers, self._thread, self._copier):
+        for pool in (self._thread, self._copier):
             pool.shutdown()
+        self._readers.close()
         # The last connection to close folds the log into the database file, and SQLite wants that from one
         # which may write.
-        for connection in reversed(self._connections):
-            connection.close()
+        self._writing.close()
 
     def _next_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waiting and not self._turn_is_due and not self._held:
@@ -159,35 +158,15 @@ class Database:
 
     def _copy(self, mode: str) -> None:
         try:
-            self._connection().execute(f"PRAGMA wal_checkpoint({mode})")
+            self._readers.connection().execute(f"PRAGMA wal_checkpoint({mode})")
         except sqlite3.Error as error:
             # Until it succeeds, everything is in the log.
             _log.warning("cannot copy the log into the database now: %s", error)
 
-    def _read(self, work: Callable[[Transaction], _T]) -> _T:
-        connection = self._connection()
-        connection.execute("BEGIN")
-        try:
-            return work(Transaction(connection))
-        finally:
-            connection.execute("ROLLBACK")
-
-    def _connection(self) -> sqlite3.Connection:
-        """The connection of a thread, which cannot write with it."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = _connect(self.path)
-            connection.execute("PRAGMA cache_size=-4000")
-            connection.execute("PRAGMA query_only=ON")
-            self._local.connection = connection
-            self._connections.append(connection)
-        return connection
-
     def _create(self) -> sqlite3.Connection:
         """Opens the connection that writes, and brings the tables up to date."""
         try:
-            connection = _connect(self.path)
-            self._connections.append(connection)
+            connection = connect(self.path)
             connection.execute("PRAGMA cache_size=-16000")
             # The log is copied by a thread, and its file's length tells how much is in it.
             connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -209,12 +188,3 @@ class Database:
         except sqlite3.Error as error:
             raise ConfigError(f"cannot open the database {self.path}: {error}") from error
         return connection
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
-    connection.row_factory = sqlite3.Row
-    connection.create_function("REGEXP", 2, matches, deterministic=True)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection

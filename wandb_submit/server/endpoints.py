@@ -18,6 +18,7 @@ from wandb_submit.server.context import Context, Preparing, Resolver, ServerFact
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.downloads import attached_text, attachment
 from wandb_submit.server.file_paths import checked_file_name, new_file_name, run_folder, same_place
+from wandb_submit.server.graphql.answer import written
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
 from wandb_submit.server.graphql.request import choose, read
@@ -91,12 +92,17 @@ class Endpoints:
                 answering = iter(resolvers)
                 return execution.run(lambda _, arguments: next(answering)(context, arguments))
 
-            data = await (self.database.write(work) if mutates else self.database.read(work))
+            if mutates:
+                answer: Response = JSONResponse({"data": await self.database.write(work)})
+            else:
+                # What was read can be long: it is written down where it was read.
+                text = await self.database.read(lambda tx: written({"data": work(tx)}))
+                answer = Response(text, media_type=_JSON)
         except UnknownFieldError as error:
             self._note_unknown([error.field], execution.name)
             raise
         self._note_unknown(execution.lacking, execution.name)
-        return JSONResponse({"data": data})
+        return answer
 
     def _note_unknown(self, fields: Iterable[str], operation: str) -> None:
         """Logs what clients ask for and this server does not have, once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -10,7 +11,7 @@ Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
 
 class TakesLongError(Exception):
-    """A write turned out to take long: it is taken back, and begun again where it holds up nobody."""
+    """Work turned out to take long: it is taken back, and begun again where it holds up nobody."""
 
 
 class Transaction:
@@ -20,9 +21,19 @@ class Transaction:
         after_commit: what is to be called, on the event loop, once all of it is there.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, may_take_long: bool = True) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, may_take_long: bool = True, until: float | None = None
+    ) -> None:
+        """Wraps an open transaction.
+
+        Args:
+            connection: that has begun it.
+            may_take_long: whether nobody waits meanwhile.
+            until: from when on, by the thread's processor time, its work has taken long.
+        """
         self._connection = connection
         self._may_take_long = may_take_long
+        self._until = until
         self.after_commit: list[Callable[[], None]] = []
 
     def take_long(self) -> None:
@@ -30,18 +41,23 @@ class Transaction:
         if not self._may_take_long:
             raise TakesLongError
 
+    def _run(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
+        if self._until is not None and time.thread_time() > self._until:
+            raise TakesLongError
+        return self._connection.execute(sql, parameters)
+
     def one(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
         """The first row, if any."""
-        row: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        row: sqlite3.Row | None = self._run(sql, parameters).fetchone()
         return row
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
         """All rows."""
-        return self._connection.execute(sql, parameters).fetchall()
+        return self._run(sql, parameters).fetchall()
 
     def each(self, sql: str, parameters: Parameters = ()) -> Iterator[sqlite3.Row]:
         """All rows, one at a time: for those that are too many, or too long, to hold them all."""
-        yield from self._connection.execute(sql, parameters)
+        yield from self._run(sql, parameters)
 
     def integer(self, sql: str, parameters: Parameters = ()) -> int:
         """The first column of the first row as a number; no row and null count as 0."""
@@ -50,7 +66,7 @@ class Transaction:
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Changes rows; returns how many."""
-        return self._connection.execute(sql, parameters).rowcount
+        return self._run(sql, parameters).rowcount
 
     def execute_many(self, sql: str, parameters: Iterable[Parameters]) -> None:
         """Changes rows, once per set of parameters."""
@@ -58,4 +74,4 @@ class Transaction:
 
     def insert(self, sql: str, parameters: Parameters = ()) -> int:
         """Adds a row; returns its key."""
-        return int(self._connection.execute(sql, parameters).lastrowid or 0)
+        return int(self._run(sql, parameters).lastrowid or 0)

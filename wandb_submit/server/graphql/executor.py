@@ -65,7 +65,7 @@ class Execution:
         self._variables.update(variables)
         self.lacking: set[str] = set()
         self._selections_left = _MAX_SELECTIONS
-        self._deadline = time.monotonic() + _PATIENCE_S
+        self._deadline = float("inf")
 
     @property
     def name(self) -> str:
@@ -78,11 +78,13 @@ class Execution:
         return [(fields[0].name.value, self._arguments(fields[0])) for fields in self._roots().values()]
 
     def run(self, root: Callable[[str, Arguments], object]) -> dict[str, object]:
-        """Resolves the operation's root fields, in order, with `root(name, arguments)`.
+        """Resolves the operation's root fields, in order, with `root(name, arguments)`; it may be begun again.
 
         Raises:
             Refusal: if one of them refuses, or all of it is too much work.
         """
+        self._selections_left = _MAX_SELECTIONS
+        self._deadline = time.monotonic() + _PATIENCE_S
         return {
             key: self._complete(root(fields[0].name.value, self._arguments(fields[0])), fields)
             for key, fields in self._roots().items()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from wandb_submit.server.runs.history import length
 from wandb_submit.server.transaction import Transaction
@@ -25,7 +25,12 @@ _TYPES = {"integer": "number", "real": "number", "text": "string", "true": "bool
 _VALUES: Mapping[str, Callable[[Any], object]] = {"true": bool, "false": bool, "array": json.loads}
 # So many rows at a time: SQLite sorts what it groups, which takes longer than in proportion.
 _CHUNK = 2000
+# What is kept in memory: of so many runs, and so many names in all. The last run asked for is kept in any case.
 _MAX_RUNS = 500
+_MAX_NAMES = 100_000
+
+# How often values of which type were logged.
+_Counts: TypeAlias = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +38,7 @@ class _Found:
     """What the rows before number `end` hold: for each metric the types of its values, and the last one."""
 
     end: int = 0
-    counts: Mapping[str, Counter[str]] = field(default_factory=dict)
+    counts: Mapping[str, _Counts] = field(default_factory=dict)
     previous: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -42,6 +47,7 @@ class HistoryKeys:
 
     def __init__(self) -> None:
         self._found: OrderedDict[int, _Found] = OrderedDict()
+        self._names = 0
         self._changes = 0
         self._lock = threading.Lock()
 
@@ -52,16 +58,17 @@ class HistoryKeys:
         found = _found(tx, run, known)
         with self._lock:
             if self._changes == changes:
-                self._found[run] = found
-                self._found.move_to_end(run)
-                if len(self._found) > _MAX_RUNS:
-                    self._found.popitem(last=False)
+                self._keep(run, found)
         last = tx.one("SELECT MAX(step) FROM history WHERE run = ? AND stream = 'history'", (run,))
+        # Most of a run's metrics are alike in this, and there can be hundreds of thousands.
+        shown: dict[_Counts, list[dict[str, object]]] = {
+            counts: [{"type": kind, "count": times} for kind, times in counts] for counts in set(found.counts.values())
+        }
         return {
             "sets": [],
             "keys": {
                 name: {
-                    "typeCounts": [{"type": kind, "count": times} for kind, times in found.counts[name].items()],
+                    "typeCounts": shown[found.counts[name]],
                     "monotonic": name == "_step",
                     "previousValue": found.previous[name],
                 }
@@ -76,10 +83,22 @@ class HistoryKeys:
         # Whoever reads while it is committed may still see the old ones.
         tx.after_commit.append(lambda: self._forget(run))
 
+    def _keep(self, run: int, found: _Found) -> None:
+        self._drop(run)
+        self._found[run] = found
+        self._names += len(found.counts)
+        while len(self._found) > 1 and (len(self._found) > _MAX_RUNS or self._names > _MAX_NAMES):
+            self._drop(next(iter(self._found)))
+
+    def _drop(self, run: int) -> None:
+        gone = self._found.pop(run, None)
+        if gone is not None:
+            self._names -= len(gone.counts)
+
     def _forget(self, run: int) -> None:
         with self._lock:
             self._changes += 1
-            self._found.pop(run, None)
+            self._drop(run)
 
 
 def _found(tx: Transaction, run: int, known: _Found) -> _Found:
@@ -87,10 +106,13 @@ def _found(tx: Transaction, run: int, known: _Found) -> _Found:
     end = length(tx, run, "history")
     if end <= known.end:
         return known
-    counts = {name: counter.copy() for name, counter in known.counts.items()}
-    previous = dict(known.previous)
+    if end - known.end > _CHUNK:
+        tx.take_long()
+    counts, previous = dict(known.counts), dict(known.previous)
+    # One object of each kind, however many metrics it counts for.
+    same: dict[_Counts, _Counts] = {}
     for first in range(known.end, end, _CHUNK):
-        rows = tx.rows(
+        rows = tx.each(
             # A column that is not aggregated comes from the row with the maximum: https://sqlite.org/lang_select.html
             "SELECT entry.fullkey AS path, entry.type AS type, COUNT(*) AS times, MAX(number) AS latest, entry.value AS"
             " value FROM history, json_tree(history.content) AS entry WHERE run = ? AND stream = 'history'"
@@ -102,6 +124,13 @@ def _found(tx: Transaction, run: int, known: _Found) -> _Found:
             parts = [quoted or plain for quoted, plain in _PATH_PART.findall(row["path"])]
             if _PATH_PART.sub("", row["path"]) == "$":  # else it is inside a list
                 name, kind = ".".join(parts), row["type"]
-                counts.setdefault(name, Counter())[_TYPES.get(kind, kind)] += row["times"]
+                merged = _more(counts.get(name, ()), _TYPES.get(kind, kind), row["times"])
+                counts[name] = same.setdefault(merged, merged)
                 previous[name] = _VALUES[kind](row["value"]) if kind in _VALUES else row["value"]
     return _Found(end=end, counts=counts, previous=previous)
+
+
+def _more(counts: _Counts, kind: str, times: int) -> _Counts:
+    if all(known != kind for known, _ in counts):
+        return (*counts, (kind, times))
+    return tuple((known, number + (times if known == kind else 0)) for known, number in counts)

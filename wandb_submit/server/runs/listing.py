@@ -17,6 +17,8 @@ from wandb_submit.server.runs.run import SELECT
 
 # More runs than these are in no list.
 _ALL = 1_000_000
+# A page of more takes its time, to be read and to be written.
+_SHORT = 100
 
 
 def runs_page(
@@ -34,6 +36,8 @@ def runs_page(
     order = parse_order(arguments.text("order"))
     after, after_parameters = order.after(arguments.text("after") or None)
     size = _ALL if whole and "first" not in arguments else page_size(arguments)
+    if size > _SHORT:
+        context.tx.take_long()
     picked = context.tx.rows(
         # Only what runs are chosen and ordered by is read here: their configs and summaries can be long.
         f"SELECT * FROM (SELECT {order.selection} FROM runs WHERE {where})"  # noqa: S608 - no client's text in it

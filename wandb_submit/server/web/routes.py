@@ -16,7 +16,7 @@ from starlette.routing import Route
 from wandb_submit.server.auth import is_authorized
 from wandb_submit.server.connections import Connection
 from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.database import Database, Lane, Transaction
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.web.home import read_home, read_project
 from wandb_submit.server.web.run import read_run
@@ -91,7 +91,7 @@ async def _answer(database: Database, template: str, view: View, request: Reques
         return gzip.compress(body, _GZIP_LEVEL) if packed else body
 
     headers = {"Vary": "Accept-Encoding", **({"Content-Encoding": "gzip"} if packed else {})}
-    return page(await database.read(work), headers=headers)
+    return page(await database.read(work, Lane.PAGES), headers=headers)
 
 
 def _guarded(key: str, endpoint: Endpoint) -> Endpoint:

@@ -1,0 +1,46 @@
+"""Writes an answer as JSON, piece by piece.
+
+Python writes a whole value as JSON without ever letting another of its threads run, which for an answer of megabytes
+holds up the event loop, whichever thread does it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+# Of a longer list or mapping so many entries are written at a time.
+_TOGETHER = 50
+
+
+def written(data: object) -> bytes:
+    """A value of mappings, lists, texts, numbers and nulls as JSON."""
+    return "".join(_pieces(data)).encode()
+
+
+def _pieces(value: object) -> Iterator[str]:
+    match value:
+        case {} if len(value) > _TOGETHER:
+            yield from _long(value, "{}")
+        case {}:
+            yield "{"
+            for number, (name, entry) in enumerate(value.items()):
+                yield f"{', ' if number else ''}{json.dumps(name)}: "
+                yield from _pieces(entry)
+            yield "}"
+        case list() | tuple() if len(value) > _TOGETHER:
+            yield from _long(value, "[]")
+        case _:
+            yield json.dumps(value)
+
+
+def _long(value: Mapping[str, object] | list[object] | tuple[object, ...], brackets: str) -> Iterator[str]:
+    yield brackets[0]
+    entries = iter(value.items() if isinstance(value, Mapping) else value)
+    first = True
+    while some := list(islice(entries, _TOGETHER)):
+        yield "" if first else ", "
+        yield json.dumps(dict(some) if brackets == "{}" else some)[1:-1]  # type: ignore[arg-type]
+        first = False
+    yield brackets[1]
