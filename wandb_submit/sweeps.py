@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import yaml
 
 from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
+from wandb_submit.metrics import Metric
 from wandb_submit.sources import SweepFile, SweepName, grid_size
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -36,9 +37,10 @@ query Config($entity: String, $project: String, $sweep: String!) {
 }
 """
 _FIRST_RUN = """
-query FirstRun($entity: String, $project: String, $filters: JSONString, $order: String) {
+query FirstRun($entity: String, $project: String, $filters: JSONString, $order: String, $defined: String) {
   project(name: $project, entityName: $entity) {
-    runs(filters: $filters, order: $order, first: 1) { edges { node { name displayName summaryMetrics } } }
+    plain: runs(filters: $filters, order: $order, first: 1) { edges { node { name displayName summaryMetrics } } }
+    defined: runs(filters: $filters, order: $defined, first: 1) { edges { node { name displayName summaryMetrics } } }
   }
 }
 """
@@ -255,22 +257,20 @@ def results(ref: SweepRef, endpoint: Endpoint) -> Results:
         nodes += [edge["node"] for edge in page["edges"]]
         more, asked["cursor"] = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
     config = yaml.safe_load(project["sweep"]["config"]) or {}
-    target = config.get("metric") or {}
-    metric, goal = target.get("name"), target.get("goal", "minimize")
+    metric = Metric.of(config)
     told = [_told(node, metric) for node in nodes]
     return Results(
         states=Counter(run.state for run in told),
-        metric=metric,
-        goal=goal,
-        best=_best(told, goal),
+        metric=None if metric is None else metric.name,
+        goal=None if metric is None else metric.goal,
+        best=None if metric is None else _best(told, metric),
         parameters=tuple(config.get("parameters") or ()),
         runs=told,
     )
 
 
-def _told(node: Mapping[str, Any], metric: str | None) -> RunResult:
+def _told(node: Mapping[str, Any], metric: Metric | None) -> RunResult:
     config = json.loads(node["config"] or "{}")
-    summary = json.loads(node["summaryMetrics"] or "{}")
     return RunResult(
         id=node["name"],
         name=node["displayName"] or node["name"],
@@ -280,21 +280,18 @@ def _told(node: Mapping[str, Any], metric: str | None) -> RunResult:
             for key, entry in config.items()
             if key not in _CLIENTS_OWN
         },
-        metric=_number(summary.get(metric)) if metric else None,
+        metric=None if metric is None else _measured(node, metric),
         # The client's, from `wandb.init()` on; a run that was handed out has its parameters alone.
         initialized="_wandb" in config,
     )
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _measured(node: Mapping[str, Any], metric: Metric) -> float | None:
+    return metric.value(json.loads(node["summaryMetrics"] or "{}"))
 
 
-def _best(runs: Sequence[RunResult], goal: str) -> RunResult | None:
-    measured = [(run.metric, run) for run in runs if run.state == "finished" and run.metric is not None]
-    if not measured:
-        return None
-    return (max if goal == "maximize" else min)(measured, key=lambda pair: pair[0])[1]
+def _best(runs: Iterable[RunResult], metric: Metric) -> RunResult | None:
+    return metric.best(runs, lambda run: run.metric if run.state == "finished" else None)
 
 
 def best(ref: SweepRef, endpoint: Endpoint) -> Best | None:
@@ -310,28 +307,27 @@ def best(ref: SweepRef, endpoint: Endpoint) -> Best | None:
     place = {"entity": ref.entity, "project": ref.project}
     data = _ask(login, _CONFIG, {**place, "sweep": ref.id}, offline=offline)
     config = yaml.safe_load(((data.get("project") or {}).get("sweep") or {}).get("config") or "") or {}
-    target = config.get("metric") or {}
-    if not target.get("name"):
+    metric = Metric.of(config)
+    if metric is None:
         return None
-    sign = "-" if target.get("goal") == "maximize" else "+"
     asked = {
         "filters": json.dumps({"$and": [{"sweep": ref.id}, {"state": "finished"}]}),
-        "order": f"{sign}summary_metrics.{target['name']}",
+        "order": metric.order,
+        # W&B is not known to look into what `define_metric(summary=…)` leaves there.
+        "defined": f"{metric.order}.{metric.extremum}",
     }
-    data = _ask(login, _FIRST_RUN, {**place, **asked}, offline=offline)
-    edges = ((data.get("project") or {}).get("runs") or {}).get("edges") or []
-    for edge in edges:
-        node = edge["node"]
-        value = _number(json.loads(node["summaryMetrics"] or "{}").get(target["name"]))
-        if value is not None:
-            return Best(
-                run=node["name"],
-                name=node["displayName"] or node["name"],
-                metric=target["name"],
-                value=value,
-                url=f"{_pages(login.base_url)}/{quote(ref.entity)}/{quote(ref.project)}/runs/{quote(node['name'])}",
-            )
-    return None
+    project = _ask(login, _FIRST_RUN, {**place, **asked}, offline=offline).get("project") or {}
+    nodes = [edge["node"] for order in ("plain", "defined") for edge in (project.get(order) or {}).get("edges") or []]
+    node = metric.best(nodes, lambda node: _measured(node, metric))
+    if node is None or (value := _measured(node, metric)) is None:
+        return None
+    return Best(
+        run=node["name"],
+        name=node["displayName"] or node["name"],
+        metric=metric.name,
+        value=value,
+        url=f"{_pages(login.base_url)}/{quote(ref.entity)}/{quote(ref.project)}/runs/{quote(node['name'])}",
+    )
 
 
 def _pages(base_url: str) -> str:

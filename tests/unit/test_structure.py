@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"answers", "daemon_thread", "errors", "kinship", "states", "wording"},
+    {"answers", "daemon_thread", "errors", "kinship", "metrics", "states", "wording"},
     {
         "specs",
         "paths",
@@ -50,6 +50,7 @@ LIGHT = {
     "halts",
     "credentials",
     "kinship",
+    "metrics",
     "process",
     "answers",
     "direct_connections",

@@ -272,7 +272,7 @@ def results_text(results: Results) -> str:
         lines.append(f"  {results.metric} = {best.metric:.6g} ({results.goal})")
         lines += [f"  {name} = {value}" for name, value in chosen.items()]
     elif results.metric:
-        lines.append(f"best run: no finished run has logged {results.metric}")
+        lines.append(f"best run: no finished run has a value of {results.metric} in its summary")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Verdict
 from wandb_submit.server.engine.grid import Grid
 from wandb_submit.server.engine.hyperband import bands
@@ -60,7 +61,7 @@ def _errors(config: Config) -> list[str]:
     broken = [problem for name, space in parameters.items() for problem in _problems(config, name, space)]
     if broken:
         return [*errors, *broken]
-    if method == "bayes" and not isinstance(config.get("metric"), dict):
+    if method == "bayes" and Metric.of(config) is None:
         errors.append("bayes needs a metric with a name")
     if method == "bayes" and not _searchable(parameters):
         errors.append("bayes needs at least one parameter that is not constant")

@@ -7,11 +7,12 @@ import random
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
+from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Drawn, Point
 from wandb_submit.server.engine.grid import Grid
 from wandb_submit.server.engine.package import load, plain, sentence
 from wandb_submit.server.engine.tried import Tried
-from wandb_submit.server.sweeps.config import Config, metric
+from wandb_submit.server.sweeps.config import Config
 
 # Random points are drawn so many at a time, and always the same ones together: all that a new sweep keeps in stock, so
 # that agents which ask at once, before anything can be drawn in the background, get theirs.
@@ -65,7 +66,8 @@ def draw_bayes(config: Config, tried: Iterable[Tried], number: int, seed: str) -
 
 def _runs(config: Config, tried: Iterable[Tried]) -> list[object]:
     """Earlier points as the engine takes them; they hold numbers and texts from JSON, which need no validation."""
-    name, make = str(metric(config).get("name")), load().SweepRun.model_construct
+    metric, make = Metric.of(config), load().SweepRun.model_construct
+    name = "" if metric is None else metric.name
     return [
         make(
             config=earlier.config,

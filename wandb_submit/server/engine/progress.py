@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wandb_submit.metrics import Metric, finite
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.engine.answers import Ruling
 from wandb_submit.server.engine.hyperband import Progress, bands, runs_to_stop
-from wandb_submit.server.runs.history import json_path, metric_values
+from wandb_submit.server.runs.history import metric_values
+from wandb_submit.server.runs.json_values import summary_number
 from wandb_submit.server.runs.state import LIVE
-from wandb_submit.server.sweeps.config import Config, metric, stops_early, target
+from wandb_submit.server.sweeps.config import Config, stops_early, target
 
 
 @dataclass(kw_only=True, slots=True)
@@ -36,17 +37,11 @@ class Follower:
             changed: the runs that sent something, with the row that it began with where that is known; None means
                 that any may have.
         """
+        value, parameters = summary_number(self._metric)
         rows = tx.rows(
-            "SELECT id, state, stop_requested_at IS NOT NULL AS stopping,"
-            " COALESCE(json_extract(summary, :path), json_extract(summary, :nested)) AS metric FROM runs"
-            " WHERE sweep = :sweep AND (:all OR id IN (SELECT value FROM json_each(:ids)))",
-            {
-                "path": json_path(self._metric),
-                "nested": json_path(*self._metric.split(".")),
-                "sweep": sweep,
-                "all": changed is None,
-                "ids": json.dumps(list(changed or ())),
-            },
+            f"SELECT id, state, stop_requested_at IS NOT NULL AS stopping, {value} AS metric FROM runs"  # noqa: S608
+            " WHERE sweep = ? AND (? OR id IN (SELECT value FROM json_each(?)))",
+            (*parameters, sweep, changed is None, json.dumps(list(changed or ()))),
         )
         reached = False
         # From which band to which each run has come.
@@ -98,8 +93,10 @@ class Follower:
         return Progress(state="finished", values=run.values)
 
     @property
-    def _metric(self) -> str:
-        return str(metric(self.config)["name"])
+    def _metric(self) -> Metric:
+        found = Metric.of(self.config)
+        assert found is not None  # noqa: S101 - no other sweep is followed
+        return found
 
     def _passed(self, run: Progress) -> int:
         """How many bands a run has reached."""
@@ -112,9 +109,5 @@ class Follower:
         wanted = target(self.config)
         if wanted is None:
             return False
-        sign = 1 if metric(self.config).get("goal") == "maximize" else -1
-        return any(
-            sign * value >= sign * wanted
-            for value in values
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        )
+        numbers = (number for value in values if (number := finite(value)) is not None)
+        return any(not self._metric.is_better(wanted, number) for number in numbers)

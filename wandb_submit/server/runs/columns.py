@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.json_values import first_of, summary_value
 from wandb_submit.server.runs.state import SHOWN_STATE
 from wandb_submit.server.settings import DEFAULT_ENTITY
 
-# SQLite's paths into JSON compare a name with the text of the JSON, whose escapes they know only in newer versions.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_./ -]+")
 _SECTIONS = {"summary_metrics": "summary", "summaryMetrics": "summary", "summary": "summary", "config": "config"}
 _MAX_LEVELS = 20
 
@@ -95,8 +93,13 @@ _SWEEP_COLUMNS = {
 }
 
 
-def run_column(key: str) -> Column:
+def run_column(key: str, *, sorting: bool = False, descending: bool = False) -> Column:
     """What a key such as `state`, `config.lr` or `summary_metrics.loss` names.
+
+    Args:
+        key: the client's.
+        sorting: runs are ordered by it; only numbers are numbers then, and truth values are texts.
+        descending: whether they are ordered from the largest value on, as those of a metric to maximize are.
 
     Raises:
         Refusal: if it names nothing.
@@ -108,9 +111,13 @@ def run_column(key: str) -> Column:
         raise Refusal(f"the offline sweep server cannot filter or order runs by {key[:100]!r}")
     if "\x00" in key:
         raise Refusal("the name of a metric or parameter cannot hold a zero byte")
-    column = _SECTIONS[section]
-    paths = _config_paths(rest) if column == "config" else [[rest], rest.split(".")]
-    return _json_column(f"runs.{column}", paths)
+    if len(rest.split(".")) > _MAX_LEVELS:
+        raise Refusal(f"the name of a metric or parameter has at most {_MAX_LEVELS} levels")
+    if _SECTIONS[section] == "config":
+        sql, parameters = first_of("runs.config", _config_paths(rest))
+    else:
+        sql, parameters = summary_value(rest, sorting=sorting, maximize=descending)
+    return Column(sql=sql, parameters=parameters)
 
 
 def sweep_column(key: str) -> Column:
@@ -132,25 +139,3 @@ def _config_paths(key: str) -> list[list[str]]:
         others = others[1:]
     # A dot may part a nested parameter's levels, or belong to the name.
     return [[whole, "value"], [first, "value", *others]]
-
-
-def _json_column(column: str, paths: list[list[str]]) -> Column:
-    unique = [path for number, path in enumerate(paths) if path not in paths[:number]]
-    found = [_json_value(column, path) for path in unique]
-    parameters = tuple(parameter for _, some in found for parameter in some)
-    sql = ", ".join(sql for sql, _ in found)
-    return Column(sql=f"COALESCE({sql})" if len(found) > 1 else sql, parameters=parameters)
-
-
-def _json_value(column: str, path: list[str]) -> tuple[str, tuple[str, ...]]:
-    """One value inside of a JSON text, as SQL and its parameters."""
-    if len(path) > _MAX_LEVELS:
-        raise Refusal(f"the name of a metric or parameter has at most {_MAX_LEVELS} levels")
-    if all(_PLAIN_NAME.fullmatch(part) for part in path):
-        return f"json_extract({column}, ?)", ("$" + "".join(f'."{part}"' for part in path),)
-    sql = column
-    for number, _ in enumerate(path):
-        inner = "" if number == len(path) - 1 else " AND type = 'object'"
-        sql = f"(SELECT value FROM json_each({sql}) WHERE key = ?{inner})"  # noqa: S608 - no part of it is a client's
-    # The innermost query comes first in the text, and so does its name.
-    return sql, tuple(path)

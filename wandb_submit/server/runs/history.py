@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from wandb_submit.metrics import Metric
 from wandb_submit.server.database import Transaction
+from wandb_submit.server.runs.json_values import logged_number
 
 
 def length(tx: Transaction, run: int, stream: str) -> int:
@@ -18,21 +20,15 @@ def tail(tx: Transaction, run: int, stream: str) -> str:
     return json.dumps([] if row is None else [row["content"]])
 
 
-def metric_values(tx: Transaction, run: int, name: str, start: int) -> tuple[list[float], int]:
-    """The finite numbers logged as `name` in the rows from number `start` on, and where the rows end."""
+def metric_values(tx: Transaction, run: int, metric: Metric, start: int) -> tuple[list[float], int]:
+    """The finite numbers of a metric in the rows from number `start` on, and where the rows end."""
     end = max(start, length(tx, run, "history"))
+    value, parameters = logged_number("content", metric)
     rows = tx.rows(
-        # A dot may part a nested metric, or belong to the name. SQLite picks the value without keeping us from others.
-        "SELECT value FROM (SELECT number, COALESCE(json_extract(content, :path), json_extract(content, :nested)) AS"
-        " value, COALESCE(json_type(content, :path), json_type(content, :nested)) AS type FROM history"
-        " WHERE run = :run AND stream = 'history' AND number >= :start AND number < :end)"
-        " WHERE type IN ('integer', 'real') ORDER BY number",
-        {"path": json_path(name), "nested": json_path(*name.split(".")), "run": run, "start": start, "end": end},
+        # SQLite picks the values without keeping us from others.
+        f"SELECT value FROM (SELECT number, {value} AS value FROM history"  # noqa: S608 - no client's text in it
+        " WHERE run = ? AND stream = 'history' AND number >= ? AND number < ?)"
+        " WHERE value IS NOT NULL ORDER BY number",
+        (*parameters, run, start, end),
     )
     return [float(row["value"]) for row in rows], end
-
-
-def json_path(*keys: str) -> str:
-    """A path into JSON as SQLite writes it. It has no escape for a quote, and such a name simply matches nothing."""
-    # JSON is stored in ASCII, and SQLite compares the names in it as they are written there.
-    return "$" + "".join(f'."{json.dumps(key.replace(chr(34), ""))[1:-1]}"' for key in keys)

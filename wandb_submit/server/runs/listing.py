@@ -60,16 +60,6 @@ def run_count(context: Context, arguments: Arguments, **narrowed_to: int) -> int
     return context.tx.integer(f"SELECT COUNT(*) FROM runs WHERE {where}", parameters)  # noqa: S608 - as above
 
 
-def best(context: Context, sweep: int, metric: str, *, maximize: bool) -> sqlite3.Row | None:
-    """The run of a sweep with the best value of a metric in its summary."""
-    order = parse_order(("-" if maximize else "+") + f"summary_metrics.{metric}")
-    picked = context.tx.rows(
-        f"SELECT {order.selection} FROM runs WHERE sweep = ? ORDER BY {order.sql} LIMIT 1",  # noqa: S608 - as above
-        (*order.parameters, sweep),
-    )
-    return next(iter(_rows(context, order, picked)), None)
-
-
 def _rows(context: Context, order: Order, picked: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
     """The runs that were picked, in the order of picking; a row's last key is the run's number."""
     ids = [row[len(order.keys) - 1] for row in picked]

@@ -104,7 +104,7 @@ def parse_order(text: str | None) -> Order:
     descending = False
     for part in parts:
         descending = part.startswith("-")
-        column = run_column(part.lstrip("+-"))
+        column = run_column(part.lstrip("+-"), sorting=True, descending=descending)
         if column.kind is Kind.TAGS:
             raise Refusal("the offline sweep server cannot order runs by their tags")
         if column.nullable:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import yaml
 
+from wandb_submit.metrics import Metric
+
 Config = Mapping[str, object]
 # The searches of W&B's engine. A `custom` one is steered by a program of the user's.
 METHODS = ("grid", "random", "bayes")
@@ -48,12 +50,6 @@ def _is_larger(value: object, limit: int) -> bool:
     return seen > limit
 
 
-def metric(config: Config) -> Mapping[str, object]:
-    """What the sweep optimizes; empty if it names nothing."""
-    found = config.get("metric")
-    return found if isinstance(found, dict) and isinstance(found.get("name"), str) else {}
-
-
 def run_cap(config: Config) -> int | None:
     """How many runs the sweep may have at most."""
     cap = config.get("run_cap")
@@ -62,13 +58,14 @@ def run_cap(config: Config) -> int | None:
 
 def target(config: Config) -> float | None:
     """The value of the metric that ends the sweep once a run reaches it."""
-    value = metric(config).get("target")
+    metric = config.get("metric")
+    value = metric.get("target") if isinstance(metric, dict) and Metric.of(config) is not None else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def stops_early(config: Config) -> bool:
     """Whether runs that do badly are to be stopped."""
-    return isinstance(config.get("early_terminate"), dict) and bool(metric(config))
+    return isinstance(config.get("early_terminate"), dict) and Metric.of(config) is not None
 
 
 def searched_here(config: Config) -> bool:

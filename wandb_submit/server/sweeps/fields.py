@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
 
+from wandb_submit.metrics import Metric
 from wandb_submit.server.artifacts.queries import project_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.pages import connection
 from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.runs.fields import run_fields
-from wandb_submit.server.runs.listing import best, run_count, runs_page
+from wandb_submit.server.runs.json_values import best_value
+from wandb_submit.server.runs.listing import run_count, runs_page
 from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.sweeps import sweep
-from wandb_submit.server.sweeps.config import Config, is_controlled, parse_config, run_cap
+from wandb_submit.server.sweeps.config import is_controlled, parse_config, run_cap
 from wandb_submit.server.sweeps.listing import sweeps_page
 from wandb_submit.server.timestamps import iso
 
@@ -71,6 +72,7 @@ def model(context: Context, arguments: Arguments) -> Mapping[str, object] | None
 def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
     """A sweep; what takes another query is looked up when asked for."""
     number, config = int(row["number"]), parse_config(row["config"])
+    metric = Metric.of(config)
 
     def prior(wanted: Arguments) -> Mapping[str, object]:
         runs = context.tx.rows(
@@ -106,7 +108,7 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "updatedAt": iso(row["updated_at"]),
         "heartbeatAt": iso(row["heartbeat_at"]),
         "earlyStopJobRunning": False,
-        "bestLoss": lambda _: _best_loss(context, number, config),
+        "bestLoss": lambda _: None if metric is None else best_value(context.tx, number, metric),
         "runCount": lambda _: context.tx.integer("SELECT COUNT(*) FROM runs WHERE sweep = ?", (number,)),
         "runCountExpected": min((n for n in (run_cap(config), row["grid_size"]) if n is not None), default=None),
         "priorRuns": prior,
@@ -115,15 +117,6 @@ def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
         "agent": agent,
         "agents": agents,
     }
-
-
-def _best_loss(context: Context, number: int, config: Config) -> float | None:
-    metric = config.get("metric")
-    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
-        return None
-    row = best(context, number, metric["name"], maximize=metric.get("goal") == "maximize")
-    value = None if row is None else json.loads(row["summary"]).get(metric["name"])
-    return value if isinstance(value, int | float) else None
 
 
 def _agent_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:

@@ -6,9 +6,10 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from wandb_submit.metrics import Metric, finite
 from wandb_submit.server.database import Transaction
+from wandb_submit.server.runs.json_values import logged_number
 from wandb_submit.server.web.charts.figure import Point
-from wandb_submit.server.web.values import finite
 
 # As many as a chart has room for: of each, the lowest and the highest value are drawn, so that no spike is lost.
 _BUCKETS = 170
@@ -27,18 +28,22 @@ looked_at AS (
   SELECT history.number, history.step, history.content FROM picked
   JOIN history ON history.run = :run AND history.stream = :stream AND history.number = picked.number
 ),
-entries AS (
-  SELECT looked_at.number, looked_at.step, entry.key AS name, entry.value AS value
-  FROM looked_at, json_each(looked_at.content) AS entry
-  WHERE entry.type IN ('integer', 'real') {wanted}
-  UNION ALL
-  SELECT looked_at.number, looked_at.step, outer.key || '.' || entry.key, entry.value
-  FROM looked_at, json_each(looked_at.content) AS outer, json_each(outer.value) AS entry
-  WHERE outer.type = 'object' AND outer.key <> '_wandb' AND entry.type IN ('integer', 'real')
-    AND json_type(outer.value, '$._type') IS NULL {wanted_nested}
-)
+entries AS ({entries})
 SELECT name, number * :buckets / :total AS bucket, AVG(step) AS x, MIN(value) AS low, MAX(value) AS high
 FROM entries GROUP BY name, bucket ORDER BY name, bucket
+"""
+_ALL = """
+SELECT looked_at.number, looked_at.step, entry.key AS name, entry.value AS value
+FROM looked_at, json_each(looked_at.content) AS entry WHERE entry.type IN ('integer', 'real')
+UNION ALL
+SELECT looked_at.number, looked_at.step, outer.key || '.' || entry.key, entry.value
+FROM looked_at, json_each(looked_at.content) AS outer, json_each(outer.value) AS entry
+WHERE outer.type = 'object' AND outer.key <> '_wandb' AND entry.type IN ('integer', 'real')
+  AND json_type(outer.value, '$._type') IS NULL
+"""
+_ONE = """
+SELECT number, step, '' AS name, value FROM (SELECT number, step, {value} AS value FROM looked_at)
+WHERE value IS NOT NULL
 """
 
 
@@ -47,27 +52,30 @@ def read_curves(tx: Transaction, run: int, stream: str) -> dict[str, list[Point]
     return _read(tx, run, stream, None, MAX_ROWS)
 
 
-def read_curve(tx: Transaction, run: int, metric: str) -> list[Point]:
+def read_curve(tx: Transaction, run: int, metric: Metric) -> list[Point]:
     """One metric of a run, which is drawn among others and may be coarser."""
-    return _read(tx, run, "history", metric, _MAX_ROWS_OF_MANY).get(metric, [])
+    return _read(tx, run, "history", metric, _MAX_ROWS_OF_MANY).get("", [])
 
 
-def _read(tx: Transaction, run: int, stream: str, metric: str | None, most: int) -> dict[str, list[Point]]:
+def _read(tx: Transaction, run: int, stream: str, metric: Metric | None, most: int) -> dict[str, list[Point]]:
     total = tx.integer("SELECT MAX(number) + 1 FROM history WHERE run = ? AND stream = ?", (run, stream))
-    outer, _, inner = (metric or "").partition(".")
-    wanted = "" if metric is None else "AND entry.key = :metric"
-    nested = "" if metric is None else "AND outer.key = :outer AND entry.key = :inner"
+    entries, names = _ALL, {}
+    if metric is not None:
+        value, parameters = logged_number("content", metric)
+        # The rest of the query has names for its parameters.
+        names = {f"key{number}": key for number, key in enumerate(parameters)}
+        for name in names:
+            value = value.replace("?", f":{name}", 1)
+        entries = _ONE.format(value=value)
     rows = tx.rows(
-        _PICKED.format(wanted=wanted, wanted_nested=nested),
+        _PICKED.format(entries=entries),
         {
             "run": run,
             "stream": stream,
             "total": total,
             "every": max(1, -(-total // most)),
             "buckets": min(_BUCKETS, max(total, 1)),
-            "metric": metric,
-            "outer": outer,
-            "inner": inner,
+            **names,
         },
     )
     by_name: dict[str, list[sqlite3.Row]] = defaultdict(list)

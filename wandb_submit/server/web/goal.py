@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wandb_submit.metrics import Metric
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Goal:
@@ -20,6 +22,11 @@ class Goal:
     own: bool
 
     @property
+    def measure(self) -> Metric | None:
+        """The same as what runs have a value of."""
+        return None if self.metric is None else Metric(name=self.metric, maximize=self.maximize)
+
+    @property
     def word(self) -> str:
         """W&B's word for the direction."""
         return "maximize" if self.maximize else "minimize"
@@ -27,10 +34,10 @@ class Goal:
 
 def goal_of(config: Mapping[str, object]) -> Goal:
     """What the sweep's configuration names."""
-    metric = config.get("metric")
-    if not isinstance(metric, Mapping) or not isinstance(metric.get("name"), str):
+    metric = Metric.of(config)
+    if metric is None:
         return Goal(metric=None, maximize=False, own=False)
-    return Goal(metric=metric["name"], maximize=metric.get("goal") == "maximize", own=True)
+    return Goal(metric=metric.name, maximize=metric.maximize, own=True)
 
 
 def chosen_goal(own: Goal, asked: Mapping[str, str], logged: Sequence[str]) -> Goal:

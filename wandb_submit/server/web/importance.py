@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wandb_submit.metrics import finite
 from wandb_submit.server.web.trials import Trial
-from wandb_submit.server.web.values import finite
 from wandb_submit.server.web.wording import value_text
 
 # Of fewer runs nothing can be said.

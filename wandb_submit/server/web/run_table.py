@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from wandb_submit.metrics import finite
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.web.goal import Goal
 from wandb_submit.server.web.links import with_query
 from wandb_submit.server.web.paging import Paging
 from wandb_submit.server.web.trials import Trial
-from wandb_submit.server.web.values import finite, summary_values
+from wandb_submit.server.web.values import summary_values
 from wandb_submit.server.web.wording import value_text
 
 PAGE_SIZE = 50
@@ -104,7 +105,7 @@ def run_table(
     heads += [("metric", _METRIC + name, name) for name in values]
     return RunTable(
         columns=tuple(_column(kind, key, title, asked.get("sort") or "", keep) for kind, key, title in heads),
-        rows=_rows(tx, shown, parameters, values),
+        rows=_rows(tx, shown, parameters, values, goal.metric),
         paging=paging,
     )
 
@@ -140,7 +141,9 @@ def _sortable(value: object) -> tuple[bool, float, str]:
     return (False, number, "") if number is not None else (True, 0.0, value_text(value))
 
 
-def _rows(tx: Transaction, shown: Sequence[Trial], parameters: Sequence[str], values: Sequence[str]) -> tuple[Row, ...]:
+def _rows(
+    tx: Transaction, shown: Sequence[Trial], parameters: Sequence[str], values: Sequence[str], metric: str | None
+) -> tuple[Row, ...]:
     ids = [trial.id for trial in shown]
     found = {
         row["id"]: row
@@ -153,6 +156,8 @@ def _rows(tx: Transaction, shown: Sequence[Trial], parameters: Sequence[str], va
     for trial in shown:
         row = found[trial.id]
         summary = summary_values(row["summary"])
+        if metric is not None and trial.metric is not None:
+            summary[metric] = trial.metric
         cells = [trial.parameters.get(name, "") for name in parameters] + [summary.get(name, "") for name in values]
         rows.append(
             Row(trial=trial, agent=row["agent"], host=row["host"], cells=tuple(value_text(cell) for cell in cells))

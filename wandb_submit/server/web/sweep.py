@@ -63,7 +63,7 @@ def read_sweep(
     (line,) = sweep_lines(tx, [row])
     metrics = logged_metrics(tx, row["number"])
     goal = chosen_goal(line.goal, asked, metrics)
-    trials = read_trials(tx, row["number"], goal.metric, sorted_metric(asked))
+    trials = read_trials(tx, row["number"], goal.measure, sorted_metric(asked))
     parameters = _varying(parse_config(row["config"]), trials)
     best = best_trial(trials, maximize=goal.maximize)
     agents, agents_total = agent_lines(tx, row, data_dir, now)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wandb_submit.metrics import Metric, finite
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.web.charts.figure import Curve, Dot, Figure, plot
 from wandb_submit.server.web.charts.parallel import Line, Parallel, parallel
@@ -14,7 +15,6 @@ from wandb_submit.server.web.goal import Goal
 from wandb_submit.server.web.importance import Importance, importances
 from wandb_submit.server.web.links import run_url
 from wandb_submit.server.web.trials import Trial, ranked, thinned
-from wandb_submit.server.web.values import finite
 from wandb_submit.server.web.wording import number_text, value_text
 
 # What a browser draws at once, and an eye can tell apart.
@@ -49,14 +49,14 @@ def sweep_charts(
         parameters: the names of those that vary.
         goal: the metric, and which way is better.
     """
-    if goal.metric is None:
+    if goal.metric is None or goal.measure is None:
         return None
     link = functools.partial(run_url, project["entity"], project["name"])
     best_first = ranked(trials, maximize=goal.maximize)
     lines = _parallel_lines(best_first, parameters[: _MAX_AXES - 1], goal.metric)
     return SweepCharts(
         progress=_progress(trials, goal, goal.metric, link),
-        curves=_curves(tx, best_first, goal.metric, link),
+        curves=_curves(tx, best_first, goal.measure, link),
         scatters=tuple(
             figure
             for name in parameters[:_MAX_SCATTERS]
@@ -98,10 +98,10 @@ def _progress(trials: Sequence[Trial], goal: Goal, metric: str, link: RunUrl) ->
     )
 
 
-def _curves(tx: Transaction, best_first: Sequence[Trial], metric: str, link: RunUrl) -> Figure | None:
+def _curves(tx: Transaction, best_first: Sequence[Trial], metric: Metric, link: RunUrl) -> Figure | None:
     shown = best_first[:_MAX_CURVES]
     return plot(
-        f"{metric} of the best runs" if len(best_first) > _MAX_CURVES else f"{metric} over steps",
+        f"{metric.name} of the best runs" if len(best_first) > _MAX_CURVES else f"{metric.name} over steps",
         curves=[
             Curve(
                 name=trial.display_name,
@@ -112,7 +112,7 @@ def _curves(tx: Transaction, best_first: Sequence[Trial], metric: str, link: Run
             for number, trial in enumerate(shown)
         ],
         x_label="step",
-        y_label=metric,
+        y_label=metric.name,
         log_x=False,
         note=_of(len(shown), len(best_first), "the best ones"),
     )

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wandb_submit.server.database import Transaction
+from wandb_submit.server.runs.json_values import best_value
 from wandb_submit.server.sweeps.config import parse_config, run_cap
 from wandb_submit.server.web.goal import Goal, goal_of
 from wandb_submit.server.web.links import project_url, sweep_url
-from wandb_submit.server.web.trials import summary_value
-from wandb_submit.server.web.values import finite
 
 SELECT = (
     "SELECT sweeps.*, projects.entity, projects.name AS project_name"
@@ -105,7 +104,7 @@ def _line(tx: Transaction, row: sqlite3.Row, counts: Mapping[str, int]) -> Sweep
         url=sweep_url(row["entity"], row["project_name"], row["id"]),
         project_url=project_url(row["entity"], row["project_name"]),
         goal=goal,
-        best=_best(tx, row["number"], goal),
+        best=None if goal.measure is None else best_value(tx, row["number"], goal.measure),
         progress=Progress(
             finished=counts["finished"],
             failed=counts["failed"] + counts["crashed"] + counts["killed"],
@@ -117,12 +116,3 @@ def _line(tx: Transaction, row: sqlite3.Row, counts: Mapping[str, int]) -> Sweep
         created_at=row["created_at"],
         active_at=max(row["heartbeat_at"] or 0.0, row["updated_at"]),
     )
-
-
-def _best(tx: Transaction, number: int, goal: Goal) -> float | None:
-    if goal.metric is None:
-        return None
-    value, names = summary_value(goal.metric, numbers=True)
-    extreme = "MAX" if goal.maximize else "MIN"
-    row = tx.one(f"SELECT {extreme}({value}) FROM runs WHERE sweep = ?", (*names, number))  # noqa: S608 - our own words
-    return None if row is None else finite(row[0])

@@ -6,20 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from wandb_submit.metrics import Metric, finite
 from wandb_submit.server.database import Transaction
+from wandb_submit.server.runs.json_values import summary_number, summary_value
 from wandb_submit.server.runs.state import ENDED
-from wandb_submit.server.web.values import config_values, finite
+from wandb_submit.server.web.values import config_values
 
 _T = TypeVar("_T")
-# `json_each` finds names that a path of SQLite's cannot spell: with quotes, or not in ASCII.
-_TOP = "(SELECT value FROM json_each(runs.summary) WHERE key = ? AND type IN ({types}))"
-_NESTED = (
-    "(SELECT inner.value FROM json_each(runs.summary) AS outer,"
-    " json_each(CASE outer.type WHEN 'object' THEN outer.value ELSE '{{}}' END) AS inner"
-    " WHERE outer.key = ? AND inner.key = ? AND inner.type IN ({types}))"
-)
 _COLUMNS = "id, name, display_name, state, created_at, heartbeat_at, agent, COALESCE(point, config) AS config"
-_NUMBERS, _SCALARS = "'integer', 'real'", "'integer', 'real', 'text', 'true', 'false'"
+_NOTHING: tuple[str, tuple[str, ...]] = ("NULL", ())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +52,18 @@ class Trial:
         return None if self.state == "pending" else self.heartbeat_at - self.created_at
 
 
-def read_trials(tx: Transaction, sweep: int, metric: str | None, sorted_by: str | None = None) -> list[Trial]:
+def read_trials(tx: Transaction, sweep: int, metric: Metric | None, sorted_by: str | None = None) -> list[Trial]:
     """All runs of a sweep, in the order in which they were handed out.
 
     Args:
         tx: where to read.
         sweep: its number.
-        metric: the name of a summary value.
-        sorted_by: the name of another one.
+        metric: what the page is about.
+        sorted_by: the name of a summary value.
     """
-    metric_sql, metric_names = summary_value(metric, numbers=True)
-    sort_sql, sort_names = summary_value(sorted_by)
-    runtime_sql, runtime_names = summary_value("_runtime", numbers=True)
+    metric_sql, metric_names = _NOTHING if metric is None else summary_number(metric)
+    sort_sql, sort_names = _NOTHING if sorted_by is None else summary_value(sorted_by, sorting=True)
+    runtime_sql, runtime_names = summary_number(Metric(name="_runtime"))
     rows = tx.rows(
         f"SELECT {_COLUMNS}, {runtime_sql} AS runtime, {metric_sql} AS metric, {sort_sql} AS sort_value"  # noqa: S608
         " FROM runs WHERE sweep = ? ORDER BY id",
@@ -90,17 +85,6 @@ def read_trials(tx: Transaction, sweep: int, metric: str | None, sorted_by: str 
         )
         for row in rows
     ]
-
-
-def summary_value(name: str | None, *, numbers: bool = False) -> tuple[str, list[str]]:
-    """SQL for a value in a run's summary, and its parameters; a dot may part a nested metric, or belong to the name."""
-    if name is None:
-        return "NULL", []
-    types = _NUMBERS if numbers else _SCALARS
-    outer, dot, inner = name.partition(".")
-    if not dot:
-        return _TOP.format(types=types), [name]
-    return f"COALESCE({_TOP}, {_NESTED})".format(types=types), [name, outer, inner]
 
 
 def best_trial(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
+
+from wandb_submit.metrics import finite
 
 # How deep nested values get names of their own; what is deeper is shown as JSON.
 _MAX_DEPTH = 4
-
-
-def finite(value: object) -> float | None:
-    """A number that can be drawn; None for anything else, truth values among them."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def config_values(text: str) -> dict[str, object]:
