@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
 from wandb_submit.paths import server_command
+from wandb_submit.proxies import Proxies
 from wandb_submit.specs import Endpoint
 
 # W&B's own cloud answers under two names, and a key that was stored for the older one is good for both
@@ -111,12 +112,15 @@ def trial_environment(login: Login, *, offline: bool) -> dict[str, str]:
 
     Against W&B the client finds its key as it always does, so only the address is named. The offline server's
     key lives in no netrc, and three things that people set for W&B must not lead its clients astray:
-    `WANDB_MODE=offline` in a cluster's profile, an http proxy, and another server's address.
+    `WANDB_MODE=offline` in a cluster's profile, an http proxy, and another server's address. From a proxy of
+    wandb's own settings no host is exempt, and none can be unset from here: the server is its own proxy then.
     """
     if not offline:
         return {"WANDB_BASE_URL": login.base_url}
     host = urlsplit(login.base_url).hostname or ""
     variables = {"WANDB_BASE_URL": login.base_url, "WANDB_API_KEY": login.api_key, "WANDB_MODE": "online"}
+    if Proxies.read().own.get("http"):
+        variables["WANDB_HTTP_PROXY"] = login.base_url
     for name in ("no_proxy", "NO_PROXY"):
         others = [entry.strip() for entry in os.environ.get(name, "").split(",")]
         kept = [entry for entry in others if entry and entry != host]

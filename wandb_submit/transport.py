@@ -1,4 +1,4 @@
-"""How requests reach a W&B server: with its key, its certificates, and the proxies of the environment."""
+"""How requests reach a W&B server: with its key, its certificates, and the proxies of wandb's client."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 from wandb_submit import __version__
 from wandb_submit.answers import Answer
 from wandb_submit.direct_connections import DirectConnections
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
+from wandb_submit.proxies import Proxies
 
 if TYPE_CHECKING:
     from wandb_submit.proxied_connections import ProxiedConnections
@@ -45,6 +44,7 @@ class Transport:
         self._connect_s, self._answer_s = min(timeout_s, _CONNECT_S), timeout_s
         # Only once, and where there is TLS: reading certificates takes time and memory.
         self._trusted = functools.cache(_trusted)
+        self._proxies = functools.cache(Proxies.read)
         self._direct = DirectConnections(self._trusted, connect_s=self._connect_s, answer_s=self._answer_s)
         self._proxied: dict[str, ProxiedConnections] = {}
 
@@ -76,17 +76,19 @@ class Transport:
             ConfigError: if the proxy or the certificates that the environment names cannot be used.
             RefusedError: if there can be no such address.
         """
-        connections = self._connections(url)
         try:
+            connections = self._connections(url)
             return connections.request(method, url, body, {"User-Agent": f"wandb-submit/{__version__}", **headers})
         except OSError as error:
-            raise NoAnswerError(f"{_origin(url)}: {type(error).__name__} {error}") from error
+            trouble = "" if self._offline else self._proxies().trouble(url)
+            words = f"{_origin(url)}: {type(error).__name__} {error}"
+            raise NoAnswerError(f"{words}; {trouble}" if trouble else words) from error
         except ValueError as error:
             raise RefusedError(f"the address {url} cannot be used: {error}") from error
 
     def _connections(self, url: str) -> DirectConnections | ProxiedConnections:
         """Those through the proxy that leads to an address, or without one."""
-        proxy = None if self._offline else _proxy(url)
+        proxy = None if self._offline else self._proxies().leading_to(url)
         if proxy is None:
             return self._direct
         if proxy not in self._proxied:
@@ -106,14 +108,6 @@ def _origin(url: str) -> str:
     """An address without what may be secret: signed addresses carry a right to upload."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address, as Python's own library reads it."""
-    if proxy_bypass(urlsplit(url).netloc):
-        return None
-    proxies = getproxies_environment()
-    return proxies.get(urlsplit(url).scheme) or proxies.get("all")
 
 
 def _trusted() -> ssl.SSLContext:

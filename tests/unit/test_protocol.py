@@ -298,7 +298,7 @@ def test_an_offline_server_is_found_where_it_says_and_no_proxy_is_asked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("WANDB_HTTP_PROXY", "http://127.0.0.1:1")
     (tmp_path / "server.json").write_text(json.dumps({"url": server.url, "api_key": "offline"}))
     server.answers(orders())
     endpoint = Endpoint(base_url="http://127.0.0.1:1", server_dir=tmp_path)
@@ -326,7 +326,7 @@ def test_the_offline_server_alone_is_told_what_the_agent_has(server: Server, tmp
 def test_a_proxy_that_cannot_be_used_is_one_of_our_errors(
     proxy: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("WANDB_HTTP_PROXY", proxy)  # it leads to this machine, too
     with pytest.raises(WandbSubmitError):
         heartbeat(server)
 

@@ -171,7 +171,7 @@ def test_an_address_may_hold_what_must_be_encoded() -> None:
     assert server.asked[0][0] == "/a%20b/%C3%BC%20c?x=1&sign=a%2Fb"
 
 
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "WANDB_HTTP_PROXY"])
 def test_a_proxy_is_asked_with_its_password(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as proxy, transport("http://wandb.example") as way:
         monkeypatch.setenv(name, proxy.url.replace("http://", "http://me:a%40b@"))
@@ -208,7 +208,7 @@ def test_a_proxy_leads_to_a_server_that_has_a_certificate(monkeypatch: pytest.Mo
     with listening(tls=True) as server, socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_address[1]}")
+        monkeypatch.setenv("WANDB_HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_address[1]}")
         with transport(server.url) as way, pytest.raises(NoAnswerError, match="CERTIFICATE_VERIFY_FAILED"):
             way.post_json("/graphql", {})
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
@@ -229,12 +229,18 @@ def test_a_proxy_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         way.post_json("/graphql", {})
 
 
-@pytest.mark.parametrize("exempt", ["127.0.0.1", "*"])
-def test_no_proxy_is_asked_for_hosts_that_are_exempt(exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_machines_servers_are_asked_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as server, transport(server.url) as way:
-        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-        monkeypatch.setenv("NO_PROXY", exempt)
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
         assert way.post_json("/graphql", {}).ok
+
+
+def test_a_proxy_that_runs_would_not_use_is_not_used_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as proxy, transport("http://wandb.invalid") as way:
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        with pytest.raises(NoAnswerError, match="ALL_PROXY is set, but wandb and its runs do not read it: set HTTP_P"):
+            way.post_json("/graphql", {})
+    assert proxy.asked == []
 
 
 def test_a_server_with_a_certificate_of_its_own_is_trusted_where_that_is_named(

@@ -23,18 +23,18 @@ _TIMEOUT_S = _QUEUE_S + 60.0
 _TOPIC = "from a node"
 # It asks as the runs' clients do, proxies included; an answer of any kind means that the way is open.
 _LOOK = """
-import json, os, socket, sys, urllib.error, urllib.request
+import json, os, socket, sys
+from wandb_submit.errors import WandbSubmitError
+from wandb_submit.transport import Transport
 mark, url, wandb_dir = sys.argv[1:]
 place = wandb_dir
 while not os.path.lexists(place):
     place = os.path.dirname(place)
 can_write = os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)
 try:
-    urllib.request.urlopen(url, timeout=15).close()
+    Transport(url, "", offline=False, timeout_s=15).request("GET", url, b"", {})
     why = ""
-except urllib.error.HTTPError:
-    why = ""
-except Exception as error:
+except WandbSubmitError as error:
     why = str(error)
 folder = os.path.exists(mark)
 print(json.dumps({"host": socket.gethostname(), "folder": folder, "can_write": can_write, "why": why}))
@@ -99,7 +99,7 @@ def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
         f"{host} reaches {url}",
         f"{host} does not reach {url}: {seen['why']}",
         verdict=Verdict.WARNING,
-        remedy="set the site's https_proxy, or run the sweep with --offline and bring it to W&B with "
+        remedy="set the site's proxy in HTTPS_PROXY, or run the sweep with --offline and bring it to W&B with "
         "`wandb-submit sync` afterwards",
     )
 
