@@ -10,15 +10,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from wandb_submit import config, interpreter, notebook, origins, preloads, records, sources, sweeps
+from wandb_submit import config, endpoints, interpreter, notebook, origins, preloads, records, sources, sweeps
 from wandb_submit.agent.launcher import why_cold
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options
-from wandb_submit.credentials import check_mode
 from wandb_submit.devices import usable_cores, visible_gpus
-from wandb_submit.errors import ConfigError, NotFoundError, RefusedError, UnavailableError, WandbSubmitError
+from wandb_submit.errors import ConfigError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
 from wandb_submit.files import unwritable
@@ -29,7 +27,7 @@ from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.submission import Submission
 from wandb_submit.wording import counted
 
-__all__ = ["Prepared", "Submission", "attach", "endpoint", "prepare", "send", "submit"]
+__all__ = ["Prepared", "Submission", "attach", "prepare", "send", "submit"]
 
 _T = TypeVar("_T")
 notebook.register()
@@ -214,7 +212,7 @@ def prepare(
     node: str | None = None
     if isinstance(source, sources.SweepName):
         node = _a_node(options) if offline and not dry_run else None
-        found = sweeps.find(source, endpoint(offline=offline, start=not dry_run, node=node))
+        found = endpoints.find(source, offline=offline, start=not dry_run, node=node)
         if sweeps.is_over(found):
             raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
         left, sweep_config = found.runs_left, found.config
@@ -271,7 +269,7 @@ def prepare(
     plan = executor.plan(spec, paths)
     if offline and not dry_run:
         node = executor.a_node()
-        notes += _words_on_server(node)
+        notes += endpoints.words_on_server(node)
     return Prepared(
         source=source,
         sweep=found,
@@ -303,12 +301,12 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
         prepared = _fitting(prepared, lambda asked: asked.executor.check(asked.plan))[0]
         if prepared.function is not None:
             prepared.function.write(paths)
-        server = endpoint(offline=prepared.offline, node=prepared.node)
+        server = endpoints.endpoint(offline=prepared.offline, node=prepared.node)
         sweep = prepared.sweep
         if sweep is None:
             assert isinstance(prepared.source, sources.SweepFile)  # noqa: S101 a name has been looked up
             sweep = sweeps.create(prepared.source, server)
-            _keep_server(server)
+            endpoints.keep(server)
         if on_sweep is not None:
             on_sweep(sweep.ref)
         try:
@@ -322,7 +320,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
             except UnavailableError as left:
                 raise UnavailableError(f"{error}; {left}") from error
             raise
-    _keep_server(server)
+    endpoints.keep(server)
     return Submission(paths)
 
 
@@ -363,46 +361,8 @@ def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
     prepared.executor.submit(prepared.plan, tasks, paths, keep)
 
 
-def endpoint(*, offline: bool, start: bool = True, node: str | None = None) -> Endpoint:
-    """The W&B server to use: the user's own, or the offline server of this folder, started if need be.
-
-    Args:
-        offline: whether to use the offline server.
-        start: whether it may be started.
-        node: the address of a machine that must reach it then; `None` stands for this machine.
-
-    Raises:
-        NotFoundError: if the offline server does not run and is not to be started.
-        WandbSubmitError: if it cannot be started, or runs could not report to W&B.
-    """
-    if not offline:
-        check_mode(os.environ)
-        return sweeps.default_endpoint()
-    from wandb_submit.server import lifecycle, reach
-
-    running = reach.start(server_dir(), node) if start else lifecycle.status(server_dir())
-    if running is None:
-        raise NotFoundError(f"no offline server runs on {server_dir()}: `wandb-submit server start` starts it")
-    return Endpoint(base_url=running.url, server_dir=running.data_dir)
-
-
 def _a_node(options: Options) -> str | None:
     return catalog.load_executor(catalog.pick(str(options.merged().get("executor", "auto")))).a_node()
-
-
-def _words_on_server(node: str | None) -> list[str]:
-    """What a person should know of an offline server that other machines use."""
-    from wandb_submit.server import lifecycle, reach
-
-    address = reach.address_for(node)
-    if address is None:
-        return []
-    if running := lifecycle.status(server_dir()):
-        address = urlsplit(running.url).hostname
-    return [
-        f"the cluster's nodes reach the offline server on {address}: it lets in who has its key, which only you can "
-        "read; what travels is not encrypted"
-    ]
 
 
 def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:
@@ -415,14 +375,6 @@ def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:
     if spec.executor == "local" and (spec.cpus_per_task or not spec.gpus_per_task):
         bounds.append(len(usable_cores()) // (spec.cpus_per_task or 1))
     return ArraySpec(count=max(min(bounds), 1))
-
-
-def _keep_server(server: Endpoint) -> None:
-    """Has an offline server stay: there is something on it now that a person wants."""
-    if server.server_dir is not None:
-        from wandb_submit.server import lifecycle
-
-        lifecycle.keep(server.server_dir)
 
 
 @contextlib.contextmanager

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from wandb_submit import sweep_names
 from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.sweep_names import SweepName
 from wandb_submit.templates import read_mapping
 
+__all__ = ["SweepFile", "SweepName", "grid_size", "parse"]
+
 _GIVEN = Path("the given configuration")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepName:
-    """A sweep as it was named; what was left out is the user's default."""
-
-    id: str
-    project: str | None = None
-    entity: str | None = None
-    host: str | None = None
+_FILES = (".yaml", ".yml", ".py", ".ipynb", ".sh")  # names of files, whether they are there or not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,42 +43,14 @@ def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: b
         return _checked(dict(sweep), _GIVEN, needs_program=needs_program)
     if not isinstance(sweep, str | os.PathLike):
         raise ConfigError(f"{sweep!r} is neither a sweep's name or file nor its configuration as a dictionary")
-    text = os.fspath(sweep)
-    if text.endswith((".yaml", ".yml")) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
+    text = os.fspath(sweep).strip()
+    if text.endswith(_FILES) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
         path = Path(text)
-        if near := _meant_instead_of(path):
-            raise NotFoundError(f"no sweep file {text}: did you mean {near}?")
+        sweep_names.refuse_other_file(path)
+        if not path.exists():
+            raise sweep_names.no_file(path)
         return _checked(read_mapping(path, "sweep"), path, needs_program=needs_program)
-    if "://" in text:
-        return _parse_url(text)
-    parts = text.split("/")
-    if len(parts) > 3 or not all(re.fullmatch(r"(?!\.+$)[\w.\- ]+", part) for part in parts):
-        raise ConfigError(
-            f"{text!r} does not name a sweep: give an id, project/id, entity/project/id, "
-            "the sweep's URL, or a sweep YAML file"
-        )
-    entity, project, sweep_id = [None] * (3 - len(parts)) + parts
-    return SweepName(id=str(sweep_id), project=project, entity=entity)
-
-
-def _meant_instead_of(path: Path) -> Path | None:
-    """A YAML file of nearly the same name, where there is none of this one."""
-    if path.exists():
-        return None
-    there = {other.name: other for other in path.parent.glob("*.y*ml")}
-    near = difflib.get_close_matches(path.name, there, n=1, cutoff=0.85)
-    return there[near[0]] if near else None
-
-
-def _parse_url(text: str) -> SweepName:
-    """Reads `https://HOST/ENTITY/PROJECT/sweeps/ID`, with whatever the browser put behind it."""
-    url = urlsplit(text)
-    parts = [unquote(part) for part in url.path.split("/") if part]
-    if "sweeps" in parts:
-        place = len(parts) - 1 - parts[::-1].index("sweeps")  # a project may be called so, too
-        if place >= 2 and len(parts) > place + 1:
-            return SweepName(id=parts[place + 1], project=parts[place - 1], entity=parts[place - 2], host=url.netloc)
-    raise ConfigError(f"{text} is not a sweep's URL: that ends in /ENTITY/PROJECT/sweeps/ID")
+    return sweep_names.read(text)
 
 
 def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> SweepFile:

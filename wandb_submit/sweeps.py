@@ -416,9 +416,13 @@ def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: boo
 
 @contextlib.contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables for a while; also undoes what `wandb` sets meanwhile."""
+    """Sets variables for a while; also undoes what `wandb` sets meanwhile.
+
+    The service of another `wandb` process, which a shell or a job may have inherited, is not ours, and may be gone.
+    """
     before = dict(os.environ)
     os.environ.update(variables)
+    os.environ.pop("WANDB_SERVICE", None)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -276,6 +277,40 @@ def test_a_failed_run_is_told_with_the_last_line_of_its_log(offline_shell: Shell
 
 def test_a_command_with_a_slip_is_not_taken_for_a_sweep(shell: Shell) -> None:
     fails(shell, "statsu", status=2, says="did you mean status?")
+    fails(shell, "submit", "ls", status=2, says="there is no command 'ls': did you mean status?")
+    fails(shell, "--array", "4", "help", status=2, says="there is no command 'help': did you mean --help?")
+
+
+def test_a_word_that_could_be_an_id_is_looked_up_and_then_called_a_word(offline_shell: Shell) -> None:
+    words = "there is no command 'describe': did you mean status?"
+    env = {"WANDB_BASE_URL": "http://127.0.0.1:9"}
+    fails(offline_shell, "describe", status=4, says=words, **env)
+    assert "no sweep" in fails(offline_shell, "describe", "--offline", "--executor", "local", status=3, says=words)
+    (offline_shell.folder / "examples").mkdir()
+    fails(offline_shell, "examples", status=4, says="examples is a folder here", **env)
+
+
+@pytest.mark.parametrize("form", ["{id}", "tests/{id}", "local/tests/{id}", "{url}/local/tests/sweeps/{id}"])
+def test_a_sweep_of_this_folders_server_is_known_without_offline(form: str, offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="here", parameters={"x": {"values": [1, 2]}})
+    answer = offline_shell.json(sweep, "--offline", "--executor", "local", "--array", "1", "--count", "1")
+    known = answer["sweep"].rpartition("/")[2]
+    named = form.format(id=known, url=offline_shell.json("server", "status")["url"])
+    says = f"the sweep local/tests/{known} is on this folder's offline server: add --offline"
+    assert "not logged in" not in fails(offline_shell, named, "--executor", "local", status=2, says=says)
+    env = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    fails(offline_shell, named, "--executor", "local", status=2, says=says, **env)
+    fails(offline_shell, "me/other/" + known, "--executor", "local", status=4, says="not logged in")
+
+
+def test_a_service_that_a_shell_has_inherited_is_nobodys_login(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="inherited", parameters={"x": {"value": 1}})
+    stale = {"WANDB_SERVICE": "3-1-unix-/tmp/nowhere/socket"}
+    answer = offline_shell.json(sweep, "--offline", "--executor", "local", **stale)
+    assert answer["runs_done"] == 1
+    data = json.loads((offline_shell.folder / ".wandb-submit/server/server.json").read_text())
+    env = {"WANDB_BASE_URL": data["url"], "WANDB_API_KEY": data["api_key"], **stale}
+    assert offline_shell.json(sweep, "--executor", "local", **env)["runs_done"] == 1
 
 
 def test_a_program_that_is_not_there(shell: Shell) -> None:

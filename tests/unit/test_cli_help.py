@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from wandb_submit.cli import main
+from wandb_submit.cli._words import refuse
+from wandb_submit.errors import ConfigError
 from wandb_submit.sbatch_options import FLAGS
 
 
@@ -55,6 +59,40 @@ def test_a_word_that_is_no_command_is_a_sweep_to_submit(args: list[str]) -> None
         name, command, rest = main.resolve_command(context, [*context._protected_args, *context.args])
     assert (name, command) == ("submit", COMMANDS["submit"])
     assert rest == [arg for arg in args if arg != "--debug"]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("statsu", "did you mean status?"),
+        ("ls", "did you mean status?"),
+        ("runs", "did you mean status?"),
+        ("stop", "did you mean cancel?"),
+        ("retry", "did you mean submit?"),
+        ("Help", "did you mean --help?"),
+        ("version", "did you mean --version?"),
+        ("login", "did you mean `wandb login`?"),
+        ("teh-thing", "they are submit, status, logs, wait, cancel, templates, doctor, server, sync"),
+    ],
+)
+@pytest.mark.parametrize("before", [(), ("--debug",)])
+def test_a_plain_word_is_no_sweep(word: str, meant: str, before: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"there is no command {word!r}: {meant} (a sweep is an id, ")):
+        main.make_context("wandb-submit", [*before, word, "-l", "more"])
+
+
+@pytest.mark.parametrize("word", ["describe", "k3f9", "me/ls", "status.yaml"])
+def test_what_may_be_a_sweep_is_taken_for_one(word: str) -> None:
+    refuse(word)
+
+
+def test_a_file_is_taken_for_one_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.yaml").touch()
+    with pytest.raises(ConfigError, match=r"there is no command 'sweep': did you mean sweep\.yaml\?"):
+        refuse("sweep")
+    Path("sweep").touch()
+    refuse("sweep")
 
 
 def test_every_sbatch_option_with_a_flag_is_an_option_of_submit() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,79 @@ def test_a_project_or_entity_may_be_called_sweeps(entity: str, project: str) -> 
     assert name == SweepName(id="k3f9", project=project, entity=entity, host="wandb.ai")
 
 
-@pytest.mark.parametrize("path", ["", "/me/vision", "/me/vision/runs/k3f9", "/me/vision/sweeps", "/sweeps/k3f9"])
-def test_a_url_of_something_else_is_refused(path: str) -> None:
-    with pytest.raises(ConfigError, match="is not a sweep's URL"):
-        sources.parse(f"https://wandb.ai{path}")
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "URL: "),
+        ("/me/vision", "URL, but that of a project: "),
+        ("/me/vision/runs/k3f9", "URL, but that of a run: "),
+        ("/me/vision/sweeps", "URL, but that of a list of sweeps: "),
+        ("/me/vision/reports/x--Vml", "URL, but that of a report: "),
+        ("/me/vision/table", "URL: "),
+        ("/sweeps/k3f9", "URL"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["https://", ""])
+def test_a_url_of_something_else_is_refused(scheme: str, path: str, words: str) -> None:
+    if not (scheme or path):
+        words = "no sweep file wandb.ai"
+    with pytest.raises((ConfigError, NotFoundError), match=words):
+        sources.parse(f"{scheme}wandb.ai{path}")
+
+
+@pytest.mark.parametrize("host", ["wandb.ai", "localhost:8080", "acme.wandb.io"])
+def test_a_url_may_lack_its_scheme(host: str) -> None:
+    name = SweepName(id="k3f9x2ab", project="vision", entity="me", host=host)
+    assert sources.parse(f"{host}/me/vision/sweeps/k3f9x2ab?nw=x") == name
+    assert sources.parse(f" https://{host}/me/vision/sweeps/k3f9x2ab\n") == name
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "train.py",
+            "train.py is not a sweep, but a Python program: name a sweep YAML file whose `program:` is train.py",
+        ),
+        ("Explore.ipynb", "is not a sweep, but a notebook: call `wandb_submit.submit"),
+        ("job.sh", "is not a sweep, but a shell script: name a sweep YAML file whose `command:` runs job.sh"),
+    ],
+)
+def test_a_program_is_no_sweep(name: str, words: str, there: bool) -> None:
+    if there:
+        Path(name).write_text("import wandb\n")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        sources.parse(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["model.pt", "results.json", "configs/sweep.toml", "a/b/c/d/sweep.txt", "sweep.yaml.bak"]
+)
+def test_the_name_of_a_file_that_is_not_there_is_no_sweeps(text: str) -> None:
+    with pytest.raises(NotFoundError, match=f"no sweep file {re.escape(text)}$"):
+        sources.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["sweep", "Sweep.yaml", "sweep.ymal", "sweep.yam", "sweep.json", "sweeep.yaml", "sweep.yml"]
+)
+def test_a_slip_in_a_sweep_files_name_is_pointed_out(text: str) -> None:
+    Path("configs").mkdir()
+    Path("configs/sweep.yaml").touch()
+    with pytest.raises(NotFoundError, match=rf"no sweep file configs/{text}: did you mean configs/sweep.yaml\?"):
+        sources.parse(f"configs/{text}")
+
+
+def test_what_is_no_text_is_no_sweep_file() -> None:
+    Path("model.pt").write_bytes(b"\x80\x02\xff")
+    with pytest.raises(ConfigError, match=r"model\.pt"):
+        sources.parse("model.pt")
+
+
+def test_an_id_is_one_though_a_folder_has_that_name() -> None:
+    Path("examples").mkdir()
+    assert sources.parse("examples") == SweepName(id="examples")
 
 
 @pytest.mark.parametrize("name", ["sweep.yaml", "sweep.yml", "sweep"])
@@ -110,6 +180,16 @@ def test_a_file_of_another_name_is_not(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").touch()
     with pytest.raises(NotFoundError, match=r"no sweep file .*nosuch\.yaml$"):
         sources.parse(tmp_path / "nosuch.yaml")
+
+
+def test_a_folders_sweep_file_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"does not name a sweep, but a folder: .* or a sweep YAML file$"):
+        sources.parse(folder)
+    (folder / "lr.yml").touch()
+    with pytest.raises(ConfigError, match=r"but a folder: .* or a sweep YAML file, such as .*/sweeps/lr\.yml$"):
+        sources.parse(f"{folder}/")
 
 
 @pytest.mark.parametrize("text", [".", "..", "project/..", "me/./abc12345"])

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 
 import click
 
 from wandb_submit import __version__
+from wandb_submit.cli._words import COMMANDS, refuse
 from wandb_submit.errors import WandbSubmitError
-
-# In the order of the help. Their modules import nothing heavy before they are called.
-_COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync")
 
 
 class _Group(click.Group):
     """Takes what is not a command for the sweep of the command `submit`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
+        # It imports nothing heavy before it is called.
         command: click.Command = importlib.import_module(f"wandb_submit.cli.{cmd_name}").command
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         first = next((arg for arg in args if arg not in ("--debug",)), None)
-        if first is not None and first not in _COMMANDS and first not in own:
-            _refuse_slip(first)
+        if first is not None and first not in COMMANDS and first not in own:
+            refuse(first)
             at = args.index(first)
             args = [*args[:at], "submit", *args[at:]]
         return super().parse_args(ctx, args)
@@ -50,14 +48,6 @@ class _Group(click.Group):
         with formatter.section("General options"):
             formatter.write_dl(own)
         self.format_commands(ctx, formatter)
-
-
-def _refuse_slip(sweep: str) -> None:
-    """Refuses what looks more like one of the commands than like a sweep; W&B's ids have eight characters."""
-    if len(sweep) != 8 and (meant := difflib.get_close_matches(sweep, _COMMANDS, n=1, cutoff=0.75)):
-        raise click.UsageError(
-            f"there is no command {sweep!r}: did you mean {meant[0]}? (`wandb-submit submit {sweep}` is for a sweep)"
-        )
 
 
 @click.group(

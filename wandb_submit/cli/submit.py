@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from wandb_submit.cli._options import activation_options, json_option, resource_options, slurm_options
+from wandb_submit.cli._words import no_command, refuse
+from wandb_submit.errors import NotFoundError, NotLoggedInError
 from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
@@ -94,7 +97,8 @@ def command(
         sbatch=sbatch,
         flags={name: value for name, value in flags.items() if value is not None},
     )
-    with _server_in_view(offline=offline):
+    refuse(sweep)
+    with _server_in_view(offline=offline), _word_in_view(sweep):
         prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
@@ -118,6 +122,20 @@ def command(
         click.echo(json.dumps({"id": record.id, "sweep": record.sweep.path, "jobs": list(record.jobs)}))
     else:
         click.echo(f"what runs where: wandb-submit status {submission.id}")
+
+
+@contextlib.contextmanager
+def _word_in_view(sweep: str) -> Iterator[None]:
+    """Tells what else was meant by a word that could have been a sweep's id, and is none."""
+    try:
+        yield
+    except (NotLoggedInError, NotFoundError) as error:
+        if not sweep.isalpha() or Path(sweep).is_file():
+            raise
+        here = (
+            f"{sweep} is a folder here, which holds no sweep by itself" if Path(sweep).is_dir() else no_command(sweep)
+        )
+        raise type(error)(f"{error}; {here}") from error
 
 
 @contextlib.contextmanager

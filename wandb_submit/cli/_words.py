@@ -1,0 +1,46 @@
+"""Words that people type for a command where there is none: none of them is looked up as a sweep without need."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+
+from wandb_submit.errors import ConfigError
+from wandb_submit.sweep_names import FORMS, is_id, near_file
+
+# In the order of the help.
+COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync")
+# What other programs call it.
+_ELSEWHERE = {
+    "status": "ls list ps top jobs queue squeue show info describe watch agents tasks runs state sweeps",
+    "logs": "log tail cat output less",
+    "cancel": "stop kill abort end quit scancel terminate delete remove rm shutdown halt pause",
+    "wait": "follow attach join monitor",
+    "submit": "run start launch agent create sweep sbatch resume resubmit restart retry rerun requeue continue",
+    "doctor": "check test diagnose debug verify",
+    "sync": "upload push export",
+    "server": "serve daemon offline",
+    "`wandb login`": "login relogin",
+    "--help": "help usage man commands",
+    "--version": "version",
+}
+_MEANT = {word: command for command, words in _ELSEWHERE.items() for word in words.split()}
+
+
+def refuse(word: str) -> None:
+    """Refuses a plain word that is neither a command nor a file, and of which no server would make a sweep's id.
+
+    Raises:
+        ConfigError: with the command that may have been meant.
+    """
+    if re.fullmatch(r"[A-Za-z][A-Za-z_-]*", word) and not is_id(word) and not os.path.lexists(word):
+        raise ConfigError(f"{no_command(word)} (a sweep is {FORMS})")
+
+
+def no_command(word: str) -> str:
+    """Says that a word is no command, and what may have been meant: another one, or a file."""
+    known = difflib.get_close_matches(word.lower(), (*COMMANDS, *_MEANT), n=1, cutoff=0.75)
+    meant = near_file(word) or (_MEANT.get(known[0], known[0]) if known else None)
+    there = f"did you mean {meant}?" if meant else f"they are {', '.join(COMMANDS)}"
+    return f"there is no command {word!r}: {there}"
