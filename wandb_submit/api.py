@@ -354,6 +354,7 @@ def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
             jobs=tuple(jobs),
             resources=dict(prepared.plan.resources()),
             runs_left=sweep.runs_left,
+            runs_total=sweep.runs_total,
             agent=spec.agent,
         )
         records.save(paths, record)

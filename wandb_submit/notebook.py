@@ -116,8 +116,7 @@ class Page:
 
 
 def _progress(snapshot: Snapshot) -> str:
-    ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
-    bar = "" if total is None else f'<progress max="{total}" value="{min(ended, total)}"></progress> '
+    bar = f'<progress max="{snapshot.bar[0]}" value="{snapshot.bar[1]}"></progress> ' if snapshot.bar else ""
     running = sum(len(task.runs) for task in snapshot.tasks)
     return f"{bar}{snapshot.progress}, {running} running"
 

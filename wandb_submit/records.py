@@ -45,6 +45,7 @@ class SubmissionRecord:
         jobs: the scheduler's ids of the array tasks, in the order of the array.
         resources: what each task was given, for people to read.
         runs_left: how many runs the sweep had still to hand out then; `None` if that has no bound.
+        runs_total: how many the sweep has in all; `None` if that is not known.
         agent: whose agents its tasks run; of the runs of W&B's own, `wandb`, nothing is on record.
     """
 
@@ -58,6 +59,7 @@ class SubmissionRecord:
     jobs: tuple[str, ...]
     resources: Mapping[str, Any]
     runs_left: int | None = None
+    runs_total: int | None = None
     agent: str = "native"
     version: int = VERSION
 

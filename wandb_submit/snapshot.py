@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wandb_submit.executors.base import TaskStatus
 from wandb_submit.halts import Halt
 from wandb_submit.records import AgentView, RunView, SubmissionRecord
+from wandb_submit.siblings import SweepProgress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +79,14 @@ class Snapshot:
     Attributes:
         scheduler_error: why the scheduler could not be asked; the states are then the last ones known.
         halt: why its agents take no more runs; `None` while they do.
+        sweep: how far the sweep is, where others work on it, too, or had begun it; else `None`.
     """
 
     record: SubmissionRecord
     tasks: tuple[TaskView, ...]
     scheduler_error: str | None = None
     halt: Halt | None = None
+    sweep: SweepProgress | None = None
 
     @property
     def is_over(self) -> bool:
@@ -115,11 +118,20 @@ class Snapshot:
 
     @property
     def progress(self) -> str:
-        """How far it is, in words: `runs done 9 of 12, 1 failed, 2 stopped`."""
+        """How far it is: `runs done 9 of 12, 1 failed`; of a shared sweep `runs done 3; sweep: 9 of 12 done`."""
         if self.record.agent == "wandb":
             return "runs are not followed with --agent wandb"
-        total = self.record.runs_left
+        total = None if self.sweep else self.record.runs_left
         of = "" if total is None else f" of {total}"
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""
         stopped = f", {self.runs_stopped} stopped" if self.runs_stopped else ""
-        return f"runs done {self.runs_done}{of}{failed}{stopped}"
+        shared = f"; sweep: {self.sweep.done} of {self.sweep.total} done" if self.sweep else ""
+        return f"runs done {self.runs_done}{of}{failed}{stopped}{shared}"
+
+    @property
+    def bar(self) -> tuple[int, int] | None:
+        """How long a bar is that shows it, and how much of it is full; `None` if the sweep's end is not known."""
+        if self.sweep:
+            return self.sweep.total, self.sweep.done
+        total = self.record.runs_left
+        return None if total is None else (total, min(self.runs_done + self.runs_stopped, total))

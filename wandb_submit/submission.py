@@ -18,7 +18,9 @@ from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths, task_log
 from wandb_submit.records import AgentView, Journal, RunView
 from wandb_submit.run_logs import failed_setup
+from wandb_submit.siblings import Siblings, SweepProgress
 from wandb_submit.snapshot import Snapshot, TaskView
+from wandb_submit.specs import SweepRef
 from wandb_submit.states import TaskState
 from wandb_submit.sweeps import Results, RunResult
 from wandb_submit.wording import counted
@@ -57,6 +59,8 @@ class Submission:
         self.paths = paths
         self.record = records.load(paths)
         self._journal = Journal(paths)
+        self._siblings = Siblings(paths, self.record, self._journal)
+        self._sweep: SweepProgress | None = None
         self._executor: Executor | None = None
         self._statuses = [TaskStatus(state=TaskState.UNKNOWN) for _ in self.record.jobs]
         self._scheduler_error: str | None = None
@@ -79,6 +83,7 @@ class Submission:
         """Asks the scheduler once, and reads what the agents have written."""
         self._ask_scheduler()
         self._journal.update()
+        self._sweep = self._siblings.progress()
         return self._snapshot()
 
     @classmethod
@@ -93,8 +98,14 @@ class Submission:
             except RefusedError as error:  # such as Slurm's commands missing here
                 for submission in group:
                     submission._scheduler_error = str(error)
+        sweeps_of: dict[SweepRef, list[Submission]] = {}
         for submission in submissions:
             submission._journal.update()
+            sweeps_of.setdefault(submission.record.sweep, []).append(submission)
+        for sharing in sweeps_of.values():
+            together = SweepProgress.of((submission.record, submission._journal) for submission in sharing)
+            for submission in sharing:
+                submission._sweep = together
         return [submission._snapshot() for submission in submissions]
 
     def follow(self) -> Iterator[tuple[Snapshot, list[tuple[str, Stamped]]]]:
@@ -118,6 +129,7 @@ class Submission:
                 states_s = patience.states_s
             elif quiet:
                 states_s = min(states_s * 2, patience.most_s)
+            self._sweep = self._siblings.progress()
             snapshot = self._snapshot()
             took_s = time.monotonic() - began
             yield snapshot, news
@@ -242,7 +254,13 @@ class Submission:
             if status.state is TaskState.FAILED and not own and (why := failed_setup(self.task_logs(index)[1])):
                 status = dataclasses.replace(status, detail=why)
             tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy, surplus=surplus))
-        return Snapshot(record=self.record, tasks=tuple(tasks), scheduler_error=self._scheduler_error, halt=halt)
+        return Snapshot(
+            record=self.record,
+            tasks=tuple(tasks),
+            scheduler_error=self._scheduler_error,
+            halt=halt,
+            sweep=self._sweep,
+        )
 
     def _ask_scheduler(self) -> None:
         self._ask_about([self])

@@ -65,6 +65,7 @@ class Sweep:
 
     Attributes:
         runs_left: how many runs it has still to hand out; `None` if that has no bound, or is not known.
+        runs_total: how many it has in all; likewise.
         url: its page; `None` where the server has none.
         config: its configuration, of a sweep that was looked up.
     """
@@ -72,6 +73,7 @@ class Sweep:
     ref: SweepRef
     state: str
     runs_left: int | None = None
+    runs_total: int | None = None
     url: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,9 +176,14 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
         with _missing_means(_no_sweep(ref)):
             found = _load(api, ref.path)
         expected = getattr(found, "expected_run_count", None)
-        left = max(expected - len(found.runs), 0) if isinstance(expected, int) else None
+        total = expected if isinstance(expected, int) else None
         return Sweep(
-            ref=ref, state=str(found.state), runs_left=left, url=_url(found, endpoint), config=dict(found.config)
+            ref=ref,
+            state=str(found.state),
+            runs_left=None if total is None else max(total - len(found.runs), 0),
+            runs_total=total,
+            url=_url(found, endpoint),
+            config=dict(found.config),
         )
 
 
@@ -189,7 +196,7 @@ def _find_offline(ref: SweepRef, login: Login) -> Sweep:
     expected = found["runCountExpected"]
     left = None if expected is None else max(expected - found["runCount"], 0)
     config = yaml.safe_load(found["config"]) or {}
-    return Sweep(ref=ref, state=found["state"], runs_left=left, config=config)
+    return Sweep(ref=ref, state=found["state"], runs_left=left, runs_total=expected, config=config)
 
 
 def _no_sweep(ref: SweepRef) -> str:
@@ -218,7 +225,8 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
             raise ConfigError(f"the server does not accept {file.path}: {_first_line(error)}") from error
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
-        return Sweep(ref=ref, state=str(found.state), runs_left=grid_size(config), url=_url(found, endpoint))
+        size = grid_size(config)
+        return Sweep(ref=ref, state=str(found.state), runs_left=size, runs_total=size, url=_url(found, endpoint))
 
 
 def _entity(api: wandb.Api, named: object) -> str:

@@ -61,3 +61,18 @@ def test_all_submissions_are_a_line_each_the_newest_first(offline_shell: Shell) 
         assert "2 of 2" in line
         assert line.split()[1].endswith("s")
     assert offline_shell.run("status", "--all", ids[0]).returncode == 2
+
+
+def test_submissions_that_share_a_sweep_tell_the_sweeps_total(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep(
+        "import wandb\nwandb.init()\n", name="shared", parameters={"x": {"values": [1, 2, 3, 4]}}
+    )
+    options = ("--offline", "--executor", "local", "--array", "1")
+    first = offline_shell.json(sweep, *options, "--count", "1")
+    assert "runs done 1 of 4\n" in offline_shell.ok("status", first["id"])
+    second = offline_shell.json(first["sweep"], *options)
+    assert (second["sweep_runs_done"], second["sweep_runs_total"]) == (4, 4)
+    assert "runs done 1; sweep: 4 of 4 done\n" in offline_shell.ok("status", first["id"])
+    assert "runs done 3; sweep: 4 of 4 done\n" in offline_shell.ok("status", second["id"])
+    lines = offline_shell.ok("status", "--all").splitlines()
+    assert ["1; sweep: 4 of 4 done" in line for line in lines if first["id"] in line] == [True]

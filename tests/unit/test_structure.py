@@ -34,7 +34,7 @@ LEVELS = (
     },
     {"credentials", "sources", "halts", "activation", "interpreter", "ranks", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
-    {"lookup", "origins", "executors", "server"},
+    {"lookup", "origins", "siblings", "executors", "server"},
     {"snapshot", "onward", "doctor"},
     {"submission", "endpoints"},
     {"notebook"},

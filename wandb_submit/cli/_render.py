@@ -176,14 +176,14 @@ class _Bar(ProgressBar):
 
 def _progress(snapshot: Snapshot) -> RenderableType:
     """How many runs are done, with a bar where it is known how many there are."""
-    ended, total = snapshot.runs_done + snapshot.runs_stopped, snapshot.record.runs_left
     words = Text(snapshot.progress)
-    if not total:
+    if not snapshot.bar:
         return words
+    total, done = snapshot.bar
     line = Table.grid(padding=(0, 1))
     line.add_column(no_wrap=True)
     line.add_column(max_width=40, ratio=1)
-    line.add_row(words, _Bar(total=total, completed=ended, width=40))
+    line.add_row(words, _Bar(total=total, completed=done, width=40))
     return line
 
 
@@ -222,6 +222,8 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "runs_done": snapshot.runs_done,
         "runs_failed": snapshot.runs_failed,
         "runs_stopped": snapshot.runs_stopped,
+        "sweep_runs_done": snapshot.sweep.done if snapshot.sweep else None,
+        "sweep_runs_total": snapshot.sweep.total if snapshot.sweep else record.runs_total,
         "scheduler_error": snapshot.scheduler_error,
         "halt": snapshot.halt.reason if snapshot.halt else None,
         "tasks": [
