@@ -35,7 +35,7 @@ def told(paths: SubmissionPaths) -> SweepProgress | None:
 
 def test_a_sweep_of_one_submission_is_told_by_that_alone(tmp_path: Path) -> None:
     assert told(member(tmp_path, "aaa", left=4, total=4, r1="done")) is None
-    assert told(member(tmp_path, "bbb", left=None, total=None, r1="done")) is None
+    assert told(member(tmp_path / "other", "bbb", left=None, total=None, r1="done")) is None
 
 
 def test_the_submissions_of_a_sweep_are_added_up(tmp_path: Path) -> None:
