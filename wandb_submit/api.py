@@ -84,7 +84,7 @@ def submit(
     agent: str | None = None,
     preload: Sequence[str] | None = None,
     count: int | None = None,
-    grace: float | None = None,
+    grace: float | str | None = None,
     max_requeues: int | None = None,
     min_time_per_run: str | None = None,
     templates: Sequence[str] = (),
@@ -111,7 +111,8 @@ def submit(
         include_busy: take GPUs of this machine that others compute on, too.
         cpus_per_task: cores of each task.
         mem: memory of each task in Slurm's format, such as `16G`.
-        time: time limit of each task in Slurm's format, such as `4:00:00`.
+        time: time limit of each task in Slurm's format, such as `4:00:00`. Default: the partition's own, or
+            none on a workstation.
         agents_per_task: how many agents share each task's GPUs and cores.
         nodes: nodes of each task; its GPUs, cores and memory are on each of them.
         ranks_per_node: processes that each run is started as on every node, by srun; 1 if `nodes` are more than one.
@@ -119,7 +120,7 @@ def submit(
         preload: modules that each agent imports once, so that runs are forked with them; an empty list starts each
             run by itself. Default: what the function uses; nothing for a command.
         count: runs per agent.
-        grace: seconds that a run gets to end when it is told to.
+        grace: seconds that a run gets to end when it is told to, or a text such as `5m`.
         max_requeues: how often a task may be requeued; `None` is as often as it takes.
         min_time_per_run: how long a run takes, in Slurm's format; with less time left a task is requeued instead.
         templates: site profiles by name or file; later ones win.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,14 @@ from wandb_submit import activation, ranks, sbatch_options, templates
 from wandb_submit.errors import ConfigError
 from wandb_submit.specs import (
     DEFAULT_GRACE_S,
-    MIN_TIME_MIN,
-    SIGNAL_DELAY_S,
     ArraySpec,
     Preload,
     SubmissionSpec,
     check_mem,
     parse_gpu_names,
     parse_gpus,
+    parse_limit_min,
+    parse_seconds,
     parse_time_min,
 )
 
@@ -30,7 +29,7 @@ DefaultArray: TypeAlias = Callable[[SubmissionSpec], ArraySpec]
 DefaultGpus: TypeAlias = Callable[[SubmissionSpec], int | None]
 
 AGENTS = ("native", "wandb")
-_LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
+_MOST_DELAY_S = 65535  # https://slurm.schedmd.com/sbatch.html#OPT_signal
 _KEYS = (
     "executor",
     "array",
@@ -87,7 +86,7 @@ class Options:
     agent: str | None = None
     preload: Sequence[str] | None = None
     count: int | None = None
-    grace: float | None = None
+    grace: float | str | None = None
     max_requeues: int | None = None
     min_time_per_run: str | None = None
     templates: Sequence[str] = ()
@@ -190,12 +189,12 @@ def build_spec(
     agent = problems.check(lambda: _agent(values, function=function is not None))
     preload = problems.check(lambda: _preload(values, function))
     count = problems.check(lambda: _number(values, "count", minimum=1))
-    grace_s = problems.check(lambda: _seconds(values, "grace"))
+    grace_s = problems.check(lambda: parse_seconds(values["grace"], "grace") if "grace" in values else None)
     max_requeues = problems.check(lambda: _number(values, "max-requeues", minimum=0))
     shortest = values.get("min-time-per-run")
     min_run_min = problems.check(lambda: 0 if shortest is None else parse_time_min(str(shortest), "min-time-per-run"))
     mem = problems.check(lambda: check_mem(str(values["mem"])) if "mem" in values else None)
-    time_min = problems.check(lambda: _time_min(str(values["time"])) if "time" in values else None)
+    time_min = problems.check(lambda: parse_limit_min(str(values["time"])) if "time" in values else None)
     active = problems.check(lambda: activation.read(values, workdir))
     sbatch = problems.check(lambda: sbatch_options.check(values)) or {}
     problems.raise_if_any()
@@ -213,7 +212,7 @@ def build_spec(
         cpus_per_task=cpus,
         mem=mem,
         time_min=time_min,
-        time=None if time_min is None else str(values["time"]).strip(),
+        time=str(values["time"]).strip() if "time" in values else None,
         sbatch=sbatch,
         agents_per_task=agents_per_task,
         ranks=runs_ranks,
@@ -280,19 +279,6 @@ def _own_gpus(values: Mapping[str, object], executor: str | None) -> tuple[tuple
     return () if text is None else parse_gpu_names(str(text)), str(busy).lower() == "true"
 
 
-def _seconds(values: Mapping[str, object], key: str) -> float | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"--{key} {value!r} is not a number of seconds, 0 or more")
-    return seconds
-
-
 def _preload(values: Mapping[str, object], guess: Preload | None) -> Preload | None:
     given = values.get("preload")
     if given is None:
@@ -316,27 +302,13 @@ def _agent(values: Mapping[str, object], *, function: bool) -> str:
     return name
 
 
-def _time_min(text: str) -> int:
-    minutes = parse_time_min(text)
-    if minutes < MIN_TIME_MIN:
-        raise ConfigError(
-            f"--time {text!r} is too short: agents are told {SIGNAL_DELAY_S} s before the limit, "
-            f"so that {MIN_TIME_MIN} minutes is the least"
-        )
-    return minutes
-
-
 def _check_fit(spec: SubmissionSpec) -> None:
-    """Makes sure that a task has time for a run before it is told to end it."""
-    if spec.time_min is None:
-        return
-    usable_s = spec.time_min * 60 - spec.signal_delay_s
-    if usable_s < max(spec.min_run_s, _LEAST_WORK_S):
-        run = f", and a run is said to take {spec.min_run_s:.0f} s" if spec.min_run_s else ""
-        raise ConfigError(
-            f"--time {spec.time_min} min leaves {max(usable_s, 0)} s for runs: they are told to end "
-            f"{spec.signal_delay_s} s before the limit (--grace {spec.grace_s:.0f}){run}: ask for more time"
-        )
+    """Makes sure that a task has time for a run before it is told to end it, and that Slurm tells it so early."""
+    if spec.executor == "slurm" and spec.signal_delay_s > _MOST_DELAY_S:
+        most = int(spec.grace_s) - (spec.signal_delay_s - _MOST_DELAY_S)
+        raise ConfigError(f"--grace {spec.grace_s:.0f} is more than Slurm can give. Ask for at most {most} s")
+    if spec.time_min is not None and (why := spec.why_too_short(spec.time_min)):
+        raise ConfigError(f"--time {spec.time_min} min {why}. Ask for at least {spec.least_time_min} minutes")
 
 
 def _variable(text: str) -> tuple[str, str | None]:

@@ -15,7 +15,8 @@ DEFAULT_GRACE_S = 60.0  # what a trial gets between its signal and SIGKILL
 SIGNAL_DELAY_S = 90  # how long before its time limit a task is told of it
 _AFTER_GRACE_S = 30  # for the agent to write down how its trials ended, and to requeue the task
 _MOST_TASKS = 4_000_000  # Slurm's own bound on MaxArraySize (https://slurm.schedmd.com/slurm.conf.html)
-MIN_TIME_MIN = 3  # the least time limit: Slurm looks at its clock every 30 s, and an agent wants to work, too
+_LEAST_WORK_S = 60  # what a task must have for runs before it is told to end them
+_UNLIMITED = ("UNLIMITED", "INFINITE", "-1")  # as sbatch reads a time limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,6 +212,21 @@ class SubmissionSpec:
         """Seconds before the time limit at which a task is told of it: its trials' grace has to fit in."""
         return max(SIGNAL_DELAY_S, math.ceil(self.grace_s) + _AFTER_GRACE_S)
 
+    @property
+    def least_time_min(self) -> int:
+        """The least time limit, in minutes, of a task that is to have time for a run before it is told to end it."""
+        return math.ceil((self.signal_delay_s + max(self.min_run_s, _LEAST_WORK_S)) / 60)
+
+    def why_too_short(self, time_min: int) -> str | None:
+        """What is wrong with a time limit that leaves no time for a run; `None` if it leaves enough."""
+        if time_min >= self.least_time_min:
+            return None
+        run = f", and a run is said to take {self.min_run_s:.0f} s" if self.min_run_s else ""
+        return (
+            f"leaves {max(time_min * 60 - self.signal_delay_s, 0)} s for runs, which are told to end "
+            f"{self.signal_delay_s} s before the limit (--grace {self.grace_s:.0f}){run}"
+        )
+
 
 def parse_gpus(text: str) -> tuple[str | None, int]:
     """Reads GPUs in sbatch's format, `2` or `a100:2`, into their type and number.
@@ -247,6 +263,11 @@ def parse_gpu_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def parse_limit_min(text: str, option: str = "time") -> int | None:
+    """The same for a time limit, which may also be `UNLIMITED`, `INFINITE` or -1; these are `None`."""
+    return None if text.strip().upper() in _UNLIMITED else parse_time_min(text, option)
+
+
 def parse_time_min(text: str, option: str = "time") -> int:
     """Reads a time in one of sbatch's formats into minutes, rounded up; messages name the option.
 
@@ -257,19 +278,62 @@ def parse_time_min(text: str, option: str = "time") -> int:
     Raises:
         ConfigError: if the text is in none of them, or the limit is zero.
     """
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip(), re.ASCII)
     if not match:
-        raise ConfigError(f"--{option} {text!r} is not a time: write minutes, H:MM:SS or D-HH:MM:SS")
-    days, first, second, third = (int(group) if group else 0 for group in match.groups())
-    if match[1] is not None:
-        seconds = ((days * 24 + first) * 60 + second) * 60 + third
-    elif match[4] is not None:
-        seconds = (first * 60 + second) * 60 + third
-    else:
-        seconds = first * 60 + second
+        meant = _in_sbatchs_words(text)
+        raise ConfigError(f"--{option} {text!r} is not a time: write {meant or 'minutes, H:MM:SS or D-HH:MM:SS'}")
+    days, *clock = (int(group) if group else 0 for group in match.groups())
+    hours, minutes, seconds = clock if match[1] or match[4] else (0, *clock[:2])
+    # sbatch adds up whatever is typed; 25:61:00 is a mistake all the same.
+    most = (23 if match[1] else math.inf, 59 if match[1] or match[4] else math.inf, 59)
+    if any(value > limit for value, limit in zip((hours, minutes, seconds), most, strict=True)):
+        right = _as_limit(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+        raise ConfigError(
+            f"--{option} {text!r}: there are 60 s in a minute, 60 min in an hour, 24 h in a day: is it {right}?"
+        )
+    seconds += ((days * 24 + hours) * 60 + minutes) * 60
     if seconds == 0:
-        raise ConfigError(f"--{option} {text!r} is no time at all: name one above zero, or leave it out")
+        other = "UNLIMITED for no limit" if option == "time" else "leave it out"
+        raise ConfigError(f"--{option} {text!r} is no time at all: name one above zero, or {other}")
     return -(-seconds // 60)
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_seconds(value: object, option: str) -> float:
+    """Reads a number of seconds, or one with a unit: `90`, `90s`, `5m`, `1h`.
+
+    Raises:
+        ConfigError: if it is neither, or below zero.
+    """
+    match = re.fullmatch(
+        r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)\s*(s|sec|m|min|h|d)?", str(value).strip().lower(), re.ASCII
+    )
+    seconds = float(match[1]) * _UNITS_S[(match[2] or "s")[0]] if match else math.inf
+    if seconds == math.inf:
+        raise ConfigError(
+            f"--{option} {value!r} is not a number of seconds: write 0 or more, or with a unit 90s, 5m or 1h"
+        )
+    return seconds
+
+
+def _in_sbatchs_words(text: str) -> str | None:
+    """What somebody means who writes `90m` or `1h30m`, in sbatch's words; `None` if nobody can tell."""
+    typed, part = text.strip().lower(), r"(\d+(?:\.\d+)?)\s*([dhms])[a-z]*\s*"
+    if not re.fullmatch(f"({part})+", typed, re.ASCII):
+        return None
+    return _as_limit(round(sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(part, typed, re.ASCII))))
+
+
+def _as_limit(seconds: int) -> str:
+    """A time limit as Slurm writes it: `1-02:30:00`, `4:00:00`."""
+    days, rest = divmod(seconds, _UNITS_S["d"])
+    clock = f"{rest % 3600 // 60:02}:{rest % 60:02}"
+    return f"{days}-{rest // 3600:02}:{clock}" if days else f"{rest // 3600}:{clock}"
+
+
+_SMALLER = {"T": "G", "G": "M", "M": "K"}  # a unit, and the one that it has 1,024 of
 
 
 def check_mem(text: str) -> str:
@@ -278,6 +342,10 @@ def check_mem(text: str) -> str:
     Raises:
         ConfigError: if sbatch would not read it.
     """
-    if not re.fullmatch(r"\d+(?:[KMGT]B?)?", text.strip(), re.IGNORECASE):
-        raise ConfigError(f"--mem {text!r} is not a memory size: write for example 16G or 500M")
-    return text.strip()
+    if re.fullmatch(r"\d+(?:[KMGT]B?)?", text.strip(), re.IGNORECASE | re.ASCII):
+        return text.strip()
+    meant = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MGT])i?B?", text.strip(), re.IGNORECASE | re.ASCII)
+    right = f"{math.ceil(float(meant[1]) * 1024)}{_SMALLER[meant[2].upper()]}" if meant else ""
+    if meant and float(meant[1]).is_integer():
+        right = f"{int(float(meant[1]))}{meant[2].upper()}"
+    raise ConfigError(f"--mem {text!r} is not a memory size: write {right or 'for example 16G or 500M'}")

@@ -103,6 +103,33 @@ def test_more_cores_than_there_are(shell: Shell) -> None:
     fails(shell, sweep, "--offline", "--executor", "local", "--cpus-per-task", "9999", status=6, says="usable cores")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--detach", "--wait"), "--wait: --detach says the opposite. Give one of them."),
+        (("--wait", "--detach", "--dry-run"), "--wait: --detach says the opposite"),
+        (("--time", "25:61:00"), "--time '25:61:00': there are 60 s in a minute"),
+        (("--time", "5m"), "--time '5m' is not a time: write 0:05:00"),
+        (("--grace", "5x"), "--grace '5x' is not a number of seconds"),
+        (("--min-time-per-run", "2h"), "--min-time-per-run '2h' is not a time: write 2:00:00"),
+        (("--mem", "16Gi"), "--mem '16Gi' is not a memory size: write 16G"),
+    ],
+)
+def test_a_time_or_size_that_is_none(shell: Shell, options: tuple[str, ...], says: str) -> None:
+    done = shell.run(shell.sweep("pass", **SWEEP), "--offline", "--executor", "local", *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (shell.folder / ".wandb-submit").exists()
+
+
+def test_a_grace_may_have_a_unit(shell: Shell) -> None:
+    shell.ok(shell.sweep("pass", **SWEEP), "--offline", "--executor", "local", "--grace", "5m", "--dry-run")
+    done = shell.run("server", "start", "--crash-after", "soon")
+    assert done.returncode == 2
+    assert "--crash-after 'soon' is not a number of seconds" in done.stderr
+
+
 @pytest.mark.parametrize("python", ["/no/such/python", "nosuchcmd python", "/tmp"])
 @pytest.mark.parametrize("more", [(), ("--preload", "numpy"), ("--dry-run",)], ids=["", "preload", "dry run"])
 def test_a_python_that_is_not_there(python: str, more: tuple[str, ...], shell: Shell) -> None:

@@ -262,6 +262,9 @@ def test_how_runs_end_and_tasks_begin_anew() -> None:
     assert (spec.grace_s, spec.max_requeues, spec.min_run_s) == (120, 3, 7200)
     assert spec.signal_delay_s == 150
     assert build().signal_delay_s == 90
+    assert build(grace="5m").grace_s == 300
+    assert build(grace="20h", executor="local").grace_s == 72000
+    assert (build(time="UNLIMITED").time, build(time="UNLIMITED").time_min) == ("UNLIMITED", None)
 
 
 def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
@@ -273,6 +276,10 @@ def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
     [
         ({"grace": -1}, "--grace -1 is not a number of seconds"),
         ({"grace": float("nan")}, "--grace nan is not a number of seconds"),
+        ({"grace": "5x"}, "--grace '5x' is not a number of seconds: write .* 5m"),
+        ({"grace": "20h"}, "--grace 72000 is more than Slurm can give. Ask for at most 65505 s"),
+        ({"time": "25:61:00"}, "--time '25:61:00': .* 1-02:01:00"),
+        ({"time": "1"}, "--time 1 min leaves 0 s for runs, .* Ask for at least 3 minutes"),
         ({"max_requeues": -1}, "--max-requeues -1 is not a whole number"),
         ({"agent": "ours"}, "--agent 'ours' is none of native, wandb"),
         ({"agent": "wandb", "preload": ["torch"]}, "--agent wandb: --preload needs the native agent"),

@@ -10,12 +10,12 @@ from wandb_submit.executors.slurm_refusals import Topic
 
 # A site with typed GPUs, nodes that differ within a partition, and features.
 SINFO = """\
-cpu|cpu*|2-00:00:00|64|257000|(null)|(null)
-cpu|cpu*|2-00:00:00|128+|515000+|(null)|avx512,ib
-gpu|gpu|1-00:00:00|64|515000|gpu:a100:4(S:0-1)|a100,ib
-gpu|gpu|1-00:00:00|96|1031000|gpu:h100:8(S:0-3),shard:h100:32(S:0-3)|h100
-debug|debug|30:00|64|257000|(null)|(null)
-long|long|infinite|64|257000|(null)|(null)
+cpu|cpu*|2-00:00:00|1:00:00|64|257000|(null)|(null)
+cpu|cpu*|2-00:00:00|1:00:00|128+|515000+|(null)|avx512,ib
+gpu|gpu|1-00:00:00|n/a|64|515000|gpu:a100:4(S:0-1)|a100,ib
+gpu|gpu|1-00:00:00|n/a|96|1031000|gpu:h100:8(S:0-3),shard:h100:32(S:0-3)|h100
+debug|debug|30:00|1:00|64|257000|(null)|(null)
+long|long|infinite|infinite|64|257000|(null)|(null)
 warned|too few fields
 """
 
@@ -50,7 +50,7 @@ def test_what_there_is_is_listed_once(topic: Topic, words: str, site: Program) -
 
 
 def test_only_the_named_partitions_nodes_are_asked_for(program: Program) -> None:
-    program("sinfo", 'for last; do :; done; echo "gpu|gpu|1:00|8|1024|$last|(null)"')
+    program("sinfo", 'for last; do :; done; echo "gpu|gpu|1:00|n/a|8|1024|$last|(null)"')
     assert slurm_site.choices(Topic.NODES, "gpu,cpu") == "nodes of gpu,cpu: 8 cores, 1 GB, --partition=gpu,cpu"
     assert slurm_site.choices(Topic.NODES).startswith("nodes here: 8 cores, 1 GB, --format=")
 
@@ -94,40 +94,9 @@ def test_a_site_that_does_not_tell_leaves_it_open(topic: Topic, body: str, progr
     program("sinfo", body)
     program("sacctmgr", body)
     assert slurm_site.choices(topic) == ""
-    assert slurm_site.too_long(10**6, None) is None
 
 
 def test_a_site_that_does_not_answer_is_not_waited_for(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm_site, "_TIMEOUT_S", 0.2)
     program("sinfo", "exec sleep 60")
     assert slurm_site.choices(Topic.PARTITION) == ""
-
-
-@pytest.mark.parametrize(
-    ("time_min", "partitions", "says"),
-    [
-        (2880, None, None),
-        (2881, None, "cpu (2-00:00:00)"),
-        (31, "debug", "debug (30:00)"),
-        (30, "debug", None),
-        (31, "debug,long", None),
-        (10**6, "long", None),
-    ],
-)
-def test_a_time_limit_is_compared_with_the_partitions(
-    time_min: int, partitions: str | None, says: str | None, program: Program
-) -> None:
-    chosen = "\n".join(
-        line for line in SINFO.splitlines() if partitions is None or line.split("|")[0] in partitions.split(",")
-    )
-    program("sinfo", f"cat <<'END'\n{chosen}\nEND")
-    said = slurm_site.too_long(time_min, partitions)
-    assert said is None if says is None else said is not None and says in said
-
-
-def test_a_partition_of_the_environment_counts(site: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SBATCH_PARTITION", "debug")
-    site("sinfo", 'case "$*" in *--partition=debug*) echo "debug|debug|30:00|1|1|(null)|(null)" ;; esac')
-    said = slurm_site.too_long(60, None)
-    assert said is not None
-    assert "debug (30:00)" in said

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import ArraySpec, SweepRef, check_mem, parse_gpus, parse_time_min
+from wandb_submit.specs import (
+    ArraySpec,
+    SweepRef,
+    check_mem,
+    parse_gpus,
+    parse_limit_min,
+    parse_seconds,
+    parse_time_min,
+)
 
 small = st.integers(min_value=0, max_value=59)
 positive = st.integers(min_value=1, max_value=10_000)
@@ -82,7 +90,9 @@ def test_an_array_is_written_as_it_is_read(count: int, parallel: int | None) -> 
         ("1:30", 2),
         ("0:01", 1),
         ("4:00:00", 240),
-        ("0:00:61", 2),
+        ("0:00:59", 1),
+        ("36:00:00", 2160),
+        ("1-23:59:59", 2880),
         ("1-0", 1440),
         ("1-12", 2160),
         ("2-00:30", 2910),
@@ -93,6 +103,55 @@ def test_an_array_is_written_as_it_is_read(count: int, parallel: int | None) -> 
 )
 def test_a_time_limit_is_read_in_each_of_sbatchs_formats(text: str, expected: int) -> None:
     assert parse_time_min(text) == expected
+
+
+@pytest.mark.parametrize("text", ["UNLIMITED", "infinite", "-1"])
+def test_a_limit_may_be_none(text: str) -> None:
+    assert parse_limit_min(text) is None
+    assert parse_limit_min("90") == 90
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        *[("25:61:00", "1-02:01:00"), ("0:00:61", "0:01:01"), ("1:90", "0:02:30"), ("1-24", "2-00:00:00")],
+        *[("5m", "0:05:00"), ("4h", "4:00:00"), ("1h30m", "1:30:00"), ("1.5 hours", "1:30:00"), ("2d", "2-00:00:00")],
+    ],
+)
+def test_a_limit_that_is_none_is_refused_with_what_is_meant(text: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--time '{re.escape(text)}'.* {right}"):
+        parse_limit_min(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60", 60), (".5", 0.5), ("90s", 90), ("5m", 300), ("1.5 h", 5400), ("2min", 120), ("0", 0)]
+)
+def test_a_number_of_seconds_may_have_a_unit(text: str, seconds: float) -> None:
+    assert parse_seconds(text, "grace") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1e400", "5x", "5:00", "soon", "m"])
+def test_what_is_no_number_of_seconds_is_refused_with_what_would_be(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"^--grace {re.escape(repr(text))} is not a number of seconds: .* 90s, 5m or 1h"
+    ):
+        parse_seconds(text, "grace")
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("16Gi", "16G"),
+        ("16GiB", "16G"),
+        ("1.5G", "1536M"),
+        ("16 g", "16G"),
+        ("lots", "for example 16G"),
+        ("-1", "for ex"),
+    ],
+)
+def test_what_is_no_size_is_refused_with_what_is_meant(text: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--mem '{text}' is not a memory size: write {right}"):
+        check_mem(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "0:00", "0-0", "-5", "1h", "1:2:3:4", "1-", "1-2:3:4:5", ":30", "4.5", "a"])

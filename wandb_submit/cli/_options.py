@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from wandb_submit.specs import parse_seconds
+
 if TYPE_CHECKING:
     from wandb_submit.submission import Submission
 
@@ -27,6 +29,11 @@ def find_submission(name: str | None) -> Submission:
             f"note: {name} is {found.part} of the submission {found.paths.id}, which all of this is about", err=True
         )
     return Submission(found.paths)
+
+
+def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Reads an option that is a number of seconds, or one with a unit, such as `5m`."""
+    return None if value is None else parse_seconds(value, str(parameter.name).replace("_", "-"))
 
 
 def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -54,7 +61,9 @@ resource_options = together(
     ),
     click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each task."),
     click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
-    click.option("--time", metavar="LIMIT", help="Time limit of each task, as sbatch reads it: 4:00:00."),
+    click.option(
+        "--time", metavar="LIMIT", help="Time limit of each task: 4:00:00. Default: the partition's, or none."
+    ),
     click.option("--agents-per-task", type=int, metavar="K", help="K agents share each task's GPUs and cores."),
     click.option("--nodes", type=int, metavar="N", help="N nodes for each task, which has its GPUs and cores on each."),
     click.option("--ranks-per-node", type=int, metavar="R", help="Start each run R times per node, as ranks of it."),
@@ -66,7 +75,7 @@ resource_options = together(
     ),
     click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
     click.option(
-        "--grace", type=float, metavar="S", help="Seconds that a run gets to end when it is told to. Default: 60."
+        "--grace", metavar="S", help="Seconds (or 5m, 1h) that a run gets to end when it is told to. Default: 60."
     ),
     click.option("--max-requeues", type=int, metavar="N", help="How often a task may be requeued. Default: no limit."),
     click.option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wandb_submit.cli._options import json_option
+from wandb_submit.cli._options import json_option, seconds
 from wandb_submit.errors import NotFoundError
 from wandb_submit.wording import counted
 
@@ -25,7 +25,7 @@ _data_option = click.option(
 )
 
 
-_seconds = functools.partial(click.option, type=click.FloatRange(min=0), metavar="S")
+_seconds = functools.partial(click.option, callback=seconds, metavar="S")
 
 
 @click.group("server", short_help="The offline sweep server: start, stop, status, env, log, backup.")

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Run without W&B, on this folder's offline server.")
 @click.option("--clip", is_flag=True, help="Submit as many array tasks as the cluster takes now, if not all.")
 @click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and do nothing.")
-@click.option(
-    "--wait/--detach", default=None, help="Wait for the end. Default: wait for local agents, not for Slurm's."
-)
+@click.option("--wait", is_flag=True, help="Wait for the end. Default: for local agents, not for Slurm's.")
+@click.option("--detach", is_flag=True, help="Return at once. Default: for Slurm's agents, not for local ones.")
 @json_option
 def command(
     sweep: str,
@@ -48,7 +47,7 @@ def command(
     agent: str | None,
     preload: str | None,
     count: int | None,
-    grace: float | None,
+    grace: str | None,
     max_requeues: int | None,
     min_time_per_run: str | None,
     templates: tuple[str, ...],
@@ -60,7 +59,8 @@ def command(
     offline: bool,
     clip: bool,
     dry_run: bool,
-    wait: bool | None,
+    wait: bool,
+    detach: bool,
     as_json: bool,
     **flags: str | None,
 ) -> None:
@@ -68,6 +68,8 @@ def command(
 
     SWEEP is an id, project/id, entity/project/id, a sweep's URL, or a sweep YAML file to create it from.
     """
+    if wait and detach:
+        raise click.UsageError("--wait: --detach says the opposite. Give one of them.")
     from wandb_submit import api
     from wandb_submit.config import Options
 
@@ -105,8 +107,6 @@ def command(
     if dry_run:
         click.echo(prepared.plan.render())
         return
-    if wait is None:
-        wait = prepared.spec.executor == "local"
     # Imported before the jobs exist: from then on Ctrl-C is the wait's to handle, with nothing slow in between.
     from wandb_submit.cli.wait import wait_and_report
 
@@ -114,7 +114,7 @@ def command(
     with _server_in_view(offline=offline):
         submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
     _announce(prepared, submission)
-    if wait:
+    if wait or (prepared.spec.executor == "local" and not detach):
         # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.
         wait_and_report(submission, as_json=as_json, ctrl_c_cancels=prepared.spec.executor == "local")
     elif as_json:

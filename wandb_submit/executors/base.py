@@ -107,6 +107,7 @@ class Executor(Protocol):
         """Works out what would be submitted, without doing anything.
 
         Raises:
+            ConfigError: if a default of the site's leaves its tasks no time for a run.
             RefusedError: if it is known to be impossible.
         """
         ...

@@ -18,7 +18,7 @@ from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit import activation, process, ranks
 from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_states
+from wandb_submit.executors import slurm_cli, slurm_sbatch, slurm_site, slurm_states, slurm_time
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.slurm_refusals import LimitError, away, slurms_words
 from wandb_submit.paths import SubmissionPaths
@@ -130,11 +130,9 @@ class SlurmExecutor:
 
     def plan(self, spec: SubmissionSpec, paths: SubmissionPaths) -> SlurmPlan:
         """Renders the sbatch scripts."""
-        partitions = spec.sbatch.get("partition")
-        late = slurm_site.too_long(spec.time_min, partitions) if spec.time_min is not None else None
         site = slurm_site.settings() if spec.array.count > 1 or spec.grace_s > DEFAULT_GRACE_S else ""
         arrays = split(spec.array, slurm_cli.parse_max_array_size(site) if spec.array.count > 1 else None)
-        notes = [*ranks.words(spec), *([late] if late else [])]
+        notes = [*ranks.words(spec), *slurm_time.notes(spec)]
         kill_wait_s = slurm_cli.parse_kill_wait_s(site)
         if spec.grace_s > DEFAULT_GRACE_S and kill_wait_s is not None and spec.grace_s > kill_wait_s:
             notes.append(

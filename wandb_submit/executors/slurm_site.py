@@ -14,11 +14,11 @@ from wandb_submit import process
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.slurm_refusals import Topic
-from wandb_submit.specs import parse_time_min
+from wandb_submit.specs import parse_limit_min
 
 _TIMEOUT_S = 5.0
 _MOST_SHOWN = 12
-_FIELDS = "%R|%P|%l|%c|%m|%G|%f"
+_FIELDS = "%R|%P|%l|%L|%c|%m|%G|%f"
 # Limits as sacctmgr's format knows them (https://slurm.schedmd.com/sacctmgr.html), and by their full names.
 _ASSOCIATION_LIMITS = {
     "maxjobs": "MaxJobs",
@@ -50,6 +50,7 @@ class NodeGroup:
         is_default: whether the partition is the one that jobs get that name none.
         limit: the partition's time limit, as Slurm writes it.
         limit_min: the same in minutes; `None` is no limit.
+        default: the limit of a job that asks for none, as Slurm writes it; `n/a` if it is the partition's.
         cores: of each node; `16+` where they differ.
         mem_mb: of each node; `64000+` where they differ.
         gres: such as `gpu:a100:4(S:0-1)`; empty if none.
@@ -60,6 +61,7 @@ class NodeGroup:
     is_default: bool
     limit: str
     limit_min: int | None
+    default: str
     cores: str
     mem_mb: str
     gres: str
@@ -79,20 +81,17 @@ def parse_sinfo(text: str) -> list[NodeGroup]:
     """Reads sinfo's answer in our own format."""
     groups = []
     for line in text.splitlines():
-        fields = [field.strip() for field in line.split("|", 6)]
-        if len(fields) != 7:
+        fields = [field.strip() for field in line.split("|", 7)]
+        if len(fields) != 8:
             continue
-        name, marked, limit, cores, mem_mb, gres, features = fields
-        try:
-            limit_min = parse_time_min(limit)
-        except ConfigError:  # "infinite", "n/a"
-            limit_min = None
+        name, marked, limit, default, cores, mem_mb, gres, features = fields
         groups.append(
             NodeGroup(
                 partition=name,
                 is_default=marked.endswith("*"),
                 limit=limit,
-                limit_min=limit_min,
+                limit_min=minutes(limit),
+                default=default,
                 cores=cores,
                 mem_mb=mem_mb,
                 gres="" if gres in _NOTHING else gres,
@@ -100,6 +99,14 @@ def parse_sinfo(text: str) -> list[NodeGroup]:
             )
         )
     return groups
+
+
+def minutes(text: str) -> int | None:
+    """Reads a time limit as Slurm writes it, in minutes; `None` is no limit."""
+    try:
+        return parse_limit_min(text)
+    except ConfigError:  # "n/a", or nothing
+        return None
 
 
 def node_groups(partitions: str | None = None) -> list[NodeGroup]:
@@ -149,6 +156,11 @@ def own_limits() -> list[str]:
     return [*(f"account {line}" for line in accounts), *(f"QOS {line}" for line in qos)]
 
 
+def max_wall(qos: str) -> str:
+    """The longest time limit that a QOS allows; empty if there is none, or it cannot be had."""
+    return _asked(["sacctmgr", "--noheader", "--parsable2", "show", "qos", f"name={qos}", "format=maxwall"]).strip()
+
+
 def _limited(what: str, names: Sequence[str], limits: Mapping[str, str], which: str) -> list[str]:
     """Of what sacctmgr lists, those that have limits: `lab gpu: at most 10 jobs submitted`."""
     argv = ["sacctmgr", "--noheader", "--parsable2", "show", what, which, f"format={','.join((*names, *limits))}"]
@@ -160,21 +172,6 @@ def _limited(what: str, names: Sequence[str], limits: Mapping[str, str], which: 
         if words:
             lines.append(f"{' '.join(filter(None, fields[: len(names)]))}: {', '.join(words)}")
     return lines
-
-
-def too_long(time_min: int, partitions: str | None) -> str | None:
-    """What to say of a time limit that is over that of every partition that the job may run in.
-
-    Some sites refuse such a job, others take it and never start it (EnforcePartLimits, see
-    https://slurm.schedmd.com/slurm.conf.html#OPT_EnforcePartLimits).
-    """
-    named = partitions or os.environ.get("SBATCH_PARTITION")
-    groups = [group for group in node_groups(named) if named or group.is_default]
-    limits = {group.partition: group.limit for group in groups}
-    if not groups or any(group.limit_min is None or group.limit_min >= time_min for group in groups):
-        return None
-    words = ", ".join(f"{name} ({limit})" for name, limit in limits.items())
-    return f"--time is over the limit of partition {words}: where sbatch takes it, tasks may wait for ever"
 
 
 def _associations(field: str) -> list[str]:
