@@ -100,6 +100,11 @@ class RunFinished:
     reason: str | None = None
     out_of_memory: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself, and badly."""
+        return self.exit_code != 0 and self.reason is None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunAbandoned:

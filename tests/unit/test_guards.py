@@ -74,3 +74,9 @@ def test_runs_and_failures_are_counted() -> None:
     guard = FailureGuard()
     record(guard, ".x.")
     assert (guard.finished, guard.failed) == (3, 1)
+
+
+def test_a_run_that_was_stopped_has_neither_failed_nor_succeeded() -> None:
+    guard = FailureGuard()
+    assert [guard.record(failed=False, stopped=True) for _ in range(9)] == [None] * 9
+    assert (guard.finished, guard.failed, guard.has_succeeded) == (9, 0, False)

@@ -101,6 +101,10 @@ def sweep(server: Server) -> SweepInfo:
     return ask(Endpoint(base_url=server.url), lambda client: client.sweep(ref(server)))
 
 
+def stop_requested(server: Server) -> bool:
+    return ask(Endpoint(base_url=server.url), lambda client: client.stop_requested(ref(server), "r1"))
+
+
 def orders(*commands: object) -> dict[str, Any]:
     return {"data": {"agentHeartbeat": {"agent": {"id": "a1"}, "commands": json.dumps(commands)}}}
 
@@ -162,6 +166,32 @@ def test_a_sweeps_command_is_read_from_its_configuration(
 ) -> None:
     server.answers(a_sweep(config))
     assert sweep(server) == SweepInfo(state="RUNNING", command=command)
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        ({"sweep": {"state": "RUNNING"}, "run": {"stopped": True, "shouldStop": False}}, True),
+        ({"sweep": {"state": "RUNNING"}, "run": {"stopped": None, "shouldStop": True}}, True),
+        ({"sweep": {"state": "CANCELED"}, "run": {"stopped": False, "shouldStop": False}}, True),
+        ({"sweep": {"state": "FINISHED"}, "run": {"stopped": False, "shouldStop": False}}, False),
+        ({"sweep": None, "run": None}, False),
+        (None, False),
+    ],
+)
+def test_the_server_says_whether_it_was_asked_to_stop_a_run(
+    project: dict[str, Any] | None, expected: bool, server: Server
+) -> None:
+    server.answers({"data": {"project": project}})
+    assert stop_requested(server) is expected
+    assert server.asked[0]["variables"] == {"entity": "me", "project": "vision", "sweep": "s1", "run": "r1"}
+
+
+@pytest.mark.parametrize("body", [{"data": {"project": {"run": "r1"}}}, {"errors": [{"message": "no such field"}]}])
+def test_a_server_that_does_not_know_of_stops_says_so(body: dict[str, Any], server: Server) -> None:
+    server.answers(body)
+    with pytest.raises(UnavailableError):
+        stop_requested(server)
 
 
 @pytest.mark.parametrize("data", [{"project": None}, {"project": {"sweep": None}}, {}])

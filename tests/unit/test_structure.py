@@ -62,6 +62,7 @@ LIGHT = {
     "daemon_thread",
     "interpreter",
     "run_logs",
+    "wording",
 }
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,

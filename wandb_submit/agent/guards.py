@@ -41,14 +41,14 @@ class FailureGuard:
         self.failed = 0
         self.has_succeeded = False
 
-    def record(self, *, failed: bool) -> str | None:
-        """Counts a run that ended by itself.
+    def record(self, *, failed: bool, stopped: bool = False) -> str | None:
+        """Counts a run that ended; one that was stopped has neither failed nor succeeded.
 
         Returns:
             Why the agent should stop, or `None` to go on.
         """
         self.failed += failed
-        self.has_succeeded |= not failed
+        self.has_succeeded |= not (failed or stopped)
         verdict = self._verdict() if failed else None
         self.finished += 1
         return verdict
@@ -85,7 +85,7 @@ def submission_verdict(agents: Path, *, count: int) -> str | None:
             match stamped.event:
                 case RunFinished(exit_code=0):
                     return None
-                case RunFinished(reason=None) | RunAbandoned(failed=True):
+                case RunFinished(failed=True) | RunAbandoned(failed=True):
                     failed += 1
     if failed < least:
         return None

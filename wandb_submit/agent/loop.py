@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
-from wandb_submit.agent.oom import OUT_OF_MEMORY, oom_kills
+from wandb_submit.agent.oom import oom_kills
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
 from wandb_submit.agent.shares import Share
@@ -35,11 +35,14 @@ from wandb_submit.events import (
 from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.wording import exit_words
 
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
 LAST_ANSWER_S = 2.0
 _WRITTEN_DOWN_WITHIN_S = 0.02
+_QUESTION_S = 10.0  # for the server to say why a run ended
 _OVER = "the sweep is over"
+_SERVER_ASKED = "the server asked for it"
 # What keeps a program from being executed, and would keep the next run's.
 _NO_PROGRAM = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
@@ -248,7 +251,7 @@ class SweepAgent:
                 await self._start(order, order.run_id)
             case "stop":
                 if trial := self._trials.get(order.run_id or ""):
-                    trial.stop("the server asked for it", kill_after_s=self._kill_delay_s)
+                    trial.stop(_SERVER_ASKED, kill_after_s=self._kill_delay_s)
             case "exit":
                 self._leave_for_all(_OVER, ok=True)
                 for trial in self._trials.values():
@@ -295,43 +298,55 @@ class SweepAgent:
         """Waits for a run's end, notes it, and wakes the loop."""
         started, kills_before = time.monotonic(), oom_kills()
         exit_code = await trial.wait()
-        seconds = round(time.monotonic() - started, 3)
-        if trial.stop_reason is None:
-            self._clock.saw_run(seconds)
+        ended_at, self._idle_since = time.time(), time.monotonic()
+        reason = trial.stop_reason
+        trial.kill()  # whatever it left behind in its process group
+        out_of_memory = exit_code != 0 and reason is None and (trial.out_of_memory or oom_kills() > kills_before)
+        if exit_code != 0 and reason is None and not out_of_memory:
+            reason = await self._why_stopped(trial.run_id)
+        ended = RunFinished(
+            run=trial.run_id,
+            exit_code=exit_code,
+            seconds=round(self._idle_since - started, 3),
+            reason=reason,
+            out_of_memory=out_of_memory,
+        )
+        if reason is None:
+            self._clock.saw_run(ended.seconds)
         else:
             self._cut_short.add(trial.run_id)
-        # A run that was told to stop has not failed, whatever it exits with.
-        failed = exit_code != 0 and trial.stop_reason is None
-        out_of_memory = failed and (trial.out_of_memory or oom_kills() > kills_before)
-        trial.kill()  # whatever it left behind in its process group
         del self._trials[trial.run_id]
-        self._idle_since = time.monotonic()
-        cause = f": {OUT_OF_MEMORY}" if out_of_memory else ""
-        self._note(
-            RunFinished(
-                run=trial.run_id,
-                exit_code=exit_code,
-                seconds=seconds,
-                reason=trial.stop_reason,
-                out_of_memory=out_of_memory,
-            ),
-            f"run {trial.run_id} ended with status {exit_code} after {seconds:.1f} s{cause}",
-        )
-        if failed:
+        words = exit_words(exit_code, reason, out_of_memory=out_of_memory)
+        self._note(ended, f"run {trial.run_id} {words} after {ended.seconds:.1f} s", at=ended_at)
+        if ended.failed:
             self._write_down()  # the verdict on all agents' failures reads it
-        self._judge(failed=failed)
+        self._judge(failed=ended.failed, stopped=reason is not None)
         self._wake_up()
+
+    async def _why_stopped(self, run_id: str) -> str | None:
+        """Asks the server once whether it stopped a run that seems to have failed; `None` if not, or it cannot say.
+
+        The client in the run often obeys a stop before this agent hears of it. The program then ends by SIGINT, or
+        with whatever status it chooses after a KeyboardInterrupt.
+        """
+        question = self._client.stop_requested(self._sweep, run_id)
+        try:
+            stopped = await self._unless_stopped(asyncio.wait_for(question, _QUESTION_S))
+        except (WandbSubmitError, asyncio.TimeoutError) as error:
+            _LOG.info("the server does not say whether it stopped run %s: %s", run_id, error)
+            return None
+        return _SERVER_ASKED if stopped else None
 
     def _write(self, event: Event) -> None:
         """Writes down what happens now, after what happened before."""
         self._write_down()
         self._events.write(event)
 
-    def _note(self, event: RunStarted | RunFinished, message: str) -> None:
+    def _note(self, event: RunStarted | RunFinished, message: str, at: float | None = None) -> None:
         """Has a run's start or end written down in a moment: between two runs each tenth of a millisecond counts."""
         if not self._unwritten:
             asyncio.get_running_loop().call_later(_WRITTEN_DOWN_WITHIN_S, self._write_down)
-        self._unwritten.append((time.time(), event, message))
+        self._unwritten.append((time.time() if at is None else at, event, message))
 
     def _write_down(self) -> None:
         for happened_at, event, message in self._unwritten:
@@ -339,8 +354,8 @@ class SweepAgent:
             _LOG.info(message)
         self._unwritten.clear()
 
-    def _judge(self, *, failed: bool) -> None:
-        verdict = self._guard.record(failed=failed)
+    def _judge(self, *, failed: bool, stopped: bool = False) -> None:
+        verdict = self._guard.record(failed=failed, stopped=stopped)
         if failed and not self._guard.has_succeeded:
             common = submission_verdict(self._paths.agents, count=self._spec.agents)
             if common:

@@ -1,7 +1,7 @@
-"""What an agent says to a W&B server: three GraphQL operations, one attempt each.
+"""What an agent says to a W&B server: four GraphQL operations, one attempt each.
 
-The mutations are the stock agent's (wandb 0.31, `wandb/apis/public/sweeps.py`). Who calls decides whether and
-when to try again; an error says whether that can help.
+The mutations are the stock agent's (wandb 0.31, `wandb/apis/public/sweeps.py`), and the fields of the queries are those
+that `wandb` itself asks for. Who calls decides whether and when to try again; an error says whether that can help.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ mutation Heartbeat($id: ID!, $metrics: JSONString, $runState: JSONString) {
   }
 }
 """
+# `stopped` as in wandb's RunStoppedStatus (`wandb/sdk/launch/api.py`), `shouldStop` as in its SweepWithRuns.
+_STOP_REQUESTED = """
+query StopRequested($entity: String, $project: String, $sweep: String!, $run: String!) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $sweep) { state }
+    run(name: $run) { stopped shouldStop }
+  }
+}
+"""
+_CANCELED = ("CANCELED", "CANCELLED")
 
 
 class SweepGoneError(NotFoundError):
@@ -190,6 +200,20 @@ class SweepClient:
             raise UnavailableError(f"the server's orders cannot be read: {str(data)[:200]}") from error
         self._answered += 1
         return orders
+
+    async def stop_requested(self, sweep: SweepRef, run_id: str) -> bool:
+        """Whether somebody asked the server to stop a run: a person, early termination, or the sweep's cancellation.
+
+        Raises:
+            UnavailableError: if the server does not answer properly now.
+        """
+        data = await self._call(_STOP_REQUESTED, entity=sweep.entity, project=sweep.project, sweep=sweep.id, run=run_id)
+        try:
+            project = data.get("project") or {}
+            run, state = project.get("run") or {}, (project.get("sweep") or {}).get("state")
+            return bool(run.get("stopped") or run.get("shouldStop") or state in _CANCELED)
+        except AttributeError as error:
+            raise UnavailableError(f"the server's answer about the run cannot be read: {str(data)[:200]}") from error
 
     async def leave(self, agent_id: str, stopped: Iterable[str]) -> None:
         """Tells an offline server that this agent ends; W&B has no word for it, and finds out by its silence.
