@@ -12,6 +12,7 @@ from wandb_submit.server.engine.answers import Proposal
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.heard import Heard
 from wandb_submit.server.runs.history_keys import HistoryKeys
+from wandb_submit.server.runs.kept_lists import KeptLists
 from wandb_submit.server.settings import Settings
 
 
@@ -39,6 +40,7 @@ class ServerFacts:
         heard: who has been heard of when.
         search: what chooses the points of sweeps, in the background.
         history_keys: which metrics runs have logged.
+        kept_lists: the lists of runs that clients read page by page.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class ServerFacts:
     heard: Heard
     search: Search
     history_keys: HistoryKeys = field(default_factory=HistoryKeys)
+    kept_lists: KeptLists = field(default_factory=KeptLists)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

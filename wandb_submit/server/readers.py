@@ -85,7 +85,7 @@ class Readers:
         connection = self.connection()
         connection.execute("BEGIN")
         try:
-            return work(Transaction(connection, may_take_long=until is None, until=until))
+            return work(Transaction(connection, may_take_long=until is None, until=until, is_read=True))
         finally:
             connection.execute("ROLLBACK")
 

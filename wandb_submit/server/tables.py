@@ -275,6 +275,29 @@ CREATE TABLE alerts (
 CREATE INDEX alerts_of_run ON alerts (run, at);
 """
 
+# For each run that ever changed, a number that is larger the later that was: lists of runs that are kept in memory look
+# here for what they have to read anew. Of all that runs are listed by, only the last word of those that are under way
+# is left out, for it changes all the time.
+_FOURTH = """
+CREATE TABLE run_changes (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  run INTEGER NOT NULL UNIQUE
+);
+CREATE TRIGGER run_came AFTER INSERT ON runs BEGIN
+  INSERT OR REPLACE INTO run_changes (run) VALUES (NEW.id);
+END;
+CREATE TRIGGER run_changed AFTER UPDATE OF project, name, sweep, agent, state, display_name, description, notes, tags,
+  run_group, job_type, git_commit, host, config, summary, exit_code, preempting, created_at ON runs BEGIN
+  INSERT OR REPLACE INTO run_changes (run) VALUES (NEW.id);
+END;
+CREATE TRIGGER run_spoke AFTER UPDATE OF heartbeat_at ON runs WHEN NEW.state NOT IN ('pending', 'running') BEGIN
+  INSERT OR REPLACE INTO run_changes (run) VALUES (NEW.id);
+END;
+CREATE TRIGGER run_went AFTER DELETE ON runs BEGIN
+  INSERT OR REPLACE INTO run_changes (run) VALUES (OLD.id);
+END;
+"""
+
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that
 # it lacks. One that was released never changes; a change of the tables is a new script at the end.
-STEPS = (_FIRST, _SECOND, _THIRD)
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)

@@ -19,10 +19,16 @@ class Transaction:
 
     Attributes:
         after_commit: what is to be called, on the event loop, once all of it is there.
+        is_read: whether all that it sees is committed, and it can add nothing to that.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, may_take_long: bool = True, until: float | None = None
+        self,
+        connection: sqlite3.Connection,
+        *,
+        may_take_long: bool = True,
+        until: float | None = None,
+        is_read: bool = False,
     ) -> None:
         """Wraps an open transaction.
 
@@ -30,7 +36,9 @@ class Transaction:
             connection: that has begun it.
             may_take_long: whether nobody waits meanwhile.
             until: from when on, by the thread's processor time, its work has taken long.
+            is_read: whether the connection cannot write.
         """
+        self.is_read = is_read
         self._connection = connection
         self._may_take_long = may_take_long
         self._until = until

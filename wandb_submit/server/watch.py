@@ -40,9 +40,10 @@ class Watch:
                 self._failing = False
 
     async def look(self) -> None:
-        """Writes down who was heard of, and gives up on runs that have been silent for too long."""
+        """Writes down who was heard of, forgets unused lists, and gives up on runs that are silent for too long."""
         if self._server.heard:
             await self._database.write(self._server.heard.write)
+        self._server.kept_lists.tidy()
         live = await self._database.read(_live)
         self._server.heard.forget_runs_but({run["id"] for run in live})
         silent = self._silent(live)

@@ -12,6 +12,7 @@ from wandb_submit.server.pages import edges, page_size
 from wandb_submit.server.runs.columns import run_column
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.filters import Where
+from wandb_submit.server.runs.kept_lists import Condition
 from wandb_submit.server.runs.orders import Order, parse_order
 from wandb_submit.server.runs.run import SELECT
 
@@ -32,22 +33,16 @@ def runs_page(
         whole: the list is no page but all there is, unless `first` is given.
         narrowed_to: columns of the run (project, sweep, agent) that must have a value.
     """
-    where, parameters = _condition(arguments, narrowed_to)
-    order = parse_order(arguments.text("order"))
-    after, after_parameters = order.after(arguments.text("after") or None)
+    condition, order = _condition(arguments, narrowed_to), parse_order(arguments.text("order"))
     size = _ALL if whole and "first" not in arguments else page_size(arguments)
     if size > _SHORT:
         context.tx.take_long()
-    picked = context.tx.rows(
-        # Only what runs are chosen and ordered by is read here: their configs and summaries can be long.
-        f"SELECT * FROM (SELECT {order.selection} FROM runs WHERE {where})"  # noqa: S608 - no client's text in it
-        f" WHERE {after} ORDER BY {order.sql} LIMIT ?",
-        (*order.parameters, *parameters, *after_parameters, size + 1),
-    )
+    picked = _picked(context, condition, order, arguments.text("after") or None, size + 1)
     shown = picked[:size]
-    cursors = [order.cursor(tuple(row)) for row in shown]
     rows = _rows(context, order, shown)
-    nodes = [run_fields(context, row) for row in rows]
+    # A list that is kept may know of runs that came after this transaction had begun.
+    known = [(order.cursor(keys), rows[keys[-1]]) for keys in shown if keys[-1] in rows]
+    nodes, cursors = [run_fields(context, row) for _, row in known], [cursor for cursor, _ in known]
     return {
         **edges("Run", nodes, cursors, more=len(picked) > size),
         "totalCount": lambda _: run_count(context, arguments, **narrowed_to),
@@ -56,20 +51,45 @@ def runs_page(
 
 def run_count(context: Context, arguments: Arguments, **narrowed_to: int) -> int:
     """How many runs a filter lets through."""
-    where, parameters = _condition(arguments, narrowed_to)
-    return context.tx.integer(f"SELECT COUNT(*) FROM runs WHERE {where}", parameters)  # noqa: S608 - as above
+    condition = _condition(arguments, narrowed_to)
+    kept = context.server.kept_lists.count(context.tx, condition) if context.tx.is_read else None
+    if kept is not None:
+        return kept
+    return context.tx.integer(f"SELECT COUNT(*) FROM runs WHERE {condition.sql}", condition.parameters)  # noqa: S608 - as above
 
 
-def _rows(context: Context, order: Order, picked: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
-    """The runs that were picked, in the order of picking; a row's last key is the run's number."""
-    ids = [row[len(order.keys) - 1] for row in picked]
+def _picked(
+    context: Context, condition: Condition, order: Order, cursor: str | None, size: int
+) -> list[tuple[object, ...]]:
+    """The keys of so many runs after a cursor.
+
+    Only what runs are chosen and ordered by is read here: their configs and summaries can be long.
+    """
+    tx = context.tx
+    if tx.is_read and not (order.is_by_age and condition.is_of_project):
+        return context.server.kept_lists.page(tx, condition, order, cursor, size)
+    picked: list[tuple[object, ...]] = []
+    for after, parameters in order.ranges(cursor):
+        rows = tx.rows(
+            f"SELECT * FROM (SELECT {order.selection} FROM runs WHERE {condition.sql})"  # noqa: S608 - no client's text
+            f" WHERE {after} ORDER BY {order.sql} LIMIT ?",
+            (*order.parameters, *condition.parameters, *parameters, size - len(picked)),
+        )
+        picked += map(tuple, rows)
+        if len(picked) == size:
+            break
+    return picked
+
+
+def _rows(context: Context, order: Order, picked: Sequence[Sequence[object]]) -> dict[object, sqlite3.Row]:
+    """The runs that were picked, by their numbers, in the order of picking; the last key is the run's number."""
+    ids = [keys[len(order.keys) - 1] for keys in picked]
     among = "runs.id IN (SELECT value FROM json_each(?))"
-    rows = context.tx.rows(f"{SELECT} WHERE {among}", (json.dumps(ids),))
-    found = {row["id"]: row for row in rows}
-    return [found[number] for number in ids]
+    found = {row["id"]: row for row in context.tx.rows(f"{SELECT} WHERE {among}", (json.dumps(ids),))}
+    return {number: found[number] for number in ids if number in found}
 
 
-def _condition(arguments: Arguments, narrowed_to: Mapping[str, int]) -> tuple[str, list[object]]:
+def _condition(arguments: Arguments, narrowed_to: Mapping[str, int]) -> Condition:
     where = Where(arguments.json_object("filters") or {}, run_column)
-    narrowed = "".join(f"runs.{column} = ? AND " for column in narrowed_to)
-    return f"{narrowed}({where.sql})", [*narrowed_to.values(), *where.parameters]
+    narrowed = " AND ".join(f"runs.{column} = ?" for column in narrowed_to)
+    return Condition(narrowed=narrowed, rest=where.sql, parameters=(*narrowed_to.values(), *where.parameters))

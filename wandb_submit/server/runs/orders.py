@@ -52,26 +52,31 @@ class Order:
         """Those of `selection`."""
         return tuple(parameter for key in self.keys for parameter in key.parameters)
 
-    def after(self, cursor: str | None) -> tuple[str, list[object]]:
-        """The condition that a run comes after a cursor, with its parameters.
+    @property
+    def is_by_age(self) -> bool:
+        """Whether an index has a project's runs in this order."""
+        return [key.sql for key in self.keys] == ["runs.created_at", "runs.id"] and len(
+            {key.descending for key in self.keys}
+        ) == 1
+
+    def ranges(self, cursor: str | None) -> list[tuple[str, list[object]]]:
+        """Conditions that part what comes after a cursor: all of one range come before those of the next.
+
+        An index in this order has each range in one piece, which no condition for all of them at once would tell
+        SQLite.
 
         Raises:
             Refusal: if the cursor is none of a list in this order.
         """
         if cursor is None:
-            return "1", []
+            return [("1", [])]
         values = self._read(cursor)
-        if len({key.descending for key in self.keys}) == 1 and None not in values:
-            # Of this form SQLite makes use of an index.
-            names = ", ".join(f"key{number}" for number in range(len(values)))
-            marks = ", ".join("?" * len(values))
-            return f"({names}) {'<' if self.keys[0].descending else '>'} ({marks})", values
-        alternatives, parameters = [], []
-        for number, key in enumerate(self.keys):
+        ranges = []
+        for number, key in reversed(list(enumerate(self.keys))):
             same = [f"key{earlier} IS ?" for earlier in range(number)]
-            alternatives.append(" AND ".join([*same, f"key{number} {'<' if key.descending else '>'} ?"]))
-            parameters += values[: number + 1]
-        return " OR ".join(f"({alternative})" for alternative in alternatives), parameters
+            beyond = f"key{number} {'<' if key.descending else '>'} ?"
+            ranges.append((" AND ".join([*same, beyond]), values[: number + 1]))
+        return ranges
 
     def cursor(self, values: Sequence[object]) -> str:
         """What says that a page ended with the run that has these keys. Opaque to clients."""
