@@ -215,7 +215,10 @@ def prepare(
         node = _a_node(options) if offline and not dry_run else None
         found = endpoints.find(source, offline=offline, start=not dry_run, node=node)
         if sweeps.is_over(found):
-            raise RefusedError(f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs")
+            raise RefusedError(
+                f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs. To let it go on, "
+                f"resume it: `wandb sweep --resume {found.ref.path}`"
+            )
         left, sweep_config = found.runs_left, found.config
     else:
         left, sweep_config = sources.grid_size(source.config), source.config

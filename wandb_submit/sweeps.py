@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 _GREETING_S = 20.0
 _LOOK_UP = """
-query LookUp($entity: String, $project: String, $sweep: String!) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { state runCount runCountExpected config } }
+query LookUp($entity: String, $project: String, $sweep: String!, $waiting: JSONString) {
+  project(name: $project, entityName: $entity) {
+    sweep(sweepName: $sweep) { state runCount runCountExpected config }
+    runCount(filters: $waiting)
+  }
 }
 """
 _CONFIG = """
@@ -189,12 +192,15 @@ def find(name: SweepName, endpoint: Endpoint) -> Sweep:
 
 def _find_offline(ref: SweepRef, login: Login) -> Sweep:
     """Asks our own server, whose answers we know, without `wandb`: its import alone takes a second."""
-    data = _ask(login, _LOOK_UP, {"entity": ref.entity, "project": ref.project, "sweep": ref.id}, offline=True)
-    found = (data.get("project") or {}).get("sweep")
+    # Runs that somebody has put into the sweep, or that were given back, are still to be handed out.
+    waiting = {"$and": [{"sweep": ref.id}, {"state": {"$in": ["pending", "preempted"]}}]}
+    asked = {"entity": ref.entity, "project": ref.project, "sweep": ref.id, "waiting": json.dumps(waiting)}
+    project = _ask(login, _LOOK_UP, asked, offline=True).get("project") or {}
+    found = project.get("sweep")
     if found is None:
         raise NotFoundError(_no_sweep(ref))
     expected = found["runCountExpected"]
-    left = None if expected is None else max(expected - found["runCount"], 0)
+    left = None if expected is None else max(expected - found["runCount"], 0) + project["runCount"]
     config = yaml.safe_load(found["config"]) or {}
     return Sweep(ref=ref, state=found["state"], runs_left=left, runs_total=expected, config=config)
 

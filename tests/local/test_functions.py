@@ -242,7 +242,9 @@ def test_a_sweep_file_and_a_sweep_that_is_there_take_a_function_whatever_their_p
     (shell.folder / "submit.py").write_text(NAMED)
     done = shell.call("python", "submit.py")
     assert done.stdout == "called\ncalled called\n"
-    assert re.search(r"RefusedError: the sweep \S+ is finished: it hands out no more runs\n$", done.stderr)
+    assert re.search(
+        r"RefusedError: the sweep \S+ is finished: it hands out no more runs\. To let it go on, ", done.stderr
+    )
 
 
 def test_a_function_that_cannot_travel_is_refused_before_anything_is_made(shell: Shell) -> None:

@@ -19,7 +19,7 @@ from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
-from wandb_submit.server.sweeps import sweep
+from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.uploads import UPLOADS
 
 # A run with what belongs to it; every run that is shown was read by this.
@@ -189,15 +189,24 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
             raise Refusal("run not found", status=404)
         return {"clientMutationId": None}
     context.tx.take_long()
+    room = row["sweep"] is not None and _makes_room(context, row["sweep"])
     for table in ("history", "console", "files", "artifact_runs", "alerts"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants
     context.tx.execute("DELETE FROM runs WHERE id = ?", (row["id"],))
     if row["sweep"] is not None:
+        if room:
+            search.make_room(context, sweep.by_number(context.tx, row["sweep"]), row["id"])
         sweep.settle(context, row["sweep"])
     folder = context.server.settings.data_dir / "files" / row["entity_name"] / row["project_name"] / row["name"]
     trash = context.server.settings.data_dir / UPLOADS / secrets.token_hex(8)
     context.tx.after_commit.append(lambda: _remove_in_background(folder, trash))
     return {"clientMutationId": None}
+
+
+def _makes_room(context: Context, number: int) -> bool:
+    """Whether a sweep is to get another run for one that is deleted: not if it has reached its target."""
+    row = sweep.by_number(context.tx, number)
+    return not row["exhausted"] or search.is_spent(context.tx, row)
 
 
 def _remove_in_background(folder: Path, trash: Path) -> None:

@@ -18,7 +18,7 @@ def enqueue_sweep_run(context: Context, arguments: Arguments) -> Mapping[str, ob
     if row is None:
         raise Refusal(f"sweep {values.text('id')} not found", status=404)
     if row["state"] in sweep.ENDED:
-        raise Refusal(f"Sweep {row['id']} is not running")
+        raise Refusal(f"Sweep {row['id']} is not running: resume it before a run is put into it")
     point = json.dumps({name: _entry(value) for name, value in (values.json_object("config") or {}).items()})
     name = sweep.new_id()
     context.tx.insert(

@@ -11,7 +11,7 @@ from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.engine.answers import Point
 from wandb_submit.server.sweeps.config import parse_config, run_cap, searched_here
-from wandb_submit.server.sweeps.sweep import settle
+from wandb_submit.server.sweeps.sweep import by_number, settle
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +63,38 @@ def mark_exhausted(context: Context, sweep: int) -> None:
     """Remembers that there are no more points, and ends the sweep if nothing of it goes on."""
     context.tx.execute("UPDATE sweeps SET exhausted = 1 WHERE number = ? AND exhausted = 0", (sweep,))
     settle(context, sweep)
+
+
+def is_spent(tx: Transaction, sweep: sqlite3.Row) -> bool:
+    """Whether the search itself has nothing more to hand out; one whose target was reached may still have."""
+    return _is_capped(tx, sweep) or (bool(sweep["drawn"]) and _first_waiting(tx, int(sweep["number"])) is None)
+
+
+def make_room(context: Context, sweep: sqlite3.Row, run: int) -> None:
+    """Lets a sweep go on with another run in place of one that was deleted; a grid tries its point again.
+
+    W&B's search, too, knows only of the runs that are there.
+    """
+    tx, config = context.tx, parse_config(sweep["config"])
+    number = int(sweep["number"])
+    if config.get("method") == "grid" and searched_here(config):
+        tx.execute("DELETE FROM points WHERE sweep = ? AND run = ?", (number, run))
+        draw_anew(tx, number, context.now)
+    tx.execute("UPDATE sweeps SET exhausted = 0 WHERE number = ?", (number,))
+    if is_spent(tx, by_number(tx, number)):
+        mark_exhausted(context, number)
+    tx.after_commit.append(lambda: context.server.search.wake(number))
+
+
+def draw_anew(tx: Transaction, sweep: int, now: float) -> None:
+    """Drops the points of a grid that wait, and lets it be gone through from its beginning, less what was tried."""
+    tx.execute("DELETE FROM points INDEXED BY waiting_points WHERE sweep = ? AND run IS NULL", (sweep,))
+    tx.execute(
+        # What is being drawn now is of no use any more: see `_keep` in `background`.
+        "UPDATE sweeps SET drawn = 0, next_block = 0, updated_at = MAX(?, updated_at + 0.001), config_since ="
+        " (SELECT COALESCE(MAX(number), 0) + 1 FROM points WHERE sweep = sweeps.number) WHERE number = ?",
+        (now, sweep),
+    )
 
 
 def keep(tx: Transaction, sweep: int, first: int, points: Iterable[Point], known: int = 0) -> None:

@@ -149,6 +149,9 @@ def _change(context: Context, values: Arguments, proposal: Proposal | None) -> s
             number,
         ),
     )
+    if row["state"] in ENDED and state is not None and state not in ENDED:
+        # As at W&B, it goes on until an agent asks for a run in vain.
+        context.tx.execute("UPDATE sweeps SET exhausted = 0 WHERE number = ?", (number,))
     stop_early(context, number, values.text("controller"))
     if state == "CANCELED":
         context.tx.execute(
