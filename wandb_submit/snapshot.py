@@ -59,7 +59,7 @@ class TaskView:
         """Why it is in its state, in one line."""
         if self.status.orphaned:
             return self.status.detail
-        said = (agent.server_lost or agent.stopped for agent in self.agents)
+        said = (agent.stopped or agent.server_lost for agent in self.agents)
         words = next((text for text in said if text), self.surplus or self.status.detail)
         cold = next((agent.cold for agent in self.agents if agent.cold), "")
         return "; ".join(text for text in (words, cold) if text)

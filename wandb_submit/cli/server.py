@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wandb_submit.cli._options import json_option, seconds
-from wandb_submit.errors import NotFoundError
+from wandb_submit.errors import NotFoundError, UnavailableError
 from wandb_submit.wording import counted
 
 if TYPE_CHECKING:
@@ -95,14 +96,42 @@ def _introduce(running: ServerInfo, option: str) -> None:
 
 @command.command()
 @_data_option
-def stop(data: Path | None) -> None:
-    """Stop the server; its data stays, and the next start goes on with it."""
-    from wandb_submit.paths import server_dir
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, in a terminal, while agents are at work.")
+def stop(data: Path | None, yes: bool) -> None:
+    """Stop the server; its data stays, and the next start goes on with it.
+
+    While agents are at work, it asks first where there is a terminal, and says so elsewhere. They and their runs go on
+    without the server, and bring it what it has missed once it is started again.
+    """
+    from wandb_submit.paths import server_command, server_dir
     from wandb_submit.server import lifecycle
 
     folder = data or server_dir()
+    if works := _what_works(folder):
+        start = server_command("start", folder)
+        click.echo(f"in use: {works} not ended; what is at work goes on, and waits for `{start}`", err=True)
+        if not yes and sys.stdin.isatty() and not click.confirm("Stop the server?", err=True):
+            raise click.exceptions.Exit(1)
     stopped = lifecycle.stop(folder)
     click.echo(f"the server of {folder} {'is stopped' if stopped else 'was not running'}")
+
+
+def _what_works(folder: Path) -> str:
+    """How many agents and runs of a folder's server have not ended; empty if none, or if it does not run or answer."""
+    from wandb_submit.server import lifecycle
+
+    running = lifecycle.status(folder)
+    try:
+        known = lifecycle.facts(running) if running else {}
+    except UnavailableError:  # one that hangs is to be stopped all the more
+        return ""
+    runs, agents = known.get("runs"), known.get("agents")
+    going = [
+        counted(number, noun)
+        for number, noun in ((agents, "agent"), (isinstance(runs, dict) and runs.get("running"), "run"))
+        if isinstance(number, int) and number
+    ]
+    return " and ".join(going)
 
 
 @command.command()

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -105,7 +105,7 @@ def command(
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     if dry_run:
-        click.echo(prepared.plan.render())
+        click.echo(json.dumps(_plan_json(prepared)) if as_json else prepared.plan.render())
         return
     # Imported before the jobs exist: from then on Ctrl-C is the wait's to handle, with nothing slow in between.
     from wandb_submit.cli.wait import wait_and_report
@@ -122,6 +122,21 @@ def command(
         click.echo(json.dumps({"id": record.id, "sweep": record.sweep.path, "jobs": list(record.jobs)}))
     else:
         click.echo(f"what runs where: wandb-submit status {submission.id}")
+
+
+def _plan_json(prepared: Prepared) -> dict[str, Any]:
+    """What would be submitted, for scripts."""
+    spec = prepared.spec
+    return {
+        "dry_run": True,
+        "sweep": prepared.sweep.ref.path if prepared.sweep else None,
+        "executor": spec.executor,
+        "array": str(spec.array),
+        "agents": spec.agents,
+        "resources": dict(prepared.plan.resources()),
+        **prepared.plan.details(),
+        "notes": list(prepared.notes),
+    }
 
 
 @contextlib.contextmanager

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from wandb_submit.sweeps import Results
 
 
+# What Ctrl-C will do, said before: whether it ends the agents.
+_CTRL_C = {
+    True: "Ctrl-C asks the runs to end and stops the agents, a second Ctrl-C kills them; "
+    "to leave them at work, close the terminal, or submit with --detach",
+    False: "Ctrl-C ends this view only; the agents go on",
+}
+
+
 @click.command("wait", short_help="Follow a submission to its end.")
 @submission_argument
 @json_option
@@ -44,6 +52,7 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
     snapshot = _follow(submission, ctrl_c_cancels=ctrl_c_cancels)
     from wandb_submit import sweeps
     from wandb_submit.cli._render import results_text, snapshot_json
+    from wandb_submit.paths import server_command
 
     results: Results | None = None
     problem: str | None = None
@@ -60,8 +69,10 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         click.echo(f"logs: {submission.paths.folder / 'runs'}")
         server_dir = submission.record.endpoint.server_dir
         click.echo(f"data: {server_dir}" if server_dir else f"data: {submission.record.sweep.base_url}")
-        if server_dir:
-            click.echo("the offline server runs on; `wandb-submit server stop` ends it", err=True)
+        if problem is not None:
+            click.echo(f"when the server answers, `wandb-submit wait {submission.id}` shows the results", err=True)
+        elif server_dir:
+            click.echo(f"the offline server runs on; `{server_command('stop', server_dir)}` ends it", err=True)
     if uninitialized:
         click.echo(uninitialized_words(len(uninitialized)), err=True)
     if snapshot.runs_failed:
@@ -91,6 +102,8 @@ def _tell_a_failure(submission: Submission) -> None:
 def _follow(submission: Submission, *, ctrl_c_cancels: bool) -> Snapshot:
     """Shows a live table in a terminal, lines elsewhere."""
     asked = 0
+    if sys.stdin.isatty() or sys.stderr.isatty():
+        click.echo(_CTRL_C[ctrl_c_cancels], err=True)
     while True:
         try:
             return _show_table(submission) if sys.stderr.isatty() else _print_lines(submission)

@@ -80,6 +80,10 @@ class Plan(Protocol):
         """The plan's text, exactly as it would be submitted."""
         ...
 
+    def details(self) -> Mapping[str, object]:
+        """What the text says, in JSON's types."""
+        ...
+
     def resources(self) -> Mapping[str, object]:
         """What each task gets, for the submission's record."""
         ...

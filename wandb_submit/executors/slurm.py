@@ -49,6 +49,10 @@ class SlurmPlan:
         """The sbatch scripts."""
         return "\n".join(self.scripts)
 
+    def details(self) -> Mapping[str, object]:
+        """The sbatch scripts, one for each array."""
+        return {"scripts": list(self.scripts)}
+
     def resources(self) -> Mapping[str, object]:
         """What each task asked Slurm for."""
         spec = self.spec

@@ -17,7 +17,7 @@ from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
-from wandb_submit.executors.local.pool import Demand, Pool, places
+from wandb_submit.executors.local.pool import Demand, Pool, Slot, places
 from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.gpu_variables import VARIABLES
 from wandb_submit.paths import SubmissionPaths
@@ -110,6 +110,21 @@ class LocalPlan:
         ]
         return "\n".join([head, "", *lines, "", *shell, *([""] if shell else [])])
 
+    def details(self) -> Mapping[str, object]:
+        """Each task's devices; `None` for GPUs that are left as they are, and for the first ones that will be free."""
+        return {
+            "host": socket.gethostname(),
+            "at_once": self.at_once,
+            "tasks": [
+                {
+                    "task": task,
+                    "gpus": None if slot is None or slot.gpus is None else [gpu.token for gpu in slot.gpus],
+                    "cores": None if slot is None else sorted(slot.cores),
+                }
+                for task, slot in enumerate(self._slots())
+            ],
+        }
+
     def resources(self) -> Mapping[str, object]:
         """What each task gets."""
         return {
@@ -120,7 +135,15 @@ class LocalPlan:
         }
 
     def _rows(self) -> Iterator[tuple[str, str, str]]:
-        """Each task's devices, as a pool that holds nothing gives them out."""
+        """Each task's devices, in words."""
+        hidden = {None: "as they are", 0: "none"}.get(self.spec.gpus_per_task)
+        for task, slot in enumerate(self._slots()):
+            gpus = "the first that are free" if slot is None else ",".join(gpu.token for gpu in slot.gpus or ())
+            cores = "the first that are free" if slot is None else ",".join(map(str, sorted(slot.cores)))
+            yield str(task), hidden or gpus, cores
+
+    def _slots(self) -> Iterator[Slot | None]:
+        """Each task's devices, as a pool that holds nothing gives them out; `None` where it waits for some."""
         most = max(places(self.spec.array.at_once, self._demand, self.gpus, self.cores), 1)
         pool = Pool(
             gpus=[gpu for gpu in self.gpus if gpu.token not in self.busy],
@@ -129,12 +152,8 @@ class LocalPlan:
             neighbours=side_by_side(self.cores),
             locks=ImaginedLocks(),
         )
-        hidden = {None: "as they are", 0: "none"}.get(self.spec.gpus_per_task)
         for task in range(self.count):
-            slot = pool.take(task, self._demand) if task < self.at_once else None
-            gpus = "the first that are free" if slot is None else ",".join(gpu.token for gpu in slot.gpus or ())
-            cores = "the first that are free" if slot is None else ",".join(map(str, sorted(slot.cores)))
-            yield str(task), hidden or gpus, cores
+            yield pool.take(task, self._demand) if task < self.at_once else None
 
 
 class LocalExecutor:
