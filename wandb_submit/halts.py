@@ -23,14 +23,16 @@ class Halt:
     reason: str
     ok: bool
 
-    def declare(self, path: Path) -> None:
-        """Writes the word, unless there is one already: the first one counts.
+    def declare(self, path: Path) -> Halt:
+        """Writes the word, unless there is one already: the first one counts, and is returned.
 
         Raises:
             OSError: if it cannot be written.
         """
-        if not path.exists():
-            write_private(path, json.dumps(asdict(self)) + "\n")
+        if (first := self.read(path)) is not None:
+            return first
+        write_private(path, json.dumps(asdict(self)) + "\n")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Halt | None:

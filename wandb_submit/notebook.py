@@ -150,7 +150,7 @@ def _failure(run: RunView) -> str:
     took = duration((run.ended or run.started) - run.started)
     end = exit_words(run.exit_code, run.stop_reason, out_of_memory=run.out_of_memory)
     last = LastWords.read(Path(run.log), run.exit_code)
-    words = f"{escape(f'run {run.id} {end} after {took}')}: <code>{escape(last.line or 'it printed nothing')}</code>"
+    words = escape(f"run {run.id} {end} after {took}") + (f": <code>{escape(last.line)}</code>" if last.line else "")
     if not last.traceback:
         return f"{words}<br>"
     return f"<details><summary>{words}</summary><pre>{escape(last.traceback)}</pre></details>"

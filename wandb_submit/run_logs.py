@@ -7,13 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from wandb_submit.client_noise import CHAINED, TRACEBACK, without_clients
+from wandb_submit.wording import exit_words
+
 _TAIL = 65536  # bytes at a log's end; tracebacks are shorter
-_BEGINS = "Traceback (most recent call last):"
-_CHAINED = (
-    "The above exception was the direct cause of the following exception:",
-    "During handling of the above exception, another exception occurred:",
-)
-_WANDBS = "wandb:"  # how the lines begin that it prints when a program ends, behind the program's own last words
 # Colours and cursor movements (ECMA-48), and other letters that no text has: a terminal or a page shows what is told.
 _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
@@ -33,7 +30,7 @@ class LastWords:
     """The end of a run's log.
 
     Attributes:
-        line: the exception that it ended with, or else its last line; empty if it printed nothing.
+        line: the exception that it ended with, or else its last line; empty if the program printed nothing.
         traceback: the exception's whole traceback, with those that led to it and what may be the rest of a long
             message; empty if it ended with none.
     """
@@ -52,15 +49,29 @@ class LastWords:
             log: the run's log.
             exit_code: how the run ended.
         """
-        lines = [line for line in _of_one_rank(_last_lines(log)) if not line.startswith(_WANDBS)]
-        if _BEGINS in lines and exit_code == _RAISED:
-            begin = len(lines) - 1 - lines[::-1].index(_BEGINS)
+        lines = without_clients(_of_one_rank(_last_lines(log)))
+        if TRACEBACK in lines and exit_code == _RAISED:
+            begin = len(lines) - 1 - lines[::-1].index(TRACEBACK)
             end = next((at for at in range(begin + 1, len(lines)) if not lines[at].startswith(" ")), len(lines))
             if end < len(lines):
-                while begin > 0 and lines[begin - 1] in _CHAINED and _BEGINS in lines[: begin - 1]:
-                    begin = begin - 1 - lines[begin - 1 :: -1].index(_BEGINS)
+                while begin > 0 and lines[begin - 1] in CHAINED and TRACEBACK in lines[: begin - 1]:
+                    begin = begin - 1 - lines[begin - 1 :: -1].index(TRACEBACK)
                 return cls(line=lines[end], traceback="\n".join(lines[begin : end + _MESSAGE]))
         return cls(line=lines[-1] if lines else "")
+
+    def told(self, exit_code: int, *, out_of_memory: bool = False) -> str:
+        """How a run failed, in words, with its last ones.
+
+        Args:
+            exit_code: how it ended; not well.
+            out_of_memory: whether its memory was used up.
+        """
+        end = exit_words(exit_code, None, out_of_memory=out_of_memory)
+        if exit_code < 0 or out_of_memory:
+            return f"{end}; its last line: {self.line}" if self.line else end
+        if not self.line:
+            return f"{end}, and printed nothing"
+        return f"failed: {self.line}" if exit_code == _RAISED else f"{end}: {self.line}"
 
 
 def failed_setup(log: Path) -> str:

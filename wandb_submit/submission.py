@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,10 +209,21 @@ class Submission:
     def results(self) -> Results:
         """How the sweep came out so far, as its server tells: its runs with their configurations, and the best one.
 
+        A server takes minutes to notice that a run was killed. What is known here of this submission's runs is told
+        instead of that they still run.
+
         Raises:
             UnavailableError: if the server does not answer.
         """
-        return sweeps.results(self.record.sweep, self.record.endpoint)
+        told = sweeps.results(self.record.sweep, self.record.endpoint)
+        ended, lost = {run.id: run for run in self.runs()}, self.lost_runs()
+        runs = tuple(
+            dataclasses.replace(run, state=_state(run.state, ended[run.id], lost=run.id in lost))
+            if run.id in ended
+            else run
+            for run in told.runs
+        )
+        return dataclasses.replace(told, runs=runs, states=Counter(run.state for run in runs))
 
     def uninitialized(self, results: Results) -> list[RunView]:
         """The runs that ended well and that no `wandb.init()` has begun, so that their server calls them failed.
@@ -249,8 +261,7 @@ class Submission:
         for index, (job, status) in enumerate(zip(self.record.jobs, self._statuses, strict=True)):
             own = tuple(by_task.get(index, ()))
             busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
-            dropped = status.state is TaskState.CANCELLED and all(agent.stopped is not None for agent in own)
-            surplus = halt.reason if halt and halt.ok and dropped else None
+            surplus = halt.reason if halt and halt.ok and _is_dropped(status, own, halt) else None
             if status.state is TaskState.FAILED and not own and (why := failed_setup(self.task_logs(index)[1])):
                 status = dataclasses.replace(status, detail=why)
             tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy, surplus=surplus))
@@ -301,3 +312,24 @@ class Submission:
         if self._executor is None:
             self._executor = load_executor(self.record.executor)
         return self._executor
+
+
+def _is_dropped(status: TaskStatus, agents: Sequence[AgentView], halt: Halt) -> bool:
+    """Whether a task was cancelled that had nothing left to do: its agents, if it has begun, had left for the halt."""
+    return status.state is TaskState.CANCELLED and all(agent.stopped == halt.reason for agent in agents)
+
+
+def _state(told: str, run: RunView, *, lost: bool) -> str:
+    """The state of one of our runs, where its server has not noticed yet that it was killed.
+
+    A run that was stopped and ended with a status of its own may go on elsewhere, and so may one that never began.
+    """
+    was_killed = run.exit_code is not None and run.exit_code < 0
+    match told:
+        case "running" if run.stop_reason is not None and was_killed:
+            return "killed"
+        case "running" if run.failed or lost:
+            return "crashed"
+        case "pending" if run.failed:
+            return "failed"
+    return told

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import signal
+from collections.abc import Iterable
+
+_SHELLS = 128  # what a shell adds to the number of the signal that killed a program
+
 
 def counted(number: int, noun: str) -> str:
     """A number of things: `1 run`, `2 runs`."""
@@ -26,8 +32,33 @@ def exit_words(exit_code: int, stop_reason: str | None, *, out_of_memory: bool =
         return f"stopped: {stop_reason}"
     if exit_code == 0:
         return "finished"
-    words = f"killed by signal {-exit_code}" if exit_code < 0 else f"failed with exit status {exit_code}"
+    if exit_code < 0:
+        words = f"killed by signal {-exit_code} ({signal_name(-exit_code)})"
+    elif _SHELLS < exit_code <= _SHELLS + signal.SIGSYS:
+        words = f"failed with exit status {exit_code} ({_SHELLS} + {signal_name(exit_code - _SHELLS)})"
+    else:
+        words = f"failed with exit status {exit_code}"
     return f"{words}: out of memory (see --mem)" if out_of_memory else words
+
+
+def signal_name(number: int) -> str:
+    """A signal's name: `SIGKILL`; those without one are counted from the first real-time signal, as `kill -l` does."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"signal {number}"
+
+
+def alike(sentences: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Groups names whose sentences are the same but for numbers; each group's sentence is the first one's.
+
+    Args:
+        sentences: names, each with what is said of it.
+    """
+    groups: dict[str, tuple[list[str], str]] = {}
+    for name, sentence in sentences:
+        groups.setdefault(re.sub(r"\d+", "0", sentence), ([], sentence))[0].append(name)
+    return list(groups.values())
 
 
 def uninitialized_words(runs: int) -> str:

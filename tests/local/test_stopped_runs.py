@@ -81,8 +81,8 @@ def test_a_run_that_a_person_stops_has_not_failed_however_it_was_started(offline
 
 def test_stopped_runs_are_no_reason_to_give_up(offline_shell: Shell) -> None:
     """Five agents' first runs are stopped: had they failed, that would be the end of the submission."""
-    values = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0]
-    sweep = offline_shell.sweep(WORK + "train()\n", name="five", parameters={"x": {"values": values}})
+    script = WORK.replace("x == 0", "x < 5") + "train()\n"
+    sweep = offline_shell.sweep(script, name="five", parameters={"x": {"values": [*range(7)]}})
     answer = offline_shell.json(sweep, *HERE, "--array", "5", "--detach", **QUICKLY)
     stop(offline_shell, [answer], 5)
     waited = offline_shell.run("wait", answer["id"], "--json")

@@ -45,6 +45,6 @@ def test_this_machine_can_be_asked() -> None:
 
 
 def test_people_are_told_of_it_with_the_signal_or_the_status() -> None:
-    assert exit_words(-9, None, out_of_memory=True) == "killed by signal 9: out of memory (see --mem)"
+    assert exit_words(-9, None, out_of_memory=True) == "killed by signal 9 (SIGKILL): out of memory (see --mem)"
     assert exit_words(1, None, out_of_memory=True) == "failed with exit status 1: out of memory (see --mem)"
-    assert exit_words(-9, None) == "killed by signal 9"
+    assert exit_words(-9, None) == "killed by signal 9 (SIGKILL)"

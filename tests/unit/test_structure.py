@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"answers", "daemon_thread", "errors", "kinship", "metrics", "states", "wording"},
+    {"answers", "client_noise", "daemon_thread", "errors", "kinship", "metrics", "states", "wording"},
     {
         "specs",
         "paths",
@@ -55,6 +55,7 @@ LIGHT = {
     "metrics",
     "process",
     "answers",
+    "client_noise",
     "direct_connections",
     "transport",
     "proxies",

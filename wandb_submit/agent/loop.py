@@ -370,12 +370,15 @@ class SweepAgent:
             self._leaving = Outcome(reason=reason, ok=ok, runs=self._guard.finished, requeue=requeue)
 
     def _leave_for_all(self, reason: str, *, ok: bool) -> None:
-        """Leaves for a reason that holds for every agent of the submission."""
-        self._leave(reason, ok=ok)
+        """Leaves for a reason that holds for every agent of the submission: all of them name the first one's."""
+        halt = Halt(reason=reason, ok=ok)
         try:
-            Halt(reason=reason, ok=ok).declare(self._paths.halt)
+            first = halt.declare(self._paths.halt)
         except OSError as error:
             _LOG.warning("cannot tell the other agents: %s", error)
+        else:
+            halt = halt if halt.ok or first.ok else first
+        self._leave(halt.reason, ok=halt.ok)
 
     async def _say_goodbye(self) -> None:
         """Lets the server know that nothing of this agent goes on, if it can be told quickly."""

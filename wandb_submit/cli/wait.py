@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wandb_submit.cli._options import find_submission, json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.run_logs import LastWords
 from wandb_submit.wording import uninitialized_words
 
 if TYPE_CHECKING:
@@ -50,14 +48,14 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
         ctrl_c_cancels: whether Ctrl-C ends the agents, or the view alone.
     """
     snapshot = _follow(submission, ctrl_c_cancels=ctrl_c_cancels)
-    from wandb_submit import sweeps
+    from wandb_submit.cli._failures import tell
     from wandb_submit.cli._render import results_text, snapshot_json
     from wandb_submit.paths import server_command
 
     results: Results | None = None
     problem: str | None = None
     try:
-        results = sweeps.results(submission.record.sweep, submission.record.endpoint)
+        results = submission.results()
     except WandbSubmitError as error:
         problem = str(error)
     uninitialized = submission.uninitialized(results) if results else []
@@ -75,28 +73,9 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
             click.echo(f"the offline server runs on; `{server_command('stop', server_dir)}` ends it", err=True)
     if uninitialized:
         click.echo(uninitialized_words(len(uninitialized)), err=True)
-    if snapshot.runs_failed:
-        _tell_a_failure(submission)
-    for task in snapshot.tasks:
-        if not task.is_well:
-            why = f": {task.detail}" if task.detail else ""
-            log = f"wandb-submit logs {submission.id} --task {task.index}"
-            click.echo(f"agent {task.index} {task.status.state.value}{why} (its log: {log})", err=True)
+    tell(submission, snapshot)
     if not snapshot.is_well or snapshot.runs_failed:
         sys.exit(1)
-
-
-def _tell_a_failure(submission: Submission) -> None:
-    """Shows how the run that failed last ended."""
-    failed = [run for run in submission.runs() if run.failed]
-    if failed:
-        run = max(failed, key=lambda run: run.ended or run.started)
-        if run.not_started is not None:
-            log = f"wandb-submit logs {submission.id} --task {run.agent.partition('.')[0]}"
-            click.echo(f"run {run.id} not started: {run.not_started} (its agent's log: {log})", err=True)
-            return
-        last = LastWords.read(Path(run.log), run.exit_code).line or "it printed nothing"
-        click.echo(f"run {run.id} failed: {last} (its log: wandb-submit logs {submission.id} {run.id})", err=True)
 
 
 def _follow(submission: Submission, *, ctrl_c_cancels: bool) -> Snapshot:

@@ -20,6 +20,7 @@ from wandb_submit.executors.local.state import SchedulerFiles
 from wandb_submit.executors.local.task import import_what_tasks_need
 from wandb_submit.files import try_lock
 from wandb_submit.kinship import adopt_orphans, die_with_parent
+from wandb_submit.wording import signal_name
 
 _LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
 
@@ -40,7 +41,7 @@ def main(folder: Path) -> int:
         return 0
     code = _wait_for(child)
     if code != 0:
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else "failed, as its log tells"
+        how = f"was killed by {signal_name(-code)}" if code < 0 else "failed, as its log tells"
         scheduler.end_tasks_of_a_dead_one(folder, f"its scheduler {how}")
         for pid in _forks_left():
             with contextlib.suppress(ProcessLookupError):

@@ -38,6 +38,7 @@ from wandb_submit.files import is_full
 from wandb_submit.halts import Halt
 from wandb_submit.paths import task_log
 from wandb_submit.states import TaskState
+from wandb_submit.wording import signal_name
 
 _log = logging.getLogger(__name__)  # which, unlike `print`, does not mind a full disk
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -286,7 +287,7 @@ class Scheduler:
             row.state = TaskState.COMPLETED
         else:
             row.state = TaskState.FAILED
-            row.detail = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            row.detail = f"killed by {signal_name(-code)}" if code < 0 else f"exit status {code}"
 
     def _enforce_limits(self) -> None:
         """SIGUSR2 some time before a task's limit, SIGTERM at it and SIGKILL after a while, all as Slurm sends them."""
