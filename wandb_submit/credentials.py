@@ -28,6 +28,8 @@ _PATIENCE = {
     "WANDB_X_FILE_TRANSFER_RETRY_MAX": "10085",
     "WANDB_X_GRAPHQL_RETRY_MAX": "10085",
 }
+# So much of the end of an offline server's log is read.
+_LAST_WORDS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,26 @@ def _offline_login(server_dir: Path) -> Login:
     """Reads the file in which the offline server says where it listens."""
     try:
         known = json.loads((server_dir / "server.json").read_text())
-        return Login(known["url"].rstrip("/"), known["api_key"])
-    except (OSError, ValueError, KeyError) as error:
+        return Login(str(known["url"]).rstrip("/"), str(known["api_key"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnavailableError(
             f"the offline server of {server_dir} is not running: start it with `{server_command('start', server_dir)}`"
+            f"{why_it_ended(server_dir)}"
         ) from error
+
+
+def why_it_ended(server_dir: Path) -> str:
+    """What is known of the end of an offline server that does not run, as words to be added to that; maybe none."""
+    if not server_dir.exists():
+        return f"; {server_dir} is not there"
+    try:
+        with (server_dir / "server.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS))
+            lines = log.read().decode(errors="replace").rpartition(": serving ")[2].splitlines()
+    except OSError:
+        return ""
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"; it ended with: {errors[-1]}" if errors else ""
 
 
 def _netrc_key(base_url: str) -> str | None:

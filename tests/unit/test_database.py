@@ -17,6 +17,7 @@ import pytest
 from wandb_submit.errors import ConfigError
 from wandb_submit.server import database as database_module
 from wandb_submit.server.database import Database, Lane, Transaction
+from wandb_submit.server.place import GoneError
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.tables import STEPS
@@ -150,6 +151,24 @@ def test_the_log_does_not_grow_for_ever(database: Database, tmp_path: Path, monk
     assert all(before == "PASSIVE" for before, mode in itertools.pairwise(copied) if mode == "RESTART")
     assert (tmp_path / "server.sqlite3-wal").stat().st_size < 6_000_000
     assert (tmp_path / "server.sqlite3").stat().st_size > 2_000_000
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("looks", [0, 1], ids=["before", "after"])
+def test_what_is_no_longer_where_it_was_is_not_acknowledged(database: Database, looks: int, long: bool):
+    seen = itertools.count()
+
+    def check() -> None:
+        if next(seen) == looks:
+            raise GoneError("it was deleted")
+
+    async def scene() -> list[int | BaseException]:
+        database.check = check
+        return await together(database.write(put("a"), long=long), database.write(put("b"), long=long))
+
+    outcomes = asyncio.run(scene())
+    assert isinstance(outcomes[0], GoneError)
+    assert isinstance(outcomes[1], int if long and looks else GoneError)
 
 
 def test_a_reader_cannot_write(database: Database):

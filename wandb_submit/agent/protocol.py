@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from wandb_submit.answers import Answer, error_messages
-from wandb_submit.credentials import Login, find_login
+from wandb_submit.credentials import Login, find_login, why_it_ended
 from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.errors import (
     NotFoundError,
@@ -236,7 +236,7 @@ class SweepClient:
             await self.close()
             if (folder := self._endpoint.server_dir) is None:
                 raise
-            remedy = f"if it has ended, `{server_command('start', folder)}` goes on with its data"
+            remedy = f"if it has ended, `{server_command('start', folder)}` goes on with its data{why_it_ended(folder)}"
             raise NoAnswerError(f"{error}; {remedy}") from error
         # However the person got to it: a shell may be pointed at an offline server without `--offline`.
         self._offline = answer.headers.get("server") == OFFLINE_SERVER

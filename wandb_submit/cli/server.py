@@ -227,6 +227,8 @@ def _print_environment(running: ServerInfo) -> None:
 
 
 def _not_running(folder: Path) -> NotFoundError:
+    from wandb_submit.credentials import why_it_ended
     from wandb_submit.paths import server_command
 
-    return NotFoundError(f"no server runs on {folder}: start it with `{server_command('start', folder)}`")
+    remedy = f"start it with `{server_command('start', folder)}`"
+    return NotFoundError(f"no server runs on {folder}: {remedy}{why_it_ended(folder)}")

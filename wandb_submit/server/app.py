@@ -23,6 +23,7 @@ from wandb_submit.server.connections import Connection
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.endpoints import Endpoints
+from wandb_submit.server.place import GoneError
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.signed_urls import is_signed
 from wandb_submit.server.sweeps.background import BackgroundSearch
@@ -128,6 +129,8 @@ def _error(message: str, status: int) -> Response:
 
 def _storage_error(error: sqlite3.Error | OSError) -> Response:
     """A disk that is full, or a database that fails: clients keep what they have and try again for minutes."""
+    if isinstance(error, GoneError):
+        return _error(str(error), 503)
     full = "full" in str(error) or is_full(error)
     _log.error("cannot store what a client sent: %s", error)
     if full:

@@ -50,6 +50,10 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Looks whether the files are still where they were; raises an `sqlite3.Error` if not.
+        self.check: Callable[[], None] = lambda: None
+        # How often the copying of the log has begun or ended: odd while it goes on.
+        self.copies = 0
         self._log_path = path.with_name(path.name + "-wal")
         self._waiting: deque[PendingWrite] = deque()
         self._turn_is_due = False
@@ -103,6 +107,14 @@ class Database:
         self._turn_is_due = False
         if self._held:  # since it was called for
             return
+        try:
+            self.check()
+        except sqlite3.Error as error:
+            refused, self._waiting = self._waiting, deque()
+            for write in refused:
+                write.fail(error)
+                write.deliver()
+            return
         if self._waiting[0].long:
             write = self._waiting.popleft()
             running = loop.run_in_executor(self._thread, run_alone, self._writing, write)
@@ -123,8 +135,18 @@ class Database:
         work.add_done_callback(done)
 
     def _deliver(self, writes: Iterable[PendingWrite], loop: asyncio.AbstractEventLoop) -> None:
-        """Gives the outcomes to those who wait for them; a write that turned out to take long begins again."""
+        """Gives the outcomes to those who wait for them; a write that turned out to take long begins again.
+
+        What is no longer where it was has not been kept, whatever SQLite says.
+        """
+        gone: sqlite3.Error | None = None
+        try:
+            self.check()
+        except sqlite3.Error as error:
+            gone = error
         for write in writes:
+            if gone is not None:
+                write.fail(gone)
             if not write.deliver():
                 write.long = True
                 self._waiting.appendleft(write)
@@ -157,11 +179,14 @@ class Database:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _copy(self, mode: str) -> None:
+        self.copies += 1
         try:
             self._readers.connection().execute(f"PRAGMA wal_checkpoint({mode})")
         except sqlite3.Error as error:
             # Until it succeeds, everything is in the log.
             _log.warning("cannot copy the log into the database now: %s", error)
+        finally:
+            self.copies += 1
 
     def _create(self) -> sqlite3.Connection:
         """Opens the connection that writes, and brings the tables up to date."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.files import is_locked, keep_out_of_git, try_lock, unwritable
 
-_FILE = "server.lock"
+# Whoever holds its lock is the server.
+FILE = "server.lock"
 _START_FILE = "start.lock"
 # How often a server shows itself alive on the file, and after how long without it nobody believes that it is.
 _BEAT_S = 10.0
@@ -31,7 +32,7 @@ def make_data_dir(data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if stat.S_IMODE(data_dir.stat().st_mode) != 0o700:
             # Not a home folder or /tmp, which nobody wants closed.
-            if any(data_dir.iterdir()) and not (data_dir / _FILE).exists():
+            if any(data_dir.iterdir()) and not (data_dir / FILE).exists():
                 raise RefusedError(
                     f"{data_dir} holds other things and is open to others: give the server a folder of its own"
                 )
@@ -53,7 +54,7 @@ def hold(data_dir: Path, *, patience_s: float = 0.5) -> Iterator[None]:
         RefusedError: if another server holds it.
         ConfigError: if the folder cannot be written to.
     """
-    descriptor = _open(data_dir, _FILE)
+    descriptor = _open(data_dir, FILE)
     try:
         if not try_lock(descriptor, patience_s=patience_s):
             raise RefusedError(f"another offline sweep server already serves {data_dir}")
@@ -81,14 +82,14 @@ def alone(data_dir: Path, *, timeout_s: float) -> Iterator[None]:
 
 def is_held(data_dir: Path) -> bool:
     """Whether a server of the folder is alive."""
-    return is_locked(data_dir / _FILE)
+    return is_locked(data_dir / FILE)
 
 
 async def beat(data_dir: Path) -> None:
     """Shows on the lock's file that the server lives, to machines that its file system does not show the lock to."""
     while True:
         with contextlib.suppress(OSError):  # a full disk, or a folder that is gone, others tell
-            os.utime(data_dir / _FILE)
+            os.utime(data_dir / FILE)
         await asyncio.sleep(_BEAT_S)
 
 
@@ -100,7 +101,7 @@ def seems_alive(data_dir: Path) -> bool:
     try:
         os.utime(data_dir / _START_FILE)
         now = (data_dir / _START_FILE).stat().st_mtime
-        return now - (data_dir / _FILE).stat().st_mtime < _SILENT_S
+        return now - (data_dir / FILE).stat().st_mtime < _SILENT_S
     except OSError:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -13,7 +14,7 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -32,8 +33,10 @@ from wandb_submit.server.connections import Gate, behind, raise_limit
 from wandb_submit.server.context import Context, ServerFacts
 from wandb_submit.server.database import Database
 from wandb_submit.server.heard import Heard
-from wandb_submit.server.lock import beat, cannot_keep_data, hold, make_data_dir
+from wandb_submit.server.lock import beat, cannot_keep_data, hold, is_held, make_data_dir
+from wandb_submit.server.log import FILE as LOG
 from wandb_submit.server.memory import remember_port, settle
+from wandb_submit.server.place import GoneError, Place
 from wandb_submit.server.settings import DATABASE, Choices, Settings
 from wandb_submit.server.sweeps.background import BackgroundSearch
 from wandb_submit.server.uploads import UPLOADS
@@ -48,6 +51,8 @@ _GOODBYE_S = 3
 _BACKLOG = 512
 # After so long a silence the kernel asks whether a connection's other end is still there.
 _ASK_AFTER_S = 120
+# How often a server looks whether its data is where it was.
+_LOOK_S = 0.5
 # How long a thread may keep Python's lock while another waits for it (Python's own choice is 5 ms).
 _SWITCH_S = 0.0005
 
@@ -83,8 +88,13 @@ def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None
             database = Database(data_dir / DATABASE)
             try:
                 _run(_serve(data_dir, choices, database, key, note))
-            finally:
+            except GoneError:
+                # As if it were killed: SQLite would still write to files that are somebody else's by now.
+                os._exit(RefusedError.exit_code)
+            except BaseException:
                 database.close()
+                raise
+            database.close()
         except (OSError, sqlite3.Error) as error:
             raise cannot_keep_data(data_dir, error) from error
 
@@ -154,19 +164,77 @@ async def _serve(data_dir: Path, choices: Choices, database: Database, key: str,
     def announce() -> None:
         # What has been imported stays: looking through it for garbage again and again would hold up everybody.
         gc.freeze()
-        write_private(path, json.dumps(info, indent=2) + "\n")
+        _announce(path, info)
         _log.info("serving %s at %s", data_dir, info["url"])
 
     # uvicorn raises the signal that ended it once more, for whoever handled it before. Nobody needs it again.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
+    server = _Server(config, announce)
+    place = Place(data_dir, lambda: database.copies)
+    database.check = place.check
     pulse = asyncio.create_task(beat(data_dir))
+    watch = asyncio.create_task(_keep_watch(place, server, path, info))
     try:
-        await _Server(config, announce).serve([listener])
+        await server.serve([listener])
     finally:
         pulse.cancel()
-        path.unlink(missing_ok=True)
-        _log.info("stopped")
+        if _is_own(path, info):
+            path.unlink()
+    if watch.done():
+        await watch
+    watch.cancel()
+    _log.info("stopped")
+
+
+async def _keep_watch(place: Place, server: _Server, path: Path, info: Mapping[str, object]) -> None:
+    """Ends the server when its data is no longer where it was; without `server.json` nobody would find it.
+
+    Raises:
+        GoneError: then.
+    """
+    failing = False
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        try:
+            place.check()
+            place.check_content()
+            if server.started and not path.exists():
+                _announce(path, info)
+                _log.warning("%s was not there any more: written again", path)
+        except GoneError as error:
+            _tell(path.parent, str(error))
+            server.should_exit = True
+            raise
+        except (OSError, sqlite3.Error) as error:
+            if not failing:
+                _log.warning("cannot look after %s now: %s", path.parent, error)
+            failing = True
+        else:
+            failing = False
+
+
+def _announce(path: Path, info: Mapping[str, object]) -> None:
+    write_private(path, json.dumps(info, indent=2) + "\n")
+
+
+def _is_own(path: Path, info: Mapping[str, object]) -> bool:
+    """Whether what tells how a server is reached is of this one; another may serve the folder by now."""
+    try:
+        return bool(json.loads(path.read_bytes()) == info)
+    except (OSError, ValueError):
+        return False
+
+
+def _tell(data_dir: Path, reason: str) -> None:
+    """Writes down why the server ends; its log may be gone with the rest, and the folder may be nobody's now."""
+    word = f"error: {reason}\n".encode()
+    os.write(sys.stderr.fileno(), word)
+    log = data_dir / LOG
+    with contextlib.suppress(OSError):
+        if not is_held(data_dir) and not (log.exists() and os.path.samestat(log.stat(), os.fstat(sys.stderr.fileno()))):
+            with log.open("ab") as file:
+                file.write(word)
 
 
 def _listen(settings: Settings, *, must: bool) -> socket.socket:
