@@ -61,6 +61,7 @@ class Database:
         self._copying = False
         self._must_wait = False
         self._next_copy = 0.0
+        self._checked_at = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="database-copier")
         self._readers = Readers(path)
@@ -107,12 +108,10 @@ class Database:
         self._turn_is_due = False
         if self._held:  # since it was called for
             return
-        try:
-            self.check()
-        except sqlite3.Error as error:
+        if loop.time() - self._checked_at > _TURN_S and (gone := self._gone(loop)) is not None:
             refused, self._waiting = self._waiting, deque()
             for write in refused:
-                write.fail(error)
+                write.fail(gone)
                 write.deliver()
             return
         if self._waiting[0].long:
@@ -139,11 +138,7 @@ class Database:
 
         What is no longer where it was has not been kept, whatever SQLite says.
         """
-        gone: sqlite3.Error | None = None
-        try:
-            self.check()
-        except sqlite3.Error as error:
-            gone = error
+        gone = self._gone(loop)
         for write in writes:
             if gone is not None:
                 write.fail(gone)
@@ -151,6 +146,15 @@ class Database:
                 write.long = True
                 self._waiting.appendleft(write)
         self._copy_log(loop)
+
+    def _gone(self, loop: asyncio.AbstractEventLoop) -> sqlite3.Error | None:
+        """Why nothing can be kept any more, if that is so."""
+        self._checked_at = loop.time()
+        try:
+            self.check()
+        except sqlite3.Error as error:
+            return error
+        return None
 
     def _copy_log(self, loop: asyncio.AbstractEventLoop) -> None:
         """Has the log copied into the database file once it is long; SQLite then begins it anew.
