@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import io
 import linecache
+import marshal
 import os
 import pickle
 import site
@@ -18,9 +19,6 @@ from types import CodeType, FunctionType, ModuleType
 from wandb_submit.errors import ConfigError
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Preload
-
-# What cloudpickle, since 3.1.3, names as the file of all code that it packs; a traceback needs the real one.
-_NO_FILE = "<dynamic-code>"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +71,8 @@ class Function:
                     modules.update(_imports(obj.__code__))
                     files.add(obj.__code__.co_filename)
                 if isinstance(obj, CodeType):
-                    make, parts = self.dispatch_table[CodeType](obj)
-                    return make, tuple(obj.co_filename if part == _NO_FILE else part for part in parts)
+                    # As it is: cloudpickle gives all code the same file, and a traceback needs the real one.
+                    return marshal.loads, (marshal.dumps(obj),)
                 return super().reducer_override(obj)
 
         body = io.BytesIO()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import io
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +56,15 @@ def test_the_source_of_a_cell_comes_along(tmp_path: Path) -> None:
     namespace: dict = {"__name__": "__main__"}
     exec(compile(code, "<cell 5>", "exec"), namespace)
     assert b"return 1" in Function.pickle(namespace["train"]).data
+
+
+def test_code_that_has_travelled_names_the_file_that_it_is_from() -> None:
+    code = "def train():\n    def inner():\n        return 1\n    return inner\n"
+    namespace: dict = {"__name__": "__main__"}
+    exec(compile(code, "<cell 5>", "exec"), namespace)
+    parts = io.BytesIO(Function.pickle(namespace["train"]).data)
+    pickle.load(parts)
+    arrived = pickle.load(parts)
+    assert arrived is not namespace["train"]
+    assert arrived()() == 1
+    assert arrived.__code__.co_filename == arrived().__code__.co_filename == "<cell 5>"
