@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -21,9 +23,10 @@ from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
 from wandb_submit.files import unwritable
 from wandb_submit.functions import Function
+from wandb_submit.keywords import sbatch_flags
 from wandb_submit.paths import SubmissionPaths, current_folder, home, server_dir
 from wandb_submit.records import SubmissionRecord
-from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec
 from wandb_submit.submission import Submission
 from wandb_submit.wording import counted
 
@@ -44,6 +47,7 @@ class Prepared:
         node: the address of a machine that must reach the offline server; `None` if all of it is on this one.
         function: what runs call; `None` if they run the sweep's command.
         notes: defaults that were filled in, and what else the person should know.
+        warnings: what in the sweep's configuration may not come out as it was meant.
         clip: whether fewer tasks will do, if the scheduler takes no more.
     """
 
@@ -57,6 +61,7 @@ class Prepared:
     node: str | None = None
     function: Function | None = None
     notes: tuple[str, ...] = field(default_factory=tuple)
+    warnings: tuple[str, ...] = field(default_factory=tuple)
     clip: bool = False
 
     def clipped(self, fits: int) -> Prepared:
@@ -95,6 +100,7 @@ def submit(
     sbatch: Mapping[str, str | None] | None = None,
     offline: bool = False,
     clip: bool = False,
+    **flags: str | None,
 ) -> Submission:
     """Starts agents for a sweep and returns at once; the command line's main job.
 
@@ -131,6 +137,10 @@ def submit(
         sbatch: further sbatch options by their long names; `None` for one without a value.
         offline: use the offline server of the current folder, and start it if need be.
         clip: submit as many array tasks as the scheduler takes now, if it does not take all.
+        flags: the options of sbatch's that the command has by their own names: `partition`, `account`, `qos`,
+            `constraint`, `nodelist`, `exclude`, `gres` and `reservation`.
+
+    What in a configuration may not come out as it was meant is a `UserWarning`.
 
     Raises:
         WandbSubmitError: if anything is wrong; then nothing has been left behind.
@@ -160,8 +170,17 @@ def submit(
         teardown=teardown,
         python=python,
         sbatch=free,
+        flags=sbatch_flags(flags, known=inspect.signature(submit).parameters),
     )
-    return send(prepare(sweep, options, function=function, offline=offline, clip=clip))
+    prepared = prepare(sweep, options, function=function, offline=offline, clip=clip)
+
+    for text in prepared.warnings:
+        warnings.warn(text, stacklevel=2)
+    told: list[str] = []
+    submission = send(prepared, lambda made: told.extend(made.warnings))
+    for text in told:
+        warnings.warn(text, stacklevel=2)
+    return submission
 
 
 def attach(submission_id: str | None = None) -> Submission:
@@ -285,12 +304,13 @@ def prepare(
         node=node,
         function=pickled,
         notes=(*notes, *plan.notes),
+        warnings=source.warnings if isinstance(source, sources.SweepFile) else (),
         clip=clip,
     )
 
 
 @_no_server_for_nothing()
-def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None) -> Submission:
+def send(prepared: Prepared, on_sweep: Callable[[sweeps.Sweep], None] | None = None) -> Submission:
     """Creates the sweep if need be, and submits.
 
     Args:
@@ -312,7 +332,7 @@ def send(prepared: Prepared, on_sweep: Callable[[SweepRef], None] | None = None)
             sweep = sweeps.create(prepared.source, server)
             endpoints.keep(server)
         if on_sweep is not None:
-            on_sweep(sweep.ref)
+            on_sweep(sweep)
         try:
             _fitting(prepared, lambda asked: _submit(asked, sweep, server))
         except RefusedError:  # nothing was submitted

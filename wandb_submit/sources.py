@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wandb_submit import sweep_names
+from wandb_submit import sweep_commands, sweep_configs, sweep_names
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.sweep_names import SweepName
 from wandb_submit.templates import read_mapping
@@ -22,10 +22,16 @@ _FILES = (".yaml", ".yml", ".py", ".ipynb", ".sh")  # names of files, whether th
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepFile:
-    """A sweep configuration to create a sweep from; `path` says in messages where it comes from."""
+    """A sweep configuration to create a sweep from.
+
+    Attributes:
+        path: where it comes from, in messages.
+        warnings: what may not come out as it was meant.
+    """
 
     path: Path
     config: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: bool = True) -> SweepName | SweepFile:
@@ -70,9 +76,13 @@ def _checked(config: dict[str, Any], path: Path, *, needs_program: bool) -> Swee
         problems.append("`metric:` is not a mapping with a `name:`")
     if needs_program and not config.get("program") and not config.get("command"):
         problems.append(f"it lacks `program:`, the script to run{_misspelt('program', config)}")
-    if problems:
-        raise ConfigError(f"{path} is not a sweep configuration: {'; '.join(problems)}")
-    return SweepFile(path=path, config=_find_program(config, path) if needs_program else config)
+    said = sweep_configs.remarks(config)
+    if problems := [*problems, *said.errors]:
+        told = "; ".join(problems)
+        more = [warning for warning in said.warnings if f"{warning.partition(':`')[0]}:`?" not in told]
+        raise ConfigError(f"{path} is not a sweep configuration: {'; '.join([told, *more])}")
+    warnings = tuple(f"{path}: {warning}" for warning in said.warnings)
+    return SweepFile(path=path, config=_find_program(config, path) if needs_program else config, warnings=warnings)
 
 
 def _misspelt(key: str, config: Mapping[str, Any]) -> str:
@@ -88,17 +98,20 @@ def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
     sweep file is what `program: train.py` means to a person.
 
     Raises:
-        NotFoundError: if it is a Python file that is in neither place, and the runs would be started with it.
+        NotFoundError: if a script is in neither place, and the runs would be started with it.
     """
     program = config.get("program")
-    if not isinstance(program, str) or Path(program).exists():
+    if isinstance(program, str) and not Path(program).exists() and (path.parent / program).is_file():
+        config = {**config, "program": str(path.parent / program)}
+    missing = sweep_commands.missing_script(config)
+    if missing is None:
         return config
-    if (path.parent / program).is_file():
-        return {**config, "program": str(path.parent / program)}
-    if program.endswith(".py") and "${program}" in (config.get("command") or "${program}"):
-        beside = "" if path.parent.samefile(".") else f" and none beside {path}"
-        raise NotFoundError(f"{path} wants to run {program}, but there is no such file in this folder{beside}")
-    return config
+    if " " in missing:
+        raise NotFoundError(f"{path}: there is no program {missing!r}: write its arguments into `command:`")
+    if (path.parent / missing).is_file():
+        raise NotFoundError(f"{path} wants to run {missing}, which is not in this folder but beside it: submit there")
+    beside = "" if path.parent.samefile(".") else f" and none beside {path}"
+    raise NotFoundError(f"{path} wants to run {missing}, but there is no such file in this folder{beside}")
 
 
 def grid_size(config: Mapping[str, Any]) -> int | None:

@@ -71,6 +71,7 @@ class Sweep:
         runs_total: how many it has in all; likewise.
         url: its page; `None` where the server has none.
         config: its configuration, of a sweep that was looked up.
+        warnings: what its server says against its configuration, of a sweep that was created.
     """
 
     ref: SweepRef
@@ -79,6 +80,7 @@ class Sweep:
     runs_total: int | None = None
     url: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,8 +224,10 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
         project = str(os.environ.get("WANDB_PROJECT") or config.get("project") or "uncategorized")
         import wandb
 
+        said = _Said()
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints the id; stdout is for our results
+            # It prints the id; stdout is for our results.
+            with contextlib.redirect_stdout(io.StringIO()), said.instead_of_the_terminal():
                 sweep_id = wandb.sweep(config, entity=entity, project=project)
         except (ValueError, wandb.errors.UsageError, wandb.errors.CommError) as error:
             if _is_connection_problem(error):
@@ -232,7 +236,42 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
         size = grid_size(config)
-        return Sweep(ref=ref, state=str(found.state), runs_left=size, runs_total=size, url=_url(found, endpoint))
+        return Sweep(
+            ref=ref,
+            state=str(found.state),
+            runs_left=size,
+            runs_total=size,
+            url=_url(found, endpoint),
+            warnings=tuple(f"{file.path}: {warning}, says the server" for warning in said.warnings),
+        )
+
+
+class _Said:
+    """What `wandb` says of a sweep's configuration; a logger, as `wandb.termsetup` wants one for its silence."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    @contextlib.contextmanager
+    def instead_of_the_terminal(self) -> Iterator[None]:
+        """Listens for a while. What else `wandb` has to say is its chatter, or comes as an exception, too."""
+        import wandb
+
+        wandb.termsetup(wandb.Settings(silent=True), self)
+        try:
+            yield
+        finally:
+            wandb.termsetup(wandb.setup().settings, None)
+
+    def warning(self, text: str) -> None:
+        """Keeps the violations, which follow lines of advice (wandb 0.26 and 0.31, sdk/launch/sweeps/utils.py)."""
+        self.warnings += re.findall(r"Violation \d+\. (.*)", text)
+
+    def info(self, text: str) -> None:
+        """Chatter."""
+
+    def error(self, text: str) -> None:
+        """It is raised as well."""
 
 
 def _entity(api: wandb.Api, named: object) -> str:

@@ -25,11 +25,12 @@ def train():
 config = {"method": "grid", "project": "tests", "metric": {"name": "loss"}, "parameters": {"x": {"values": [1, 2, 3]}}}
 submission = wandb_submit.submit(
     config, function=train, array=1, gpus_per_task=1, executor="slurm", time="60", offline=True,
-    sbatch={"partition": "gpu"},
+    partition="gpu", sbatch={"comment": "from-python"},
 )
 snapshot = submission.wait()
 results = submission.results()
 logs = [submission.logs(run.id) for run in submission.runs()]
+assert os.popen("scontrol show job | grep -c Partition=gpu").read().strip() != "0"
 print(json.dumps([submission.id, snapshot.is_well, results.states, results.best.metric, logs]))
 """
 

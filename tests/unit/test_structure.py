@@ -16,7 +16,7 @@ ROOT = Path(wandb_submit.__file__).parent
 
 # Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
 LEVELS = (
-    {"answers", "client_noise", "daemon_thread", "errors", "kinship", "metrics", "states", "wording"},
+    {"answers", "client_noise", "daemon_thread", "errors", "kinship", "metrics", "states", "sweep_commands", "wording"},
     {
         "specs",
         "paths",
@@ -31,8 +31,9 @@ LEVELS = (
         "proxied_connections",
         "proxies",
         "sweep_names",
+        "sweep_configs",
     },
-    {"credentials", "sources", "halts", "activation", "interpreter", "ranks", "transport"},
+    {"credentials", "sources", "halts", "activation", "interpreter", "keywords", "ranks", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
     {"lookup", "origins", "siblings", "executors", "server"},
     {"snapshot", "onward", "doctor"},

@@ -18,6 +18,7 @@ from wandb_submit.wording import counted
 if TYPE_CHECKING:
     from wandb_submit.api import Prepared
     from wandb_submit.submission import Submission
+    from wandb_submit.sweeps import Sweep
 
 
 @click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
@@ -104,6 +105,7 @@ def command(
         prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
+    _warn(prepared.warnings)
     if dry_run:
         click.echo(json.dumps(_plan_json(prepared)) if as_json else prepared.plan.render())
         return
@@ -111,8 +113,13 @@ def command(
     from wandb_submit.cli.wait import wait_and_report
 
     created = "created sweep" if prepared.sweep is None else "sweep"
+
+    def tell(sweep: Sweep) -> None:
+        click.echo(f"{created} {sweep.ref.path} at {sweep.ref.base_url}", err=True)
+        _warn(sweep.warnings)
+
     with _server_in_view(offline=offline):
-        submission = api.send(prepared, lambda ref: click.echo(f"{created} {ref.path} at {ref.base_url}", err=True))
+        submission = api.send(prepared, tell)
     _announce(prepared, submission)
     if wait or (prepared.spec.executor == "local" and not detach):
         # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.
@@ -136,7 +143,13 @@ def _plan_json(prepared: Prepared) -> dict[str, Any]:
         "resources": dict(prepared.plan.resources()),
         **prepared.plan.details(),
         "notes": list(prepared.notes),
+        "warnings": list(prepared.warnings),
     }
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 @contextlib.contextmanager

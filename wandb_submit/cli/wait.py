@@ -137,5 +137,6 @@ def _results_json(results: Results | None, uninitialized: Sequence[RunView]) -> 
         "uninitialized": [run.id for run in uninitialized],
         "best": None
         if best is None
-        else {"run": best.id, "name": best.name, "metric": best.metric, "config": dict(best.config)},
+        # `run` is the older name of `id`, which scripts may read.
+        else {"id": best.id, "run": best.id, "name": best.name, "metric": best.metric, "config": dict(best.config)},
     }
