@@ -8,7 +8,10 @@ from pathlib import Path
 
 from wandb_submit.files import write_private
 
-CANCELLED = "the submission was cancelled"  # why an agent ends then
+# Why an agent and its runs are told to end.
+CANCELLED = "the submission was cancelled"
+TIME_LIMIT = "the task's time limit is near"
+PREEMPTED = "the task is preempted"
 _BY_HAND = "somebody made the submission's halt file"
 
 

@@ -28,6 +28,7 @@ from wandb_submit.events import (
     sort_key,
 )
 from wandb_submit.files import keep_out_of_git, unwritable, write_private
+from wandb_submit.halts import TIME_LIMIT
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -209,6 +210,7 @@ class AgentView:
         done: how many runs have ended by themselves; a run that comes back counts where it ends for good.
         failed: how many of those failed.
         cut_short: how many more were told to end.
+        cuts: how often its task's time limit has cut a run short; one that came back or was cut again counts each time.
         stopped: why it ended; `None` while it has not said so.
         server_lost: what it said of the server since that stopped answering.
         cold: why its runs start cold, although they were to start warm.
@@ -226,6 +228,7 @@ class AgentView:
     done: int = 0
     failed: int = 0
     cut_short: int = 0
+    cuts: int = 0
     stopped: str | None = None
     ok: bool | None = None
     server_lost: str | None = None
@@ -288,6 +291,7 @@ class Journal:
                     attempts=before.attempts + 1 if before else 1,
                 )
             case RunFinished() as event:
+                agent.cuts += event.reason == TIME_LIMIT
                 if event.run in agent.running:
                     agent.running.remove(event.run)
                 # Not if another agent has resumed it meanwhile: nodes' clocks differ.

@@ -43,6 +43,11 @@ class TaskView:
         return sum(agent.cut_short for agent in self.agents)
 
     @property
+    def cuts(self) -> int:
+        """How often its time limit has cut a run short."""
+        return sum(agent.cuts for agent in self.agents)
+
+    @property
     def gpus(self) -> str | None:
         """The GPUs that its agents' runs see; `None` where nothing tells them, or it is not known yet."""
         known = [agent.gpus for agent in self.agents if agent.gpus is not None]
@@ -113,6 +118,11 @@ class Snapshot:
         """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
         return sum(task.cut_short for task in self.tasks)
 
+    @property
+    def cuts(self) -> int:
+        """How often their tasks' time limit has cut runs short."""
+        return sum(task.cuts for task in self.tasks)
+
     def __repr__(self) -> str:
         return f"<Snapshot of {self.record.id}: {self.progress}{', over' if self.is_over else ''}>"
 
@@ -125,8 +135,9 @@ class Snapshot:
         of = "" if total is None else f" of {total}"
         failed = f", {self.runs_failed} failed" if self.runs_failed else ""
         stopped = f", {self.runs_stopped} stopped" if self.runs_stopped else ""
+        cut = f", {self.cuts} cut by the time limit" if self.cuts else ""
         shared = f"; sweep: {self.sweep.done} of {self.sweep.total} done" if self.sweep else ""
-        return f"runs done {self.runs_done}{of}{failed}{stopped}{shared}"
+        return f"runs done {self.runs_done}{of}{failed}{stopped}{cut}{shared}"
 
     @property
     def bar(self) -> tuple[int, int] | None:

@@ -287,5 +287,7 @@ def test_a_run_that_is_interrupted_in_every_way_comes_back_as_itself(root_shell:
     runs = root_shell.events(submitted["id"], "run_started")
     assert len({event["run"] for event in runs}) == 1
     assert [event["resumed"] for event in runs] == [False] + [True] * len(ways)
+    reasons = [event["reason"] for event in root_shell.events(submitted["id"], "run_finished")]
+    assert reasons[:2] == ["the task is preempted", "received SIGUSR2"]
     (history,) = root_shell.histories(answer["sweep"], "_step", "loss").values()
     assert history == undisturbed(0.1, steps)

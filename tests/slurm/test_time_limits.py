@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from slurm.bed import CPU1
-from support import Shell
+from support import Shell, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -41,3 +41,18 @@ def test_the_partitions_default_is_named_and_refused_where_it_leaves_no_time(roo
     assert "--time is over the limit of the partition (brief 10:00)" in over
     for limit in ("UNLIMITED", "-1"):
         assert f"#SBATCH --time={limit}" in root_shell.ok(*options, "--time", limit)
+
+
+def test_agents_know_the_limit_that_slurm_gave_and_say_that_it_is_near(root_shell: Shell, brief: str) -> None:
+    """Slurm may give less than `--time`: with `time-min` it gave the least in 22.05."""
+    sweep = root_shell.sweep("import time; time.sleep(600)", parameters={"x": {"values": [1, 2]}})
+    options = ("--partition", brief, "--array", "1", "--time", "9", "--sbatch", "time-min=3")
+    submitted = root_shell.json(sweep, "--offline", "--executor", "slurm", *options)
+    (cut,) = wait_until(
+        lambda: root_shell.events(submitted["id"], "run_finished"), what="the limit is near", timeout_s=300
+    )
+    assert cut["reason"] == "the task's time limit is near"
+    assert cut["seconds"] < 150
+    assert root_shell.json("status", submitted["id"])["cuts"] == 1
+    root_shell.ok("cancel", submitted["id"])
+    root_shell.run("wait", submitted["id"])

@@ -19,6 +19,7 @@ from wandb_submit.events import (
     ServerBack,
     ServerLost,
 )
+from wandb_submit.halts import PREEMPTED, TIME_LIMIT
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import Journal
 
@@ -200,3 +201,14 @@ def test_several_agents_of_one_task_are_told_apart(paths: SubmissionPaths) -> No
     say(paths, "0.1", 1, started())
     agents = fold(paths).agents
     assert {name: agent.task for name, agent in agents.items()} == {"0": 0, "0.1": 0}
+
+
+def test_each_cut_by_the_time_limit_counts(paths: SubmissionPaths) -> None:
+    run = {"pid": 2, "command": ["c"], "log": "l", "idle_s": 0.0}
+    for t, reason in enumerate((TIME_LIMIT, PREEMPTED, TIME_LIMIT), 1):
+        say(paths, "0", t, started(restarts=t - 1))
+        say(paths, "0", t + 0.1, RunStarted(run="r", **run, resumed=t > 1))
+        say(paths, "0", t + 0.2, RunFinished(run="r", exit_code=1, seconds=0.1, reason=reason))
+    journal = Journal(paths)
+    journal.update()
+    assert (journal.agents["0"].cuts, journal.agents["0"].cut_short) == (2, 1)

@@ -13,9 +13,9 @@ from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import ArraySpec, SubmissionSpec
 
 
-def spec(time_min: int | None = 60, **changes: float) -> SubmissionSpec:
+def spec(time_min: int | None = 60, executor: str = "slurm", **changes: float) -> SubmissionSpec:
     return SubmissionSpec(
-        executor="slurm",
+        executor=executor,
         array=ArraySpec(count=1),
         workdir=Path("/w"),
         time_min=time_min,
@@ -51,7 +51,16 @@ def test_runs_that_no_task_is_long_enough_for_are_not_waited_for() -> None:
     assert clock.too_late() is None
 
 
-def test_the_limit_is_the_schedulers_word_or_what_was_asked_for(paths: SubmissionPaths) -> None:
+def test_what_passes_before_an_agent_is_ready_does_not_send_it_back_into_the_queue_for_ever() -> None:
+    """Setup, imports and the server's answer take as long in the next task."""
+    clock = TaskClock(left_s=0.5, longest_s=0.49)
+    time.sleep(0.03)
+    assert clock.too_late() is not None
+    clock.begins()
+    assert clock.too_late() is None
+
+
+def test_the_limit_is_slurms_word_or_what_was_asked_for(paths: SubmissionPaths) -> None:
     """Of 60 minutes 90 s are kept for the end; the scheduler may have given less."""
     assert TaskClock.of(spec(min_run_s=3000), None, paths).too_late() is None
     assert TaskClock.of(spec(min_run_s=1000), time.time() + 1200, paths).too_late() is None
@@ -68,3 +77,30 @@ def test_what_the_submissions_other_agents_saw_counts(paths: SubmissionPaths) ->
     clock = TaskClock.of(spec(), time.time() + 90 + 40.01, paths)
     time.sleep(0.02)
     assert "up to 40 s" in str(clock.too_late())
+
+
+@pytest.mark.parametrize(
+    ("executor", "time_min", "ends_in_s", "known_left_s"),
+    [
+        ("slurm", 60, 1200, 1110),  # as with --sbatch time-min
+        ("slurm", 60, 7200, 7110),
+        ("slurm", 60, None, 3510),
+        ("slurm", None, 600, 510),
+        ("local", 60, 1200, 1110),  # inside a job of Slurm's that ends earlier
+        ("local", 60, 7200, 3510),
+        ("local", None, 600, 510),
+    ],
+)
+def test_which_limit_holds(
+    executor: str, time_min: int | None, ends_in_s: float | None, known_left_s: float, paths: SubmissionPaths
+) -> None:
+    ends_at = None if ends_in_s is None else time.time() + ends_in_s
+    # A run as long as what is left does not fit any more a moment later; a longer one fits into no task.
+    asked = spec(time_min, executor, min_run_s=known_left_s - 5)
+    assert TaskClock.of(asked, ends_at, paths).too_late() is None
+    clock = TaskClock.of(spec(time_min, executor), ends_at, paths)
+    clock.saw_run(known_left_s - 0.001)
+    time.sleep(0.01)
+    assert clock.too_late() is not None
+    clock.saw_run(known_left_s + 5)
+    assert clock.too_late() is None

@@ -122,9 +122,12 @@ class SweepAgent:
     def stop(self, reason: str) -> None:
         """Takes no new run and ends the running ones.
 
-        Called again it changes nothing: Slurm repeats its signals, and a trial has its grace all the same.
+        Called again it changes the reason alone: Slurm repeats its signals, and a trial has its grace all the same.
         """
         if self._stopping is not None:
+            for trial in self._trials.values():
+                trial.stop_reason = reason if trial.stop_reason == self._stopping else trial.stop_reason
+            self._stopping = reason
             return
         self._stopping = reason
         _LOG.info("stopping: %s", reason)
@@ -146,6 +149,7 @@ class SweepAgent:
                 self._agent_id = agent_id
                 self._write(AgentRegistered(agent_id=agent_id))
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
+                self._clock.begins()
                 await self._work(agent_id)
         except SweepEndedError:
             self._leave_for_all(_OVER, ok=True)

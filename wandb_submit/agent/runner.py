@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from wandb_submit.agent import gpus, slurm_job
+from wandb_submit.agent import cuts, gpus, slurm_job
 from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.shares import Share, shares
 from wandb_submit.agent.stock import StockAgent
 from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
 from wandb_submit.gpu_variables import variable_of
-from wandb_submit.halts import CANCELLED
+from wandb_submit.halts import CANCELLED, PREEMPTED, TIME_LIMIT
 from wandb_submit.paths import SubmissionPaths
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 # What submitit checkpoints and requeues a task on, by the variable that it reads.
 REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
+_TICKS_S = 60.0  # Slurm looks at time limits every 30 s, and sends the signal up to so much earlier
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LOG = logging.getLogger("wandb_submit.agent")
 
@@ -54,6 +57,8 @@ class TaskRunner:
         self._task = task
         self._loop = asyncio.new_event_loop()
         self._agents: list[Agent] = []
+        self._works: list[asyncio.Future[Outcome]] = []
+        self._ends_at: float | None = None  # when Slurm ends the task, in seconds since the epoch, if that is known
         self._stop_before_start: str | None = None
         self._outcomes: list[Outcome] | None = None
         self._error: BaseException | None = None
@@ -75,17 +80,22 @@ class TaskRunner:
         assert self._outcomes is not None  # noqa: S101 the thread sets one or the other
         return self._outcomes
 
-    def drain(self, reason: str) -> list[Outcome] | None:
+    def drain(self) -> list[Outcome] | None:
         """Asks the agents to stop and waits until they have; called in a signal handler of the main thread.
+
+        Slurm is asked afterwards whether it preempts the task: the answer may take a while, while runs end.
 
         Returns:
             How they ended; `None` if they had not begun.
         """
         if self._thread.ident is None:
             return None
-        self._draining = True
+        was_draining, self._draining = self._draining, True
         if self._outcomes is None:
-            self.stop(reason)
+            if not was_draining:
+                self.stop(TIME_LIMIT if self._is_near_its_limit() else f"received {REQUEUE_SIGNAL.name}")
+            if was_draining or (self._task.spec.executor == "slurm" and slurm_job.is_preempted()):
+                self.stop(PREEMPTED)
             self._wait()
         return self._outcomes
 
@@ -98,8 +108,14 @@ class TaskRunner:
             with contextlib.suppress(BlockingIOError):  # a handler that waited meanwhile has read it
                 os.read(self._woken, 4096)
 
+    def _is_near_its_limit(self) -> bool:
+        """Whether a signal may be about the time limit, which this machine's scheduler sends about nothing else."""
+        if self._task.spec.executor != "slurm":
+            return True
+        return self._ends_at is not None and time.time() > self._ends_at - self._task.spec.signal_delay_s - _TICKS_S
+
     def stop(self, reason: str) -> None:
-        """Asks the agents to stop, from any thread."""
+        """Asks the agents to stop, from any thread; asked again, it is the later reason that they tell."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the agents with it
             self._loop.call_soon_threadsafe(self._stop, reason)
 
@@ -113,7 +129,8 @@ class TaskRunner:
         # Handlers also give trials the default actions back: what a batch script starts in the background
         # inherits SIGINT ignored, and so would they; a handler, unlike "ignore", does not survive exec.
         def on_signal(number: int, frame: FrameType | None) -> None:
-            self.stop(self._why(number))
+            if not self._draining:  # otherwise they know why
+                self.stop(self._why(number))
             if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
                 self._draining = True
                 signal.raise_signal(REQUEUE_SIGNAL)  # submitit's: it calls `checkpoint`, and requeues the task
@@ -151,16 +168,16 @@ class TaskRunner:
             cores=sorted(os.sched_getaffinity(0)),
             variable=variable,
         )
-        ends_at = slurm_job.ends_at(ask=task.spec.time_min is None)
+        self._ends_at = slurm_job.ends_at(ask=task.spec.executor == "slurm")
         running = [
-            asyncio.create_task(self._run_agent(place, share, count, ends_at))
+            asyncio.create_task(self._run_agent(place, share, count))
             for place, (share, count) in enumerate(zip(own, task.counts(), strict=True))
         ]
         # What happens to one of them, a mistake of ours included, is not to touch the others' runs.
         await asyncio.wait(running)
         return [agent.result() for agent in running]
 
-    async def _run_agent(self, place: int, share: Share, count: int | None, ends_at: float | None) -> Outcome:
+    async def _run_agent(self, place: int, share: Share, count: int | None) -> Outcome:
         task, paths = self._task, SubmissionPaths(self._task.folder)
         events = EventWriter(paths.events(agent_name(task.index, place)))
         events.write(
@@ -178,19 +195,23 @@ class TaskRunner:
         if count == 0:
             outcome = Outcome(reason="--count was reached before the task was requeued", ok=True, runs=0)
         else:
-            agent = self._agent(paths, events, share, count, ends_at)
+            agent = self._agent(paths, events, share, count)
             self._agents.append(agent)
             if self._stop_before_start is not None:
                 agent.stop(self._stop_before_start)
-            outcome = await agent.run()
+            work = asyncio.ensure_future(agent.run())
+            self._works.append(work)
+            outcome = await work
+            if outcome.ok and outcome.reason == TIME_LIMIT:
+                await asyncio.wait(self._works)  # the others' runs count, too
+                if why := cuts.verdict(paths.agents, task.index):
+                    outcome = dataclasses.replace(outcome, reason=why, ok=False)
         events.write(AgentStopped(reason=outcome.reason, ok=outcome.ok, runs=outcome.runs))
         _LOG.info("agent %s ends: %s", agent_name(task.index, place), outcome.reason)
         events.close()
         return outcome
 
-    def _agent(
-        self, paths: SubmissionPaths, events: EventWriter, share: Share, count: int | None, ends_at: float | None
-    ) -> Agent:
+    def _agent(self, paths: SubmissionPaths, events: EventWriter, share: Share, count: int | None) -> Agent:
         task = self._task
         if task.spec.agent == "wandb":
             return StockAgent(
@@ -205,7 +226,7 @@ class TaskRunner:
             spec=task.spec,
             share=share,
             count=count,
-            ends_at=ends_at,
+            ends_at=self._ends_at,
         )
 
 

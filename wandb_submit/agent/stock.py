@@ -60,9 +60,9 @@ class StockAgent:
         self._stopped = asyncio.get_running_loop().create_future()
 
     def stop(self, reason: str) -> None:
-        """Takes no new run and ends the running ones; called again it changes nothing."""
-        if self._stopping is None:
-            self._stopping = reason
+        """Takes no new run and ends the running ones; called again it changes nothing but the reason."""
+        self._stopping = reason
+        if not self._stopped.done():
             self._stopped.set_result(None)
 
     async def run(self) -> Outcome:

@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wandb_submit import interpreter
 from wandb_submit.agent import slurm_job, step
+from wandb_submit.agent.loop import Outcome
 from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.events import AgentStopped, EventWriter, agent_name
@@ -70,9 +72,7 @@ class AgentTask:
         outcomes = _current.run()
         if Halt.read(paths.halt):
             slurm_job.cancel_pending_tasks()
-        bad = [outcome.reason for outcome in outcomes if not outcome.ok]
-        if bad:
-            raise AgentFailedError("; ".join(dict.fromkeys(bad)))
+        _raise_if_bad(outcomes)
         if any(outcome.requeue for outcome in outcomes):
             signal.raise_signal(REQUEUE_SIGNAL)
         return "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes))
@@ -108,16 +108,20 @@ class AgentTask:
     def checkpoint(self) -> DelayedSubmission | None:
         """Called by submitit when the time limit is near or the task is preempted.
 
-        Ends the running trials and returns what is to be requeued; `None` if that would be wrong.
+        Ends the running trials and returns what is to be requeued; `None` if that was done too often.
+
+        Raises:
+            AgentFailedError: if an agent left for a reason that somebody should look at; submitit lets it end the task.
         """
         from submitit.helpers import DelayedSubmission
 
         if _current is None:
             return DelayedSubmission(self)
-        outcomes = _current.drain("the task's time is up, or it is preempted")
+        outcomes = _current.drain()
         if outcomes is None:
             return DelayedSubmission(self)
-        if not all(outcome.ok for outcome in outcomes) or self._requeued_too_often(self.all_restarts()):
+        _raise_if_bad(outcomes)
+        if self._requeued_too_often(self.all_restarts()):
             return None
         # Also if there is nothing left to do: what is not requeued from here counts as failed.
         before = self.runs_before or (0,) * len(outcomes)
@@ -141,3 +145,8 @@ class AgentTask:
             return False
         _LOG.error("not requeued again: --max-requeues is %d", limit)
         return True
+
+
+def _raise_if_bad(outcomes: Sequence[Outcome]) -> None:
+    if bad := [outcome.reason for outcome in outcomes if not outcome.ok]:
+        raise AgentFailedError("; ".join(dict.fromkeys(bad)))

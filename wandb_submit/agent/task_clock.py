@@ -35,14 +35,18 @@ class TaskClock:
             ends_at: when the scheduler will end the task, in seconds since the epoch; `None`: it does not say.
             paths: where the submission's agents have written how long their runs took.
         """
-        if ends_at is not None:
-            limit_s = ends_at - time.time()
-        elif spec.time_min is not None:
-            limit_s = spec.time_min * 60.0
-        else:
+        told = [] if ends_at is None else [ends_at - time.time()]
+        # On Slurm the scheduler's word is the better one: a job may have been given less or more than it asked for.
+        asked = [] if spec.time_min is None or (told and spec.executor == "slurm") else [spec.time_min * 60.0]
+        if not told and not asked:
             return cls(left_s=None, longest_s=0.0)
-        left_s = limit_s - spec.signal_delay_s
+        left_s = min(told + asked) - spec.signal_delay_s
         return cls(left_s=left_s, longest_s=max(spec.min_run_s, longest_run_s(paths.agents)))
+
+    def begins(self) -> None:
+        """Says that the agent is ready for runs now: no task will have more time for them than this one has left."""
+        if self._told_at is not None:
+            self._usable_s = self._told_at - time.monotonic()
 
     def saw_run(self, seconds: float) -> None:
         """Takes down how long a run took that ended by itself."""

@@ -222,6 +222,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
         "runs_done": snapshot.runs_done,
         "runs_failed": snapshot.runs_failed,
         "runs_stopped": snapshot.runs_stopped,
+        "cuts": snapshot.cuts,
         "sweep_runs_done": snapshot.sweep.done if snapshot.sweep else None,
         "sweep_runs_total": snapshot.sweep.total if snapshot.sweep else record.runs_total,
         "scheduler_error": snapshot.scheduler_error,
@@ -238,6 +239,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
                 "done": task.done,
                 "failed": task.failed,
                 "stopped": task.cut_short,
+                "cuts": task.cuts,
                 "detail": task.detail,
             }
             for task in snapshot.tasks

@@ -1,0 +1,68 @@
+"""When a task's time limit has cut too many runs short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wandb_submit.agent.cuts import verdict
+from wandb_submit.events import AgentStarted, EventWriter, RunFinished, RunStarted
+from wandb_submit.halts import PREEMPTED, TIME_LIMIT
+from wandb_submit.paths import SubmissionPaths
+
+_BEGUN = {"task": 0, "host": "n", "pid": 1, "job_id": "7_0", "gpus": None, "cpus": [0]}
+_STARTED = {"pid": 2, "command": ["c"], "log": "l", "idle_s": 0.0}
+
+
+def write(folder: Path, agent: str, story: str) -> None:
+    """Writes an agent's events: `2:` is a start with that number of restarts before, `r` a run that is resumed.
+
+    Of its ends `c` is a cut by the limit, `o` one that ended well in spite of it, `p` a preemption, `.` one by itself
+    and `x` a failure; the run's name follows each of them.
+    """
+    events = EventWriter(SubmissionPaths(folder).events(agent))
+    ends = {"c": (-15, TIME_LIMIT), "o": (0, TIME_LIMIT), "p": (1, PREEMPTED), ".": (0, None), "x": (1, None)}
+    for t, word in enumerate(story.split()):
+        if word.endswith(":"):
+            events.write(AgentStarted(**_BEGUN, restarts=int(word[:-1])), at=t)
+        elif word[0] == "r":
+            events.write(RunStarted(run=word[1:], resumed=True, **_STARTED), at=t)
+        else:
+            code, reason = ends[word[0]]
+            events.write(RunFinished(run=word[1:], exit_code=code, seconds=88.2, reason=reason), at=t)
+    events.close()
+
+
+@pytest.mark.parametrize(
+    ("stories", "stops"),
+    [
+        ({"0": "0: cA 1: cB"}, True),
+        ({"0": "0: cA 1: cA"}, True),  # one that hung before it began is handed out again
+        ({"0": "0: cA"}, False),
+        ({"0": "0: .A cB 1: cC"}, True),
+        ({"0": "0: cA 1: .B cC"}, False),
+        ({"0": "0: cA 1: xB cC"}, False),  # it ended by itself
+        ({"0": "0: cA 1: .B cC 2: cD"}, True),
+        ({"0": "0: cA 1: oB 2: cC"}, False),
+        ({"0": "0: cA 1: pB 2: cC"}, True),
+        ({"0": "0: pA 1: pB 2: pC"}, False),
+        ({"0": "0: cA 1: rA cA 2: rA cA"}, False),
+        ({"0": "0: cA 1: rA cA 2: cB"}, True),  # it went on once, and then no more
+        ({"0": "0: cA 1: cB", "1": "0: xZ xZ xZ xZ rA"}, False),  # another task goes on with it
+        ({"0": "0: cA", "0.1": "0: cB"}, False),  # both at once
+        ({"0": "0: cA 1: cC", "0.1": "0: cB 1: cD"}, True),
+        ({"0": "0: cA 1: cC", "0.1": "0: cB 1: .D"}, False),
+        ({"0": "0: cA", "1": "0: cB", "10": "0: cC"}, False),
+    ],
+)
+def test_a_limit_that_cuts_twice_and_lets_none_end_is_too_short(
+    stories: dict[str, str], stops: bool, tmp_path: Path
+) -> None:
+    for agent, story in stories.items():
+        write(tmp_path, agent, story)
+    why = verdict(SubmissionPaths(tmp_path).agents, 0)
+    assert (why is not None) == stops
+    if why:
+        assert "short 2 times, the last one after 88 s, and none has ended in between" in why
+        assert "--time" in why
