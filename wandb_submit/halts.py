@@ -12,6 +12,7 @@ from wandb_submit.files import write_private
 CANCELLED = "the submission was cancelled"
 TIME_LIMIT = "the task's time limit is near"
 PREEMPTED = "the task is preempted"
+SERVER_ASKED = "the server asked for it"
 _BY_HAND = "somebody made the submission's halt file"
 
 

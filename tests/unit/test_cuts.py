@@ -8,7 +8,7 @@ import pytest
 
 from wandb_submit.agent.cuts import verdict
 from wandb_submit.events import AgentStarted, EventWriter, RunFinished, RunStarted
-from wandb_submit.halts import PREEMPTED, TIME_LIMIT
+from wandb_submit.halts import PREEMPTED, SERVER_ASKED, TIME_LIMIT
 from wandb_submit.paths import SubmissionPaths
 
 _BEGUN = {"task": 0, "host": "n", "pid": 1, "job_id": "7_0", "gpus": None, "cpus": [0]}
@@ -18,11 +18,18 @@ _STARTED = {"pid": 2, "command": ["c"], "log": "l", "idle_s": 0.0}
 def write(folder: Path, agent: str, story: str) -> None:
     """Writes an agent's events: `2:` is a start with that number of restarts before, `r` a run that is resumed.
 
-    Of its ends `c` is a cut by the limit, `o` one that ended well in spite of it, `p` a preemption, `.` one by itself
-    and `x` a failure; the run's name follows each of them.
+    Of its ends `c` is a cut by the limit, `o` one that ended well in spite of it, `p` a preemption, `s` a stop by the
+    server, `.` one by itself and `x` a failure; the run's name follows each of them.
     """
     events = EventWriter(SubmissionPaths(folder).events(agent))
-    ends = {"c": (-15, TIME_LIMIT), "o": (0, TIME_LIMIT), "p": (1, PREEMPTED), ".": (0, None), "x": (1, None)}
+    ends = {
+        "c": (-15, TIME_LIMIT),
+        "o": (0, TIME_LIMIT),
+        "p": (1, PREEMPTED),
+        "s": (255, SERVER_ASKED),
+        ".": (0, None),
+        "x": (1, None),
+    }
     for t, word in enumerate(story.split()):
         if word.endswith(":"):
             events.write(AgentStarted(**_BEGUN, restarts=int(word[:-1])), at=t)
@@ -47,6 +54,8 @@ def write(folder: Path, agent: str, story: str) -> None:
         ({"0": "0: cA 1: oB 2: cC"}, False),
         ({"0": "0: cA 1: pB 2: cC"}, True),
         ({"0": "0: pA 1: pB 2: pC"}, False),
+        ({"0": "0: sA cB 1: sC cD 2: cE"}, True),
+        ({"0": "0: sA cB 1: sC cD"}, False),
         ({"0": "0: cA 1: rA cA 2: rA cA"}, False),
         ({"0": "0: cA 1: rA cA 2: cB"}, True),  # it went on once, and then no more
         ({"0": "0: cA 1: cB", "1": "0: xZ xZ xZ xZ rA"}, False),  # another task goes on with it

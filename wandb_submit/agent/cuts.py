@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wandb_submit.events import AgentStarted, EventReader, RunFinished, RunStarted, sort_key
-from wandb_submit.halts import TIME_LIMIT
+from wandb_submit.halts import SERVER_ASKED, TIME_LIMIT
 
 _MOST = 2  # so many starts of a task that finish nothing and end in a cut say that the limit is too short
 
@@ -13,7 +13,8 @@ _MOST = 2  # so many starts of a task that finish nothing and end in a cut say t
 def verdict(agents: Path, task: int) -> str | None:
     """Why a task should not be requeued after its time limit; `None` if it should.
 
-    A cut of a run that was resumed later is none: it had marked itself as preempting, and goes on where it was.
+    A run that the server stopped, as hyperband does, has come to its end. A cut of a run that was resumed later is none:
+    the run had marked itself as preempting, and goes on where it was.
 
     Args:
         agents: the folder of the events of all agents, as any of them may have resumed a run.
@@ -33,7 +34,7 @@ def verdict(agents: Path, task: int) -> str | None:
                     lives.setdefault(life, []).append((stamped.t, ended))
     cuts: list[RunFinished] = []
     for _, ends in sorted(lives.items()):
-        if any(ended.reason is None or ended.exit_code == 0 for _, ended in ends):
+        if any(ended.reason in (None, SERVER_ASKED) or ended.exit_code == 0 for _, ended in ends):
             cuts.clear()
         lost = [ended for t, ended in ends if _is_cut(ended) and resumed_at.get(ended.run, 0.0) <= t]
         cuts += lost[:1]

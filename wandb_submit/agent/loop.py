@@ -32,7 +32,7 @@ from wandb_submit.events import (
     ServerBack,
     ServerLost,
 )
-from wandb_submit.halts import Halt
+from wandb_submit.halts import SERVER_ASKED, Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.wording import exit_words
@@ -42,7 +42,6 @@ LAST_ANSWER_S = 2.0
 _WRITTEN_DOWN_WITHIN_S = 0.02
 _QUESTION_S = 10.0  # for the server to say why a run ended
 _OVER = "the sweep is over"
-_SERVER_ASKED = "the server asked for it"
 # What keeps a program from being executed, and would keep the next run's.
 _NO_PROGRAM = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
@@ -255,7 +254,7 @@ class SweepAgent:
                 await self._start(order, order.run_id)
             case "stop":
                 if trial := self._trials.get(order.run_id or ""):
-                    trial.stop(_SERVER_ASKED, kill_after_s=self._kill_delay_s)
+                    trial.stop(SERVER_ASKED, kill_after_s=self._kill_delay_s)
             case "exit":
                 self._leave_for_all(_OVER, ok=True)
                 for trial in self._trials.values():
@@ -339,7 +338,7 @@ class SweepAgent:
         except (WandbSubmitError, asyncio.TimeoutError) as error:
             _LOG.info("the server does not say whether it stopped run %s: %s", run_id, error)
             return None
-        return _SERVER_ASKED if stopped else None
+        return SERVER_ASKED if stopped else None
 
     def _write(self, event: Event) -> None:
         """Writes down what happens now, after what happened before."""
