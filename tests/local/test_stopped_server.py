@@ -1,4 +1,4 @@
-"""An offline server that is stopped under its agents: whoever stops it is told, and `wait` does not contradict itself."""
+"""An offline server that is stopped under its agents: who stops it is told, and `wait` does not contradict itself."""
 
 from __future__ import annotations
 

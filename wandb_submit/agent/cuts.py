@@ -13,8 +13,8 @@ _MOST = 2  # so many starts of a task that finish nothing and end in a cut say t
 def verdict(agents: Path, task: int) -> str | None:
     """Why a task should not be requeued after its time limit; `None` if it should.
 
-    A run that the server stopped, as hyperband does, has come to its end. A cut of a run that was resumed later is none:
-    the run had marked itself as preempting, and goes on where it was.
+    A run that the server stopped, as hyperband does, has come to its end. The cut of a run that was resumed later does
+    not count: the run had marked itself as preempting, and goes on where it was.
 
     Args:
         agents: the folder of the events of all agents, as any of them may have resumed a run.
