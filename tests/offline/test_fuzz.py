@@ -199,6 +199,59 @@ def test_anything_that_a_run_may_log(server: Server, body: dict[str, object]):
     server.take("POST", "/files/local/tests/run/file_stream", json.dumps(body).encode())
 
 
+HUGE = "1" + "0" * 5000
+ODD_JSON = [
+    f'{{"loss": 1{"0" * 400}, "x": {{"value": -1{"0" * 400}}}, "_step": {HUGE}, "_runtime": 1e308}}',
+    f'{{"a\\ud800": "\\udfff", "loss": {HUGE}, "l": [1e400, "\\ud800"], "_runtime": -1e400, "_timestamp": {HUGE}}}',
+    '{"loss": 1.7e308, "acc": -1.7e308, "_runtime": 1.7e308, "nul\\u0000": "\\u0000", "a": -0.0, "a": 2}',
+    '{"loss": -1.7e308, "acc": 1.7e308, "_runtime": -1.7e308, "": {"": NaN}}',
+    '{"loss": {"max": 1e400, "\\udc00": {"\\ud800": 3}}, "e": "\\ud83d\\ude00 \\\\ud800"}',
+    '{"x": ' + "[" * 490 + "]" * 490 + "}",
+]
+KEEP = """
+mutation($run: String!, $sweep: String, $json: JSONString!, $text: String!) {
+  upsertBucket(input: {name: $run, modelName: "odd", sweep: $sweep, host: "h", config: $json, summaryMetrics: $json,
+                       displayName: $text, notes: $text, tags: [$text], groupName: $text}) { bucket { id } } }
+"""
+ALL = """
+query($order: String) { project(name: "odd", entityName: "local") {
+  runs(order: $order) { edges { cursor node {
+    name config summaryMetrics systemMetrics tags notes displayName historyKeys historyTail wandbConfig(keys: ["t"])
+    history(samples: 9) events(samples: 9) sampledHistory(specs: ["{\\"keys\\": [\\"loss\\"]}"])
+    parquetHistory(liveKeys: ["loss"]) { liveData } logLines(first: 9) { edges { node { line } } } } } }
+  sweeps { edges { node { name bestLoss runs { edges { node { name } } } } } } } }
+"""
+half_texts = st.text(st.characters(codec=None) | st.sampled_from("\ud800\udfff\x00"), max_size=8)
+odd_json = st.sampled_from(ODD_JSON) | st.dictionaries(
+    st.sampled_from(["loss", "acc", "x", "_step", "_runtime"]) | half_texts, values, max_size=6
+).map(json.dumps)
+
+
+@settings(fuzz, max_examples=60)
+@given(st.lists(odd_json, min_size=1, max_size=4), half_texts)
+def test_whatever_runs_have_stored_can_be_read_and_hides_no_other(server: Server, stored: list[str], text: str):
+    config = "{method: grid, metric: {name: loss}, parameters: {x: {values: [1, 2]}}}"
+    sweep = server.app.graphql(CREATE_SWEEP, projectName="odd", config=config)["upsertSweep"]["sweep"]["name"]
+    server.app.graphql(START_RUN, name="plain", project="odd", config='{"x": {"value": 1}}', host="h", sweep=sweep)
+    for number, kept in enumerate(stored):
+        variables = {"run": f"r{number}", "sweep": sweep if number % 2 else None, "json": kept, "text": text}
+        answer = server.take("POST", "/graphql", json.dumps({"query": KEEP, "variables": variables}).encode())
+        assert answer.status == 200, answer
+        histories = ("wandb-history.jsonl", "wandb-events.jsonl", "wandb-summary.json")
+        files = {name: {"offset": 0, "content": [kept, *ODD_JSON[:3], kept]} for name in histories}
+        files["output.log"] = {"offset": 0, "content": [text, f"{text}x"]}
+        stream = f"/files/local/odd/r{number}/file_stream"
+        assert server.take("POST", stream, json.dumps({"files": files}).encode()).status == 200
+    for order in ("-summary_metrics.loss", "+config.x", "-summary_metrics.acc,+config.loss"):
+        project = server.app.graphql(ALL, order=order)["project"]
+        names = {edge["node"]["name"] for edge in project["runs"]["edges"]}
+        assert {"plain", *(f"r{number}" for number in range(len(stored)))} <= names
+        assert sweep in {edge["node"]["name"] for edge in project["sweeps"]["edges"]}
+    pages = ["", "local/odd", f"local/odd/sweeps/{sweep}", f"local/odd/sweeps/{sweep}?sort=summary%3Aloss"]
+    for page in [*pages, *(f"local/odd/runs/r{number}" for number in range(len(stored)))]:
+        assert server.take("GET", f"/{page}").status == 200
+
+
 letters = st.sampled_from(
     ["..", ".", "/", "\\", "a", "%2e", "%2f", "%5c", "%00", "\x00", "é", "😀", "~", " ", ":", "?", "#"]
 )

@@ -92,7 +92,7 @@ def test_a_run_that_starts_anew_has_a_new_history(protocol: Protocol):
     assert [json.loads(row) for row in read(protocol, run)["history"]] == [{"_step": 0, "second": True}]
 
 
-@pytest.mark.parametrize(("number", "kept"), [("NaN", "NaN"), ("-Infinity", "-Infinity"), ("1e999", "inf")])
+@pytest.mark.parametrize(("number", "kept"), [("NaN", "NaN"), ("-Infinity", "-Infinity"), ("1e999", "Infinity")])
 def test_numbers_that_json_has_not_are_kept_as_text(protocol: Protocol, number: str, kept: str):
     run = protocol.start_run("nan")["bucket"]["name"]
     row = f'{{"_step": 0, "loss": {number}}}'
@@ -325,7 +325,6 @@ def test_a_stopped_run_that_is_started_again_is_not_told_to_stop(protocol: Proto
         {"specs": ['{"keys": 5}']},
         {"specs": ['{"keys": ["x"], "minStep": "a"}']},
         {"samples": "x"},
-        {"name": "\ud800"},
     ],
 )
 def test_a_query_that_cannot_be_meant_is_refused_and_not_tried_again(protocol: Protocol, wanted: dict[str, object]):

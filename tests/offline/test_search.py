@@ -416,3 +416,25 @@ def test_heartbeats_are_answered_while_bayes_computes(protocol: Protocol, server
         assert protocol.heartbeat(agent, run) == []
         print(f"{time.monotonic() - begun:.4f}", end=" ")
     wait_until(lambda: [known for _, known in stock(Path(server.data_dir), sweep)] == [40], what="all is known")
+
+
+def test_a_sweep_whose_points_cannot_be_drawn_ends_and_says_why(server: ServerInfo, protocol: Protocol):
+    sweep = protocol.create_sweep(method="random", parameters={"x": {"min": 0.0, "max": 1.0}})
+    # As an earlier version would have taken it.
+    config = "{method: random, parameters: {wide: {min: -1.7e+308, max: 1.7e+308}}}"
+    with sqlite3.connect(server.data_dir / "server.sqlite3") as database:
+        database.execute("UPDATE sweeps SET config = ? WHERE id = ?", (config, sweep))
+    agent = protocol.agent(sweep)
+
+    def leaves() -> bool:
+        orders = protocol.heartbeat(agent)
+        if orders and orders[0]["type"] == "run":
+            protocol.start_run(orders[0]["run_id"], sweep=sweep)
+            protocol.finish(orders[0]["run_id"])
+        return [order["type"] for order in orders] == ["exit"]
+
+    wait_until(leaves, what="the agent is told to leave")
+    query = 'query($s: String!) { project(name: "tests") { sweep(sweepName: $s) { state description } } }'
+    told = protocol.data(query, s=sweep)["project"]["sweep"]
+    assert told["state"] == "FINISHED"
+    assert "'wide' draws values that are too large for a number" in told["description"]

@@ -178,6 +178,15 @@ def test_the_expected_number_of_runs(protocol: Protocol, more: dict, expected: i
         ({"method": "bayes", "parameters": {"x": {"min": 0.0, "max": 1.0}}}, ["metric"]),
         ({"method": "bayes", "metric": METRIC, "parameters": {"x": {"value": 1}}}, ["not constant"]),
         ({"method": "random", "parameters": {"x": {"value": float("inf")}}}, ["x"]),
+        ({"method": "random", "parameters": {"x": {"values": [1, float("nan")]}}}, ["'x'", "not finite"]),
+        ({"method": "grid", "parameters": {"x": {"values": [10**400, 1]}}}, ["'x'", "too large for a double"]),
+        ({"method": "random", "parameters": {"n": {"parameters": {"x": {"value": -(10**400)}}}}}, ["'n'", "too large"]),
+        ({"method": "random", "parameters": {"x": {"min": -1.7e308, "max": 1.7e308}}}, ["'x'", "narrow its range"]),
+        ({"method": "bayes", "metric": METRIC, "parameters": {"x": {"min": -1.7e308, "max": 1.7e308}}}, ["'x'"]),
+        (
+            {"method": "random", "metric": {"name": "l", "target": 10**400}, "parameters": {"x": {"value": 1}}},
+            ["metric.target"],
+        ),
         (
             {
                 "method": "grid",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from wandb_submit.server.client_json import whole_pairs
 from wandb_submit.server.lane import Lane
 from wandb_submit.server.refusals import Refusal
 
@@ -167,7 +168,8 @@ async def _whole(request: Request, max_bytes: int, grow: Callable[[int], None]) 
 
 
 def _parse(body: bytearray) -> object:
-    return json.loads(body, parse_constant=_refuse_constant)
+    # Python would also read halves of surrogate pairs, which nobody else can.
+    return json.loads(whole_pairs(body.decode(errors="replace")), parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> object:

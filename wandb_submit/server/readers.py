@@ -84,9 +84,17 @@ class Readers:
     def _read(self, work: Callable[[Transaction], _T], until: float | None = None) -> _T:
         connection = self.connection()
         connection.execute("BEGIN")
+        transaction = Transaction(connection, may_take_long=until is None, until=until, is_read=True)
         try:
-            return work(Transaction(connection, may_take_long=until is None, until=until, is_read=True))
+            return work(transaction)
+        except sqlite3.OperationalError as error:
+            if "UTF-8" not in str(error):
+                raise
+            # Halves of surrogate pairs, which earlier versions kept inside of JSON.
+            connection.text_factory = replacing
+            return work(transaction)
         finally:
+            connection.text_factory = str
             connection.execute("ROLLBACK")
 
     def _read_shortly(self, work: Callable[[Transaction], _T]) -> _T:
@@ -101,6 +109,11 @@ class Readers:
             raise
         finally:
             connection.set_progress_handler(None, 0)
+
+
+def replacing(text: bytes) -> str:
+    """A text of the database, with what is not UTF-8 replaced; a connection's `text_factory`, slower than its own."""
+    return text.decode(errors="replace")
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Verdict
 from wandb_submit.server.engine.grid import Grid
 from wandb_submit.server.engine.hyperband import bands
-from wandb_submit.server.engine.package import load, plain, sentence
+from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
 from wandb_submit.server.sweeps.config import METHODS, Config, searched_here
 
 # What the database can hold; nobody will see the end of such a grid.
@@ -48,6 +48,8 @@ def _errors(config: Config) -> list[str]:
     cap = config.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or isinstance(cap, bool) or cap < 1):
         errors.append(f"run_cap must be a whole number from 1 on, not {cap!r:.60}")
+    if unfit(config.get("metric")) is not None:
+        errors.append("metric.target must be a finite number that a double can hold (up to 1.8e308)")
     if config.get("early_terminate") is not None:
         try:
             bands(config)
@@ -72,11 +74,14 @@ def _problems(config: Config, name: object, space: object) -> list[str]:
     """What is wrong with one parameter: whether a point of it alone can be drawn, and sent."""
     alone: dict[str, object] = {"method": "grid" if config.get("method") == "grid" else "random"}
     try:
+        if unfit(space) is not None:
+            return [f"parameter {name!r} holds a number that is not finite, or too large for a double (1.8e308)"]
         alone["parameters"] = Grid({str(name): space}).block(0) if alone["method"] == "grid" else {name: space}
         drawn = load().next_runs(alone, [], n=1)
         if drawn[0] is None:
             return [f"parameter {name!r} has no value at all"]
-        json.dumps(drawn[0].config, allow_nan=False, default=plain)
+        if unfit(json.loads(json.dumps(drawn[0].config, default=plain))) is not None:
+            return [too_large(str(name))]
     except Exception as error:  # noqa: BLE001 - as above
         said = sentence(error)
         return [said if str(name) in said else f"parameter {name!r}: {said}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from types import ModuleType
 from typing import cast
@@ -26,6 +27,34 @@ def plain(value: object) -> object:
     if item is None:
         raise TypeError(f"{value!r:.60} ({type(value).__name__}) cannot be a parameter's value")
     return item()
+
+
+def unfit(value: object, name: str = "") -> str | None:
+    """The name of the first parameter whose value holds a number that is none of JSON's, or that no double can hold.
+
+    Args:
+        value: a point (`{"lr": {"value": 0.1}}`), or a value in it.
+        name: what it belongs to.
+    """
+    if isinstance(value, dict):
+        inner = ((name or str(key), one) for key, one in value.items())
+    elif isinstance(value, list):
+        inner = ((name, one) for one in value)
+    else:
+        return name if isinstance(value, int | float) and not _is_finite(value) else None
+    return next((found for key, one in inner if (found := unfit(one, key)) is not None), None)
+
+
+def too_large(name: str) -> str:
+    """What is wrong with a parameter of which no value can be drawn."""
+    return f"parameter {name!r} draws values that are too large for a number: narrow its range"
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def sentence(error: Exception) -> str:

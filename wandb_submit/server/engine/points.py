@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Drawn, Point
 from wandb_submit.server.engine.grid import Grid
-from wandb_submit.server.engine.package import load, plain, sentence
+from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
 from wandb_submit.server.engine.tried import Tried
 from wandb_submit.server.sweeps.config import Config
 
 # Random points are drawn so many at a time, and always the same ones together: all that a new sweep keeps in stock, so
 # that agents which ask at once, before anything can be drawn in the background, get theirs.
 _RANDOM_BLOCK = 64
+# A distribution may now and then draw a value that no number can hold: another is drawn in its place, so often.
+_MAX_TRIES = 20
 # In one request; a grid of which others have tried that much goes on with the next.
 _MAX_BLOCKS = 64
 
@@ -33,7 +35,7 @@ def draw_grid(config: Config, tried: Iterable[Tried], block: int) -> Drawn:
         block += 1
         found = [run for run in load().next_runs(part, runs, n=grid.size) if run is not None]
         if found:
-            return Drawn(points=_plain(found), next_block=block, done=block == grid.blocks)
+            return Drawn(points=tuple(_points(found)), next_block=block, done=block == grid.blocks)
     return Drawn(next_block=block, done=block == grid.blocks)
 
 
@@ -42,8 +44,14 @@ def draw_random(config: Config, first: int, seed: str) -> Drawn:
     block, skipped = divmod(first - 1, _RANDOM_BLOCK)
     # The engine draws from Python's own generator.
     random.seed(f"{seed}/{block * _RANDOM_BLOCK + 1}")
-    found = load().next_runs({**config, "method": "random"}, [], n=_RANDOM_BLOCK)
-    return Drawn(points=_plain(found)[skipped:])
+    points: list[Point] = []
+    for _ in range(_MAX_TRIES):
+        found = load().next_runs({**config, "method": "random"}, [], n=_RANDOM_BLOCK - len(points))
+        points += [point for point in _points(found) if unfit(point) is None]
+        if len(points) == _RANDOM_BLOCK:
+            return Drawn(points=tuple(points[skipped:]))
+    odd = next(name for point in _points(found) if (name := unfit(point)) is not None)
+    raise ValueError(too_large(odd))
 
 
 def draw_bayes(config: Config, tried: Iterable[Tried], number: int, seed: str) -> Drawn:
@@ -57,11 +65,16 @@ def draw_bayes(config: Config, tried: Iterable[Tried], number: int, seed: str) -
         with warnings.catch_warnings():
             # scikit-learn comments on every fit that did not converge.
             warnings.simplefilter("ignore")
-            return Drawn(points=_plain(load().next_runs(dict(config), runs, n=1)))
+            point = _points(load().next_runs(dict(config), runs, n=1))[0]
+            odd = unfit(point)
+            if odd is None:
+                return Drawn(points=(point,))
+            problem = f"a value of {odd!r} that is too large for a number"
     except Exception as error:  # noqa: BLE001 - the engine raises whatever odd results make it trip over
-        # Agents that wait for an engine that cannot go on would wait for ever.
-        point = draw_random(config, number, seed).points[0]
-        return Drawn(points=(point,), remark=f"bayes cannot suggest a point ({sentence(error)}): random ones instead")
+        problem = sentence(error)
+    # Agents that wait for an engine that cannot go on would wait for ever.
+    point = draw_random(config, number, seed).points[0]
+    return Drawn(points=(point,), remark=f"bayes cannot suggest a point ({problem}): random ones instead")
 
 
 def _runs(config: Config, tried: Iterable[Tried]) -> list[object]:
@@ -79,8 +92,8 @@ def _runs(config: Config, tried: Iterable[Tried]) -> list[object]:
     ]
 
 
-def _plain(runs: Iterable[object]) -> tuple[Point, ...]:
-    return tuple(json.loads(json.dumps(getattr(run, "config"), default=plain, allow_nan=False)) for run in runs)  # noqa: B009
+def _points(runs: Iterable[object]) -> list[Point]:
+    return [json.loads(json.dumps(getattr(run, "config"), default=plain)) for run in runs]  # noqa: B009
 
 
 def _without_probabilities(parameters: object) -> dict[str, object]:

@@ -14,6 +14,7 @@ from wandb_submit.server.engine.points import draw_bayes, draw_grid, draw_random
 from wandb_submit.server.engine.progress import Follower
 from wandb_submit.server.engine.tried import tried
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.readers import replacing
 from wandb_submit.server.sweeps.config import Config, parse_config, searched_here
 
 
@@ -23,6 +24,7 @@ class Desk:
     def __init__(self, database: Path) -> None:
         self._connection = sqlite3.connect(database, isolation_level=None, timeout=30)
         self._connection.row_factory = sqlite3.Row
+        self._connection.text_factory = replacing
         self._connection.execute("PRAGMA query_only=ON")
         self._followers: dict[int, tuple[str, Follower]] = {}
 

@@ -12,6 +12,8 @@ from itertools import islice
 
 # Of a longer list or mapping so many entries are written at a time.
 _TOGETHER = 50
+# Of a longer text so many letters.
+_LETTERS = 256 * 1024
 
 
 def written(data: object) -> bytes:
@@ -31,8 +33,13 @@ def _pieces(value: object) -> Iterator[str]:
             yield "}"
         case list() | tuple() if len(value) > _TOGETHER:
             yield from _long(value, "[]")
+        case str() if len(value) > _LETTERS:
+            yield '"'
+            for first in range(0, len(value), _LETTERS):
+                yield json.dumps(value[first : first + _LETTERS])[1:-1]
+            yield '"'
         case _:
-            yield json.dumps(value)
+            yield _text(value)
 
 
 def _long(value: Mapping[str, object] | list[object] | tuple[object, ...], brackets: str) -> Iterator[str]:
@@ -41,6 +48,14 @@ def _long(value: Mapping[str, object] | list[object] | tuple[object, ...], brack
     first = True
     while some := list(islice(entries, _TOGETHER)):
         yield "" if first else ", "
-        yield json.dumps(dict(some) if brackets == "{}" else some)[1:-1]  # type: ignore[arg-type]
+        yield _text(dict(some) if brackets == "{}" else some)[1:-1]  # type: ignore[arg-type]
         first = False
     yield brackets[1]
+
+
+def _text(value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        # SQLite's reading of numbers that no double can hold, which earlier versions kept.
+        return json.dumps(json.loads(json.dumps(value), parse_constant=str))

@@ -13,7 +13,7 @@ from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling
 from wandb_submit.server.sweeps import search
 from wandb_submit.server.sweeps.config import parse_config, stops_early, target
-from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess
+from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess, SearchRefusedError
 from wandb_submit.server.sweeps.stock import Lack, lack
 from wandb_submit.server.sweeps.sweep import ENDED, by_number
 
@@ -110,20 +110,42 @@ class BackgroundSearch:
         try:
             if sweep in self._changed:
                 await self._follow(sweep, self._changed.pop(sweep))
+        except SearchRefusedError as error:
+            # Runs are not stopped early then, and go on.
+            self._remark(sweep, str(error))
+        except Exception as error:  # noqa: BLE001 - one sweep's search must not end the others'
+            self._failed(sweep, error)
+            return
+        try:
             lacking = await self._database.read(lambda tx: lack(tx, sweep, time.time()))
             if lacking is not None:
                 await self._draw(lacking)
                 self.wake(sweep)
             self._failures.pop(sweep, None)
             self._not_before.pop(sweep, None)
-        except (SearchFailedError, sqlite3.Error) as error:
-            failures = self._failures[sweep] = self._failures.get(sweep, 0) + 1
-            wait_s = min(_RETRY_S[1], _RETRY_S[0] * 2 ** (failures - 1))
-            _log.error("sweep number %d: %s; again in %.0f s", sweep, error, wait_s)
-            self._not_before[sweep] = time.monotonic() + wait_s
-            asyncio.get_running_loop().call_later(wait_s, self.wake, sweep)
-        except Exception:  # noqa: BLE001 - one sweep's search must not end the others'
-            _log.exception("the search of sweep number %d failed", sweep)
+        except SearchRefusedError as error:
+            reason = f"{error}. No further runs are handed out."
+            _log.error("sweep number %d: %s", sweep, reason)
+            await self._write(lambda context: search.give_up(context, sweep, reason))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(sweep, error)
+
+    def _failed(self, sweep: int, error: Exception) -> None:
+        """Tells of a failure, and has the sweep looked at again later if there is a chance."""
+        if not isinstance(error, SearchFailedError | sqlite3.Error):
+            _log.error("the search of sweep number %d failed", sweep, exc_info=error)
+            return
+        failures = self._failures[sweep] = self._failures.get(sweep, 0) + 1
+        wait_s = min(_RETRY_S[1], _RETRY_S[0] * 2 ** (failures - 1))
+        _log.error("sweep number %d: %s; again in %.0f s", sweep, error, wait_s)
+        self._not_before[sweep] = time.monotonic() + wait_s
+        asyncio.get_running_loop().call_later(wait_s, self.wake, sweep)
+
+    def _remark(self, sweep: int, remark: str) -> None:
+        """Logs what a sweep's user may wonder about, once."""
+        if remark and self._remarks.get(sweep) != remark:
+            self._remarks[sweep] = remark
+            _log.warning("sweep number %d: %s", sweep, remark)
 
     async def _draw(self, lacking: Lack) -> None:
         row, number = lacking.row, int(lacking.row["number"])
@@ -136,9 +158,7 @@ class BackgroundSearch:
             block=row["next_block"],
             since=since,
         )
-        if drawn.remark and self._remarks.get(number) != drawn.remark:
-            self._remarks[number] = drawn.remark
-            _log.warning("sweep %s: %s", row["id"], drawn.remark)
+        self._remark(number, drawn.remark)
         await self._write(lambda context: _keep(context, lacking, drawn, since))
 
     async def _follow(self, sweep: int, changed: _Changed | None) -> None:

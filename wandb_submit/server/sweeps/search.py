@@ -97,6 +97,16 @@ def draw_anew(tx: Transaction, sweep: int, now: float) -> None:
     )
 
 
+def give_up(context: Context, sweep: int, reason: str) -> None:
+    """Ends a sweep whose points cannot be chosen: agents are told to leave, and its description says why."""
+    context.tx.execute(
+        "UPDATE sweeps SET description = CASE WHEN COALESCE(description, '') = '' THEN '' ELSE description || char(10)"
+        " END || ? WHERE number = ?",
+        (reason, sweep),
+    )
+    mark_exhausted(context, sweep)
+
+
 def keep(tx: Transaction, sweep: int, first: int, points: Iterable[Point], known: int = 0) -> None:
     """Puts points in stock, from number `first` on; one that was chosen before with less knowledge is replaced.
 

@@ -26,6 +26,10 @@ class SearchFailedError(UnavailableError):
     """The search process ended or answered with an error."""
 
 
+class SearchRefusedError(SearchFailedError):
+    """The engine answered that it cannot do what it was asked for; asked again, it would say the same."""
+
+
 class _EndedError(SearchFailedError):
     """The search process ended before it had answered."""
 
@@ -113,7 +117,7 @@ class SearchProcess:
             raise _EndedError(f"the search process has ended with status {process.returncode}")
         answer = json.loads(line)
         if "answer" not in answer:
-            raise SearchFailedError(f"the search failed: {answer.get('error')}")
+            raise SearchRefusedError(f"the search failed: {answer.get('error')}")
         return _object(answer["answer"])
 
     async def _started(self) -> asyncio.subprocess.Process:

@@ -21,7 +21,7 @@ def console_tail(tx: Transaction, run: int) -> list[str]:
         "SELECT substr(CAST(line AS BLOB), 1, ?) AS line FROM console WHERE run = ? ORDER BY number DESC LIMIT ?",
         (_MAX_LINE, run, TAIL),
     )
-    return [plain(bytes(row["line"]).decode(errors="replace")) for row in reversed(rows)]
+    return [plain(bytes(row["line"] or b"").decode(errors="replace")) for row in reversed(rows)]
 
 
 def plain(line: str) -> str:

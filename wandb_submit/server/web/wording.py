@@ -7,6 +7,8 @@ import json
 import math
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+# Above this, whole numbers are written as doubles are.
+_EXACT = 2**53
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # A value longer than this is shortened: somebody's config may hold a whole file.
 _MAX_VALUE = 300
@@ -14,6 +16,11 @@ _MAX_VALUE = 300
 
 def number_text(value: float) -> str:
     """A number with at most five figures, whole ones as they are."""
+    try:
+        value = float(value) if abs(value) >= _EXACT else value
+    except OverflowError:
+        # A whole number that no double can hold; nobody reads all of its digits.
+        return "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if abs(value) < 1e7 and value == int(value):

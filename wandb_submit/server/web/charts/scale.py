@@ -13,6 +13,7 @@ from wandb_submit.server.web.wording import number_text
 _LOG_RATIO, _LOG_MEDIAN = 100, 0.1
 # What a float can hold between, with room to compute; what lies outside is drawn at the edge.
 _LIMIT = 1e300
+_LEAST, _MOST = 5e-324, 1e308
 # What a tick's text needs at least, in the drawing's units.
 _TICK_ROOM = 22
 # Up to so many different values an axis names each of them.
@@ -111,8 +112,9 @@ def fit(values: Iterable[float], start: float, end: float, *, log: bool | None =
         room = abs(low) / 2 or 1.0
         return Scale(low=low - room, high=high + room, start=start, end=end, named=named)
     if log:
-        room = (high / low) ** 0.03
-        return Scale(low=low / room, high=high * room, start=start, end=end, log=True, named=named)
+        room = 10 ** (0.03 * (math.log10(high) - math.log10(low)))
+        bounds = max(low / room, _LEAST), min(high * room, _MOST)
+        return Scale(low=bounds[0], high=bounds[1], start=start, end=end, log=True, named=named)
     room = (high - low) * 0.03
     return Scale(low=low - room, high=high + room, start=start, end=end, named=named)
 
