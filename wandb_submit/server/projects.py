@@ -10,6 +10,7 @@ from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import ABSENT
+from wandb_submit.server.graphql.not_offered import NO_REGISTRIES, REGISTRY_PREFIX
 from wandb_submit.server.pages import connection
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
@@ -45,6 +46,8 @@ def find(tx: Transaction, entity: str | None, name: str | None) -> sqlite3.Row |
 def find_or_create(context: Context, entity: str | None, name: str | None) -> sqlite3.Row:
     """The project of that name, made if need be."""
     found = find(context.tx, entity, name)
+    if found is None and (name or "").startswith(REGISTRY_PREFIX):
+        raise Refusal(NO_REGISTRIES, status=200)
     if found is None:
         context.tx.execute(
             "INSERT INTO projects (entity, name, created_at) VALUES (?, ?, ?)",

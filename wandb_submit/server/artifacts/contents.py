@@ -71,12 +71,17 @@ def _file_to_upload(context: Context, spec: Arguments) -> Mapping[str, object]:
         "id": ids.encoded("ArtifactFile", f"{artifact}:{content}"),
         "name": name,
         "displayName": name,
-        "storagePath": content,
+        "storagePath": storage_path(content),
         "uploadUrl": None if there else f"{context.base_url}/artifact/contents/{artifact}/{content}",
         "uploadHeaders": [f"Authorization:{authorization(context.server.key)}"],
         "uploadMultipartUrls": None,
         "artifact": {"id": artifact_id},
     }
+
+
+def storage_path(content: str) -> str:
+    """Where a file would be in W&B's bucket, whose paths begin like that; clients only show it."""
+    return f"wandb_artifacts/{content}"
 
 
 def is_expected(tx: Transaction, artifact: int, content: str) -> bool:

@@ -21,7 +21,6 @@ from wandb_submit.server.timestamps import iso
 # How versions can be ordered, and by what they can be chosen.
 _ORDERS = {
     "createdAt": "artifact_versions.created_at",
-    "created_at": "artifact_versions.created_at",
     "updatedAt": "artifacts.updated_at",
     "versionIndex": "artifact_versions.version",
     "size": "artifacts.size",
@@ -172,17 +171,18 @@ def collection_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
 def _artifacts(context: Context, number: int, arguments: Arguments) -> Mapping[str, object]:
     """The artifacts of a collection, the newest first unless another order is asked for."""
     filters = arguments.json_object("filters") or {}
-    unknown = ", ".join(sorted(set(filters) - set(_ORDERS)))
+    columns = {name: _column(name) for name in filters}
+    unknown = ", ".join(sorted(name for name, column in columns.items() if column is None))
     if unknown or any(not isinstance(value, str | int | float) for value in filters.values()):
         raise Refusal(f"artifacts can be filtered by the value of {', '.join(_ORDERS)}; not by {unknown or filters!r}")
     order = arguments.text("order") or "-versionIndex"
-    column = _ORDERS.get(order.lstrip("+-"))
+    column = _column(order.lstrip("+-"))
     if column is None:
         raise Refusal(f"artifacts can be ordered by {', '.join(_ORDERS)}, not by {order:.60}")
     start, size = number_after(arguments) or 0, page_size(arguments)
     source = (
         "FROM artifact_versions JOIN artifacts ON artifacts.id = artifact_versions.artifact"
-        " WHERE artifact_versions.collection = ?" + "".join(f" AND {_ORDERS[name]} = ?" for name in filters)
+        " WHERE artifact_versions.collection = ?" + "".join(f" AND {column} = ?" for column in columns.values())
     )
     direction = "DESC" if order.startswith("-") else "ASC"
     rows = context.tx.rows(
@@ -199,6 +199,12 @@ def _artifacts(context: Context, number: int, arguments: Arguments) -> Mapping[s
         **edges("Artifact", nodes, cursors, more=len(rows) > size, beside=versioned),
         "totalCount": context.tx.integer(f"SELECT COUNT(*) {source}", (number, *filters.values())),
     }
+
+
+def _column(name: str) -> str | None:
+    """What a version can be ordered by; clients write `versionIndex` as well as `version_index`."""
+    first, *others = name.split("_")
+    return _ORDERS.get(first + "".join(map(str.capitalize, others)))
 
 
 def _creator(context: Context, run: int | None) -> Mapping[str, object] | None:

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import ids
+from wandb_submit.server.artifacts.contents import storage_path
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.pages import edges, number_after, page_size
@@ -67,7 +68,7 @@ def _file(context: Context, artifact: sqlite3.Row, row: sqlite3.Row) -> Mapping[
         "url": url,
         "directUrl": url,
         "sizeBytes": row["size"],
-        "storagePath": row["content"],
+        "storagePath": None if row["content"] is None else storage_path(row["content"]),
         "mimetype": mimetypes.guess_type(path)[0] or "application/octet-stream",
         "updatedAt": iso(artifact["updated_at"]),
         "digest": row["digest"],

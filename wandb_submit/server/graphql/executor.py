@@ -22,6 +22,7 @@ from graphql.language import (
 from graphql.utilities import value_from_ast_untyped
 
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.not_offered import words
 from wandb_submit.server.graphql.request import Document
 from wandb_submit.server.refusals import Refusal
 
@@ -33,6 +34,13 @@ _MAX_ROOT_FIELDS = 50
 # A request that takes longer is not waited for, and its thread is needed.
 _PATIENCE_S = 60.0
 
+# Lists of W&B's client (wandb 0.31, apis/public/artifacts.py) that cannot be of something that is not there, by their
+# operations, and what they are of.
+_NEEDY = frozenset(
+    ("ProjectArtifactTypes", "ProjectArtifactCollections", "ArtifactTypeArtifactCollections", "ProjectArtifacts")
+)
+_PLACES = {"project": "project", "artifactType": "artifact type", "artifactCollection": "artifact collection"}
+
 
 # The value of a field that W&B has and this server does not: whoever asks for it is told so, instead of null.
 ABSENT = object()
@@ -42,7 +50,7 @@ class UnknownFieldError(Refusal):
     """A field that this server does not have; W&B's clients can go on without most of them."""
 
     def __init__(self, name: str, operation: str) -> None:
-        super().__init__(f"the offline sweep server has no field {name!r}, which {operation} asks for", status=200)
+        super().__init__(words(name, operation), status=200)
         self.field = name
 
 
@@ -104,6 +112,7 @@ class Execution:
                 raise Refusal(f"the request takes longer than {_PATIENCE_S:.0f} s: ask for less at a time")
             value = value(self._arguments(fields[0]))
         if value is None:
+            self._check_dispensable(fields[0])
             return None
         if value is ABSENT:
             raise UnknownFieldError(name, self.name)
@@ -117,6 +126,13 @@ class Execution:
         if isinstance(value, list | tuple):
             return [None if item is None else self._node(name, item, selections) for item in value]
         raise Refusal(f"the field {name!r} has no fields of its own")
+
+    def _check_dispensable(self, field: FieldNode) -> None:
+        """Says what is not there, where null is no answer that the client understands."""
+        operation, name = self._operation.name, field.name.value
+        if name in _PLACES and operation is not None and operation.value in _NEEDY:
+            wanted = self._values(field.arguments or ()).get("name")
+            raise Refusal(f"there is no {_PLACES[name]} {wanted!r:.60} here", status=200)
 
     def _node(self, name: str, node: Mapping[str, object], selections: Sequence[SelectionSetNode]) -> dict[str, object]:
         if not isinstance(node, Mapping):

@@ -9,8 +9,10 @@ from wandb_submit.metrics import Metric
 from wandb_submit.server.artifacts.queries import project_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.graphql.not_offered import NO_REGISTRIES, REGISTRY_PREFIX
 from wandb_submit.server.pages import connection
 from wandb_submit.server.projects import find, project_fields
+from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.json_values import best_value
 from wandb_submit.server.runs.listing import run_count, runs_page
@@ -29,6 +31,8 @@ def project(context: Context, arguments: Arguments) -> Mapping[str, object] | No
     """Query `project`: one project and what it holds; null if there is none of that name."""
     row = find(context.tx, arguments.text("entityName"), arguments.text("name"))
     if row is None:
+        if (arguments.text("name") or "").startswith(REGISTRY_PREFIX):
+            raise Refusal(NO_REGISTRIES, status=200)
         return None
     number = int(row["id"])
 
