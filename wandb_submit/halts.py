@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,8 +37,17 @@ class Halt:
         """
         if (first := self.read(path)) is not None:
             return first
-        write_private(path, json.dumps(asdict(self)) + "\n")
-        return self
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        write_private(draft, json.dumps(asdict(self)) + "\n")
+        try:
+            os.link(draft, path)  # of several at the same moment one succeeds
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return self.read(path) or self
 
     @classmethod
     def read(cls, path: Path) -> Halt | None:

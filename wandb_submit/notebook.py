@@ -79,7 +79,7 @@ class Page:
         """The table as it is now; the server is asked for the best run when there may be a better one."""
         record = snapshot.record
         self._look_for_best(snapshot)
-        rows = "".join(map(_row, snapshot.tasks))
+        rows = "".join(_row(task, snapshot.detail(task)) for task in snapshot.tasks)
         names = ("task", "state", "node", "GPU", "run", "done", "failed", "stopped", "")
         head = "".join(f"<th>{name}</th>" for name in names)
         parts = [
@@ -121,7 +121,7 @@ def _progress(snapshot: Snapshot) -> str:
     return f"{bar}{snapshot.progress}, {running} running"
 
 
-def _row(task: TaskView) -> str:
+def _row(task: TaskView, detail: str) -> str:
     node = task.agents[0].host if task.agents else task.status.node
     cells = (
         str(task.index),
@@ -132,7 +132,7 @@ def _row(task: TaskView) -> str:
         str(task.done),
         str(task.failed),
         str(task.cut_short),
-        task.detail,
+        detail,
     )
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 

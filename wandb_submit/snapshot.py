@@ -103,6 +103,11 @@ class Snapshot:
         """Whether no task and no agent ended in a way that somebody should look at."""
         return (self.halt is None or self.halt.ok) and all(task.is_well for task in self.tasks)
 
+    def detail(self, task: TaskView) -> str:
+        """Why a task is in its state; nothing where that is what `halt` says of all of them."""
+        is_common = self.halt is not None and not self.halt.ok and task.detail == self.halt.reason
+        return "" if is_common else task.detail
+
     @property
     def runs_done(self) -> int:
         """How many runs have ended by themselves."""

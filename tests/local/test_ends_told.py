@@ -62,8 +62,10 @@ def test_what_made_several_agents_give_up_is_told_once_and_in_the_words_of_the_f
     assert len({re.sub(r"\d", "", line) for line in told}) == len(told)
     assert sum(len(re.findall(r"\d+", line.partition(" failed: ")[0])) for line in told) == 4
     common = {event["reason"] for event in offline_shell.events(offline_shell.json("status")["id"], "agent_stopped")}
-    assert len([reason for reason in common if "of this submission have all failed" in reason]) <= 1
+    in_words_of_the_first = [reason for reason in common if "of this submission have all failed" in reason]
+    assert len(in_words_of_the_first) <= 1
     assert len([line for line in done.stderr.splitlines() if line.startswith("run")]) == 1
+    assert offline_shell.ok("status").count("of this submission have all failed") == len(in_words_of_the_first)
 
 
 @pytest.mark.parametrize("halted", [True, False])

@@ -172,6 +172,20 @@ def test_a_rank_that_fails_ends_the_others_and_its_exit_status_is_the_runs(root_
     assert f"wandb-submit: rank 3 on {GPU2}: ended with status 43" in log
 
 
+def test_a_run_that_is_stopped_at_its_server_has_not_failed_although_one_rank_obeys_first(root_shell: Shell) -> None:
+    sweep = root_shell.sweep(WORK, parameters={"x": {"values": [1]}})
+    soon = ("--env", "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL=1")
+    submitted = root_shell.json(sweep, *TWO_NODES, "--array", "1", *soon)
+    at_work(root_shell)
+    root_shell.wandb_python("import wandb\nfor run in wandb.Api().runs('local/tests'): run.stop()")
+    waited = root_shell.run("wait", submitted["id"], "--json", timeout_s=240)
+    answer = json.loads(waited.stdout)
+    assert (waited.returncode, answer["runs_failed"], answer["runs_stopped"]) == (0, 0, 1), waited.stderr
+    (ended,) = root_shell.events(submitted["id"], "run_finished")
+    assert ended["reason"] == "the server asked for it"
+    assert len(told(root_shell)) == 4
+
+
 def test_near_the_time_limit_a_rank_that_does_not_listen_is_killed_and_the_task_comes_back(root_shell: Shell) -> None:
     sweep = root_shell.sweep(WORK, parameters={"x": {"value": 1}})
     options = ("--array", "1", "--grace", "3", "--time", "60", "--env", "DEAF=2")

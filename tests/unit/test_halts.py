@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,26 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_word_counts(tmp_path: Path) -> None:
     path = tmp_path / "halt"
     assert Halt.read(path) is None
-    Halt(reason="the sweep is over", ok=True).declare(path)
-    Halt(reason="something else", ok=False).declare(path)
-    assert Halt.read(path) == Halt(reason="the sweep is over", ok=True)
+    first = Halt(reason="the sweep is over", ok=True)
+    assert first.declare(path) == first
+    assert Halt(reason="something else", ok=False).declare(path) == first
+    assert Halt.read(path) == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["halt"]
+
+
+def test_of_words_at_the_same_moment_one_counts(tmp_path: Path) -> None:
+    words = [Halt(reason=str(number), ok=False) for number in range(8)]
+    for attempt in range(20):
+        path = tmp_path / str(attempt)
+        together = threading.Barrier(len(words))
+
+        def declare(word: Halt, path: Path = path, together: threading.Barrier = together) -> Halt:
+            together.wait()
+            return word.declare(path)
+
+        with ThreadPoolExecutor(len(words)) as threads:
+            counted = set(threads.map(declare, words))
+        assert counted == {Halt.read(path)}
 
 
 @pytest.mark.parametrize(

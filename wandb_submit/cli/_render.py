@@ -127,7 +127,7 @@ def snapshot_view(snapshot: Snapshot, shown: int | None = None) -> RenderableTyp
         tasks = tuple(sorted(sorted(tasks, key=_interest)[:shown], key=lambda task: task.index))
     table = Ledger(_TASK_COLUMNS)
     for task in tasks:
-        table.add(*_task_cells(task))
+        table.add(*_task_cells(task, snapshot.detail(task)))
     head = Text(f"submission {record.id}  sweep {record.sweep.path}  {record.executor}", style="bold")
     parts: list[RenderableType] = [head, _progress(snapshot), table]
     chosen = {task.index for task in tasks}
@@ -192,7 +192,7 @@ def state_text(state: TaskState, *, is_well: bool) -> Text:
     return Text(state.value, style=_STYLES.get(state, "red") if is_well else "red")
 
 
-def _task_cells(task: TaskView) -> list[str | Text]:
+def _task_cells(task: TaskView, detail: str) -> list[str | Text]:
     node = task.agents[0].host if task.agents else task.status.node
     return [
         str(task.index),
@@ -204,7 +204,7 @@ def _task_cells(task: TaskView) -> list[str | Text]:
         str(task.done) if task.agents else "",
         str(task.failed) if task.agents else "",
         str(task.cut_short) if task.agents else "",
-        task.detail,
+        detail,
     ]
 
 
