@@ -75,7 +75,8 @@ class Submission:
 
     def start(self, sweep: str, *, agents: int, count: int | None = None) -> None:
         limit = [] if count is None else ["--count", str(count)]
-        command = ["wandb-submit", sweep, *self.options, "--executor", "local", "--array", str(agents), *limit]
+        plain = ("--executor", "local", "--gpus-per-task", "0")
+        command = ["wandb-submit", sweep, *self.options, *plain, "--array", str(agents), *limit]
         with (self.folder / "agents.log").open("ab") as log:
             subprocess.run(
                 [*command, "--detach"],

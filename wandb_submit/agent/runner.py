@@ -59,7 +59,7 @@ class TaskRunner:
         self._agents: list[Agent] = []
         self._works: list[asyncio.Future[Outcome]] = []
         self._ends_at: float | None = None  # when Slurm ends the task, in seconds since the epoch, if that is known
-        self._stop_before_start: str | None = None
+        self._stopping: str | None = None
         self._outcomes: list[Outcome] | None = None
         self._error: BaseException | None = None
         self._draining = False
@@ -92,7 +92,7 @@ class TaskRunner:
             return None
         was_draining, self._draining = self._draining, True
         if self._outcomes is None:
-            if not was_draining:
+            if self._stopping is None:
                 self.stop(TIME_LIMIT if self._is_near_its_limit() else f"received {REQUEUE_SIGNAL.name}")
             if was_draining or (self._task.spec.executor == "slurm" and slurm_job.is_preempted()):
                 self.stop(PREEMPTED)
@@ -120,7 +120,7 @@ class TaskRunner:
             self._loop.call_soon_threadsafe(self._stop, reason)
 
     def _stop(self, reason: str) -> None:
-        self._stop_before_start = reason
+        self._stopping = reason
         for agent in self._agents:
             agent.stop(reason)
 
@@ -197,8 +197,8 @@ class TaskRunner:
         else:
             agent = self._agent(paths, events, share, count)
             self._agents.append(agent)
-            if self._stop_before_start is not None:
-                agent.stop(self._stop_before_start)
+            if self._stopping is not None:
+                agent.stop(self._stopping)
             work = asyncio.ensure_future(agent.run())
             self._works.append(work)
             outcome = await work

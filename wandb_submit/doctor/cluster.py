@@ -94,7 +94,10 @@ def _partitions(partition: str | None) -> Iterator[Finding]:
         )
     for group in groups:
         default = ", default" if group.is_default else ""
-        yield Finding(topic=f"partition {group.partition}", words=f"{group.shape}; time limit {group.limit}{default}")
+        unasked = "" if group.default in ("n/a", group.limit) else f" (without --time {group.default})"
+        yield Finding(
+            topic=f"partition {group.partition}", words=f"{group.shape}; time limit {group.limit}{unasked}{default}"
+        )
     if groups and not any("gpu" in group.gres for group in groups):
         yield Finding(topic="partitions", words="none has GPUs: --gpus-per-task will be refused")
 
