@@ -8,7 +8,7 @@ import pytest
 
 from wandb_submit.agent.cuts import verdict
 from wandb_submit.events import AgentStarted, EventWriter, RunFinished, RunStarted
-from wandb_submit.halts import PREEMPTED, SERVER_ASKED, TIME_LIMIT
+from wandb_submit.halts import PREEMPTED, SERVER_ASKED, TIME_LIMIT, Halt
 from wandb_submit.paths import SubmissionPaths
 
 _BEGUN = {"task": 0, "host": "n", "pid": 1, "job_id": "7_0", "gpus": None, "cpus": [0]}
@@ -70,8 +70,30 @@ def test_a_limit_that_cuts_twice_and_lets_none_end_is_too_short(
 ) -> None:
     for agent, story in stories.items():
         write(tmp_path, agent, story)
-    why = verdict(SubmissionPaths(tmp_path).agents, 0)
+    why = verdict(SubmissionPaths(tmp_path), 0, count=len(stories))
     assert (why is not None) == stops
     if why:
         assert "short 2 times, the last one after 88 s, and none has ended in between" in why
         assert "--time" in why
+
+
+@pytest.mark.parametrize(
+    ("others", "ends"),
+    [("0: cA", True), ("0: .A cB", False), ("0: pA", False)],
+)
+def test_where_no_run_of_a_submission_has_ended_its_other_tasks_need_not_try(
+    others: str, ends: bool, tmp_path: Path
+) -> None:
+    """As with runs that fail: five of them, or one for each agent."""
+    paths = SubmissionPaths(tmp_path)
+    write(tmp_path, "0", "0: cC 1: cD")
+    for task in range(1, 4):
+        write(tmp_path, str(task), others)
+    assert verdict(paths, 0, count=4)
+    halt = Halt.read(paths.halt)
+    assert (halt is not None) == ends
+    if halt:
+        assert not halt.ok
+        assert (
+            halt.reason == "time limits have cut all 5 runs of this submission short: submit again with a longer --time"
+        )

@@ -1,50 +1,76 @@
-"""Whether a task's time limit cuts its runs short again and again, so that it would never finish one."""
+"""Whether time limits cut runs short again and again, so that none would ever be finished."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from wandb_submit.agent.guards import least_failures
 from wandb_submit.events import AgentStarted, EventReader, RunFinished, RunStarted, sort_key
-from wandb_submit.halts import SERVER_ASKED, TIME_LIMIT
+from wandb_submit.halts import SERVER_ASKED, TIME_LIMIT, Halt
+from wandb_submit.paths import SubmissionPaths
 
 _MOST = 2  # so many starts of a task that finish nothing and end in a cut say that the limit is too short
+_ADVICE = "submit again with a longer --time"
+_LOG = logging.getLogger("wandb_submit.agent")
 
 
-def verdict(agents: Path, task: int) -> str | None:
+def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
     """Why a task should not be requeued after its time limit; `None` if it should.
 
     A run that the server stopped, as hyperband does, has come to its end. The cut of a run that was resumed later does
     not count: the run had marked itself as preempting, and goes on where it was.
 
+    If the submission has lost as many runs as would be too many failures, and finished none, all its agents are told.
+
     Args:
-        agents: the folder of the events of all agents, as any of them may have resumed a run.
+        paths: where the events of all agents are.
         task: the task's place in the array.
+        count: how many agents there are.
     """
-    lives: dict[int, list[tuple[float, RunFinished]]] = {}  # the task's runs, by how often it had been requeued
+    starts, resumed_at = _read(paths.agents)
+    cuts: list[RunFinished] = []
+    lost, finished = 0, False
+    for (index, _), ends in sorted(starts.items()):
+        own = [ended for t, ended in ends if _is_cut(ended) and resumed_at.get(ended.run, 0.0) <= t]
+        lost += len(own)
+        well = any(ended.reason in (None, SERVER_ASKED) or ended.exit_code == 0 for _, ended in ends)
+        finished |= well
+        if index == task:
+            cuts = [*([] if well else cuts), *own[:1]]
+    if len(cuts) < _MOST:
+        return None
+    if not finished and lost >= least_failures(count):
+        _tell_all(paths.halt, f"time limits have cut all {lost} runs of this submission short: {_ADVICE}")
+    return (
+        f"the task's time limit has cut runs short {len(cuts)} times, the last one after {cuts[-1].seconds:.0f} s, and "
+        f"none has ended in between: {_ADVICE}"
+    )
+
+
+def _read(agents: Path) -> tuple[dict[tuple[int, int], list[tuple[float, RunFinished]]], dict[str, float]]:
+    """The ends of runs with their times, by task and by how often it had been requeued; and when runs were resumed."""
+    starts: dict[tuple[int, int], list[tuple[float, RunFinished]]] = {}
     resumed_at: dict[str, float] = {}
     for path in agents.glob("*/events.jsonl"):
-        own, life = sort_key(path.parent.name)[0] == task, 0
+        task, start = sort_key(path.parent.name)[0], 0
         for stamped in EventReader(path).read():
             match stamped.event:
-                case AgentStarted(restarts=life):
+                case AgentStarted(restarts=start):
                     pass
                 case RunStarted(run=run, resumed=True):
                     resumed_at[run] = max(resumed_at.get(run, 0.0), stamped.t)
-                case RunFinished() as ended if own:
-                    lives.setdefault(life, []).append((stamped.t, ended))
-    cuts: list[RunFinished] = []
-    for _, ends in sorted(lives.items()):
-        if any(ended.reason in (None, SERVER_ASKED) or ended.exit_code == 0 for _, ended in ends):
-            cuts.clear()
-        lost = [ended for t, ended in ends if _is_cut(ended) and resumed_at.get(ended.run, 0.0) <= t]
-        cuts += lost[:1]
-    if len(cuts) < _MOST:
-        return None
-    return (
-        f"the task's time limit has cut runs short {len(cuts)} times, the last one after {cuts[-1].seconds:.0f} s, and "
-        "none has ended in between: submit again with a longer --time"
-    )
+                case RunFinished() as ended:
+                    starts.setdefault((task, start), []).append((stamped.t, ended))
+    return starts, resumed_at
 
 
 def _is_cut(ended: RunFinished) -> bool:
     return ended.reason == TIME_LIMIT and ended.exit_code != 0
+
+
+def _tell_all(halt: Path, reason: str) -> None:
+    try:
+        Halt(reason=reason, ok=False).declare(halt)
+    except OSError as error:
+        _LOG.warning("cannot tell the other agents: %s", error)

@@ -65,6 +65,12 @@ class FailureGuard:
         return None
 
 
+def least_failures(count: int) -> float:
+    """How many runs of a submission of so many agents have to fail, and none to succeed, to say enough."""
+    initial = from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES)
+    return max(initial, min(count, _MOST_OF_A_SUBMISSION))
+
+
 def submission_verdict(agents: Path, *, count: int) -> str | None:
     """Why all agents of a submission should stop: its first runs have all failed, and none has succeeded.
 
@@ -76,10 +82,7 @@ def submission_verdict(agents: Path, *, count: int) -> str | None:
     """
     if os.environ.get("WANDB_AGENT_DISABLE_FLAPPING") == "true":
         return None
-    least = max(
-        from_environment("WANDB_AGENT_MAX_INITIAL_FAILURES", MAX_INITIAL_FAILURES), min(count, _MOST_OF_A_SUBMISSION)
-    )
-    failed = 0
+    least, failed = least_failures(count), 0
     for path in agents.glob("*/events.jsonl"):
         for stamped in EventReader(path).read():
             match stamped.event:

@@ -204,7 +204,7 @@ class TaskRunner:
             outcome = await work
             if outcome.ok and outcome.reason == TIME_LIMIT:
                 await asyncio.wait(self._works)  # the others' runs count, too
-                if why := cuts.verdict(paths.agents, task.index):
+                if why := cuts.verdict(paths, task.index, count=task.spec.agents):
                     outcome = dataclasses.replace(outcome, reason=why, ok=False)
         events.write(AgentStopped(reason=outcome.reason, ok=outcome.ok, runs=outcome.runs))
         _LOG.info("agent %s ends: %s", agent_name(task.index, place), outcome.reason)
