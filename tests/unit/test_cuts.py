@@ -18,7 +18,7 @@ _STARTED = {"pid": 2, "command": ["c"], "log": "l", "idle_s": 0.0}
 def write(folder: Path, agent: str, story: str) -> None:
     """Writes an agent's events: `2:` is a start with that number of restarts before, `r` a run that is resumed.
 
-    Of its ends `c` is a cut by the limit, `o` one that ended well in spite of it, `p` a preemption, `s` a stop by the
+    Of its ends `c` is a cut by the limit, `o` one on which it exits with 0, `p` a preemption, `s` a stop by the
     server, `.` one by itself and `x` a failure; the run's name follows each of them.
     """
     events = EventWriter(SubmissionPaths(folder).events(agent))
@@ -51,7 +51,7 @@ def write(folder: Path, agent: str, story: str) -> None:
         ({"0": "0: cA 1: .B cC"}, False),
         ({"0": "0: cA 1: xB cC"}, False),  # it ended by itself
         ({"0": "0: cA 1: .B cC 2: cD"}, True),
-        ({"0": "0: cA 1: oB 2: cC"}, False),
+        ({"0": "0: cA 1: oB"}, True),
         ({"0": "0: cA 1: pB 2: cC"}, True),
         ({"0": "0: pA 1: pB 2: pC"}, False),
         ({"0": "0: sA cB 1: sC cD 2: cE"}, True),

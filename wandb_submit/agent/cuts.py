@@ -18,8 +18,9 @@ _LOG = logging.getLogger("wandb_submit.agent")
 def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
     """Why a task should not be requeued after its time limit; `None` if it should.
 
-    A run that the server stopped, as hyperband does, has come to its end. The cut of a run that was resumed later does
-    not count: the run had marked itself as preempting, and goes on where it was.
+    A run that the server stopped, as hyperband does, has come to its end. One that the limit cut short has not, whatever
+    it exits with. If it was resumed later, that cut does not count: the run had marked itself as preempting, and goes on
+    where it was.
 
     If the submission has lost as many runs as would be too many failures, and finished none, all its agents are told.
 
@@ -32,9 +33,9 @@ def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
     cuts: list[RunFinished] = []
     lost, finished = 0, False
     for (index, _), ends in sorted(starts.items()):
-        own = [ended for t, ended in ends if _is_cut(ended) and resumed_at.get(ended.run, 0.0) <= t]
+        own = [ended for t, ended in ends if ended.reason == TIME_LIMIT and resumed_at.get(ended.run, 0.0) <= t]
         lost += len(own)
-        well = any(ended.reason in (None, SERVER_ASKED) or ended.exit_code == 0 for _, ended in ends)
+        well = any(ended.reason in (None, SERVER_ASKED) for _, ended in ends)
         finished |= well
         if index == task:
             cuts = [*([] if well else cuts), *own[:1]]
@@ -63,10 +64,6 @@ def _read(agents: Path) -> tuple[dict[tuple[int, int], list[tuple[float, RunFini
                 case RunFinished() as ended:
                     starts.setdefault((task, start), []).append((stamped.t, ended))
     return starts, resumed_at
-
-
-def _is_cut(ended: RunFinished) -> bool:
-    return ended.reason == TIME_LIMIT and ended.exit_code != 0
 
 
 def _tell_all(halt: Path, reason: str) -> None:
