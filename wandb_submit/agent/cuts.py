@@ -18,9 +18,9 @@ _LOG = logging.getLogger("wandb_submit.agent")
 def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
     """Why a task should not be requeued after its time limit; `None` if it should.
 
-    A run that the server stopped, as hyperband does, has come to its end. One that the limit cut short has not, whatever
-    it exits with. If it was resumed later, that cut does not count: the run had marked itself as preempting, and goes on
-    where it was.
+    A run that the server stopped, as hyperband does, has come to its end. One that the limit cut short has not,
+    whatever it exits with. If it was resumed later, that cut does not count: the run had marked itself as preempting,
+    and goes on where it was.
 
     If the submission has lost as many runs as would be too many failures, and finished none, all its agents are told.
 
