@@ -239,8 +239,9 @@ def prepare(
                 f"resume it: `wandb sweep --resume {found.ref.path}`"
             )
         left, sweep_config = found.runs_left, found.config
+        told = sources.doubts(sweep_config, found.ref.path, needs_program=function is None)
     else:
-        left, sweep_config = sources.grid_size(source.config), source.config
+        left, sweep_config, told = sources.grid_size(source.config), source.config, source.warnings
 
     def default_array(spec: SubmissionSpec) -> ArraySpec:
         array = _default_array(spec, None if left is None else -(-left // spec.agents_per_task))
@@ -304,7 +305,7 @@ def prepare(
         node=node,
         function=pickled,
         notes=(*notes, *plan.notes),
-        warnings=source.warnings if isinstance(source, sources.SweepFile) else (),
+        warnings=told,
         clip=clip,
     )
 

@@ -54,6 +54,15 @@ class Proxies:
         scheme = urlsplit(url).scheme
         return self.own.get(scheme) or (None if self._is_exempt(url) else self.usual.get(scheme))
 
+    def variables(self, url: str) -> dict[str, str]:
+        """The usual variables that lead to a server the way that wandb's own settings do.
+
+        The Python side of older clients, which wandb 0.26 uses for its API, reads no others.
+        """
+        scheme = urlsplit(url).scheme
+        proxy = self.own.get(scheme)
+        return dict.fromkeys((f"{scheme}_proxy", f"{scheme.upper()}_PROXY"), proxy) if proxy else {}
+
     def trouble(self, url: str) -> str:
         """Says that a proxy is named in a way that wandb does not read; empty if all is well."""
         if not self.ignored or self.leading_to(url) or self._is_exempt(url):

@@ -14,7 +14,7 @@ from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.sweep_names import SweepName
 from wandb_submit.templates import read_mapping
 
-__all__ = ["SweepFile", "SweepName", "grid_size", "parse"]
+__all__ = ["SweepFile", "SweepName", "doubts", "grid_size", "parse"]
 
 _GIVEN = Path("the given configuration")
 _FILES = (".yaml", ".yml", ".py", ".ipynb", ".sh")  # names of files, whether they are there or not
@@ -112,6 +112,20 @@ def _find_program(config: dict[str, Any], path: Path) -> dict[str, Any]:
         raise NotFoundError(f"{path} wants to run {missing}, which is not in this folder but beside it: submit there")
     beside = "" if path.parent.samefile(".") else f" and none beside {path}"
     raise NotFoundError(f"{path} wants to run {missing}, but there is no such file in this folder{beside}")
+
+
+def doubts(config: Mapping[str, Any], name: str, *, needs_program: bool) -> tuple[str, ...]:
+    """What may not come out as it was meant with a sweep that was created elsewhere: its server takes almost anything.
+
+    Args:
+        config: its configuration, as its server tells it.
+        name: what it is called in messages.
+        needs_program: whether its runs execute what the configuration says.
+    """
+    said = sweep_configs.remarks(config)
+    missing = sweep_commands.missing_script(config) if needs_program else None
+    found = [*said.errors, *said.warnings, *([f"it runs {missing}, which is not in this folder"] if missing else [])]
+    return tuple(f"{name}: {doubt}" for doubt in found)
 
 
 def grid_size(config: Mapping[str, Any]) -> int | None:

@@ -19,6 +19,7 @@ import yaml
 from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.metrics import Metric
+from wandb_submit.proxies import Proxies
 from wandb_submit.sources import SweepFile, SweepName, grid_size
 from wandb_submit.specs import Endpoint, SweepRef
 
@@ -407,7 +408,8 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
     login = find_login(endpoint)  # before `wandb` looks: it would ask for a key at the terminal
     offline = endpoint.server_dir is not None
     _greet(login, offline=offline)
-    with _environment({"WANDB_SILENT": "true", **trial_environment(login, offline=offline)}):
+    ways = {} if offline else Proxies.read().variables(login.base_url)
+    with _environment({"WANDB_SILENT": "true", **ways, **trial_environment(login, offline=offline)}):
         import wandb
         from wandb import errors
 

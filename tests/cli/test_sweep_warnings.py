@@ -27,6 +27,19 @@ def test_our_warnings_and_the_servers_are_on_stderr(offline_shell: Shell) -> Non
     assert warnings[0] in dry.stderr
 
 
+def test_a_sweep_that_was_created_elsewhere_is_looked_at(offline_shell: Shell) -> None:
+    offline_shell.sweep("pass", name="gone")
+    config = {"method": "grid", "program": "gone.py", "metric": {"name": "acc", "goal": "max"}, "project": "tests"}
+    code = f"import wandb; print('ID', wandb.sweep({ {**config, 'parameters': {'x': {'value': 1}}}!r}))"
+    sweep = offline_shell.wandb_python(code).rpartition("ID ")[2].strip()
+    (offline_shell.folder / "gone.py").unlink()
+    done = offline_shell.run(f"local/tests/{sweep}", "--offline", "--executor", "local", "--dry-run")
+    assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")] == [
+        f"warning: local/tests/{sweep}: `metric.goal: max` does not exist: write maximize",
+        f"warning: local/tests/{sweep}: it runs gone.py, which is not in this folder",
+    ]
+
+
 def test_a_goal_that_does_not_exist_is_refused_before_anything_is_made(shell: Shell) -> None:
     sweep = shell.sweep("pass", name="goal", metric={"name": "acc", "goal": "max"}, **SWEEP)
     done = shell.run(sweep, "--offline", "--executor", "local")

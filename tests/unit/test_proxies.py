@@ -129,3 +129,11 @@ def test_a_proxy_that_wandb_does_not_read_is_told_where_none_leads(monkeypatch: 
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("https_proxy", A)
     assert Proxies.read().trouble(HTTPS) == ""
+
+
+def test_a_proxy_of_wandbs_own_can_be_told_to_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", B)
+    assert Proxies.read().variables(HTTPS) == {}
+    monkeypatch.setenv("WANDB_HTTPS_PROXY", A)
+    assert Proxies.read().variables(HTTPS) == {"https_proxy": A, "HTTPS_PROXY": A}
+    assert Proxies.read().variables(HTTP) == {}
