@@ -35,6 +35,7 @@ __all__ = ["Prepared", "Submission", "attach", "prepare", "send", "submit"]
 _T = TypeVar("_T")
 notebook.register()
 
+_AT_SERVER = 'eval "$(wandb-submit server env)"; '  # points `wandb` at the folder's server
 _SLURM_ARRAY = 8  # agents of a Slurm submission that names no number
 
 
@@ -236,7 +237,7 @@ def prepare(
         if sweeps.is_over(found):
             raise RefusedError(
                 f"the sweep {found.ref.path} is {found.state.lower()}: it hands out no more runs. To let it go on, "
-                f"resume it: `wandb sweep --resume {found.ref.path}`"
+                f"resume it: `{_AT_SERVER if offline else ''}wandb sweep --resume {found.ref.path}`"
             )
         left, sweep_config = found.runs_left, found.config
         told = sources.doubts(sweep_config, found.ref.path, needs_program=function is None)

@@ -110,6 +110,20 @@ def test_a_target_and_hyperband_know_a_metric_by_its_statistic(protocol: Protoco
     wait_until(lambda: protocol.sweep(sweep)["state"] == "FINISHED", what="the sweep has ended")
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [({"$gt": 2}, True), ({"$gt": 3}, False), (3, True), ({"max": 3}, True), ({"max": 4}, False), (None, False)],
+)
+def test_filters_know_a_metric_by_its_value_and_as_a_whole(protocol: Protocol, condition: object, found: bool) -> None:
+    sweep = protocol.create_sweep(**GRID)
+    protocol.start_run(f"one-{sweep}", sweep=sweep)
+    protocol.finish(f"one-{sweep}", summary={"acc": {"max": 3}})
+    query = """query Count($filters: JSONString) { project(name: "tests", entityName: "local") {
+      runCount(filters: $filters) } }"""
+    filters = {"$and": [{"sweep": sweep}, {"summary_metrics.acc": condition}]}
+    assert protocol.data(query, filters=json.dumps(filters))["project"]["runCount"] == int(found)
+
+
 def test_what_is_no_number_is_no_value(protocol: Protocol) -> None:
     sweep = protocol.create_sweep(**GRID, metric={"name": "acc", "goal": "maximize"})
     summaries = {"true": {"acc": True}, "text": {"acc": "zzz"}, "nan": {"acc": {"max": "NaN"}}, "one": {"acc": 0.5}}

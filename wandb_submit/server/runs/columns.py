@@ -25,12 +25,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A value of a run or sweep, as SQL with its parameters."""
+    """A value of a run or sweep, as SQL with its parameters.
+
+    Attributes:
+        whole: the object that a metric's value was taken from, if there is one.
+    """
 
     sql: str
     kind: Kind = Kind.PLAIN
     parameters: tuple[str, ...] = ()
     nullable: bool = True
+    whole: Column | None = None
 
 
 def _plain(sql: str, *, nullable: bool = True) -> Column:
@@ -115,9 +120,11 @@ def run_column(key: str, *, sorting: bool = False, descending: bool = False) -> 
         raise Refusal(f"the name of a metric or parameter has at most {_MAX_LEVELS} levels")
     if _SECTIONS[section] == "config":
         sql, parameters = first_of("runs.config", _config_paths(rest))
-    else:
-        sql, parameters = summary_value(rest, sorting=sorting, maximize=descending)
-    return Column(sql=sql, parameters=parameters)
+        return Column(sql=sql, parameters=parameters)
+    sql, parameters = first_of("runs.summary", ((rest,), rest.split(".")))
+    whole = Column(sql=sql, parameters=parameters)
+    sql, parameters = summary_value(rest, sorting=sorting, maximize=descending)
+    return Column(sql=sql, parameters=parameters, whole=whole)
 
 
 def sweep_column(key: str) -> Column:

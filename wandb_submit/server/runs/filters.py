@@ -108,7 +108,7 @@ class Where:
             return f"runs.tags = {self._value(json.dumps(operand or []))}"
         if isinstance(operand, list | Mapping):
             # A list or an object is equal to one that is written the same.
-            return f"{self._sql(column)} IS json({self._value(json.dumps(operand))})"
+            return f"{self._sql(column.whole or column)} IS json({self._value(json.dumps(operand))})"
         return self._among(column, [operand])
 
     def _among(self, column: Column, operands: list[object]) -> str:
