@@ -36,6 +36,19 @@ _PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR)$", re.IGNORECASE)  # such a variab
 # W&B's keys: 40 hexadecimal digits, `local-` before them on servers of one's own, and the longer ones of 2025.
 _SECRET_VALUE = re.compile(r"(?:local-)?[0-9a-f]{40}|wandb_v1_\w{20,}")
 _ASSIGNMENT = re.compile(rf"(?<![\w$])({_NAME})=(\"[^\"]*\"|'[^']*'|[^\s;&|]*)")
+# A command may also end the shell (`exit`, or `set -e` and an error): then the trap says which one it was, unless
+# `setup_at` is empty. `run_logs.failed_setup` reads what is said.
+_WATCH_SETUP = (
+    "setup_at=1",
+    'setup_ended() { (($1 == 0)) || setup_failed "$1"; setup_at=$(($2 + 1)); }',
+    "setup_failed() {",
+    "  [[ $setup_at ]] || return 0",
+    '  echo "wandb-submit: command $setup_at of setup failed with exit status $1" >&2',
+    "  setup_at=",
+    '  exit "$(($1 ? $1 : 1))"',
+    "}",
+    "trap 'setup_failed $?' EXIT",
+)
 _PLAIN_PATH = re.compile(r"[\w./~+@-]+")
 
 
@@ -72,10 +85,10 @@ def lines_before(activation: Activation, paths: SubmissionPaths) -> list[str]:
     """The lines that a shell runs before a task's agents begin; a command that fails ends the task."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in activation.env.items()]
     if activation.setup:
-        complaint = "wandb-submit: command $2 of setup failed with exit status $1"
-        lines.append(f'setup_ended() {{ (($1 == 0)) || {{ echo "{complaint}" >&2; exit "$1"; }}; }}')
-    for number, command in enumerate(activation.setup, 1):
-        lines += [command, f"setup_ended $? {number}"]
+        lines += _WATCH_SETUP
+        for number, command in enumerate(activation.setup, 1):
+            lines += [command, f"setup_ended $? {number}"]
+        lines += ["setup_at=", "set +eu"]  # what follows is not the setup's, and goes on after an error
     if activation.python is not None:
         lines.append(f"# `python` is {activation.python}")
         lines.append(f"export PATH={shlex.quote(_first_on_path(activation.python, paths))}:$PATH")

@@ -16,6 +16,11 @@ _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
 )
 _SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `activation`
+_BASHS = re.compile(r"^.*?: line \d+: ")  # how bash begins what it says of a line of a script
+_CAUSE = re.compile(
+    r": line \d+: |error|not found|no such|fatal|cannot|could not|can't|unable|denied|unbound|unknown|invalid|failed",
+    re.IGNORECASE,
+)
 # What a rank of a run says that has failed (`agent.rank`), behind the number that srun labels its lines
 # with, which it pads with spaces from ten ranks on.
 RANK_ENDED = re.compile(
@@ -75,16 +80,28 @@ class LastWords:
 
 
 def failed_setup(log: Path) -> str:
-    """Which command of its setup a task ended with, and what was said last before that; empty if with none.
+    """Which command of its setup a task ended with, and by what was said first why; empty if with none.
 
     Args:
-        log: what the task has written to its standard error.
+        log: what the task has written.
     """
     lines = _last_lines(log)
     at = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_SETUP)), None)
     if at is None:
         return ""
-    return ": ".join([lines[at].removeprefix("wandb-submit: "), *lines[max(at - 1, 0) : at]])
+    return ": ".join([lines[at].removeprefix("wandb-submit: "), *_first_cause(lines[:at])])
+
+
+def _first_cause(lines: list[str]) -> list[str]:
+    """The first line that tells of an error, with the next one if it ends with a colon; else the last line."""
+    if _BEGINS in lines:
+        begin = lines.index(_BEGINS)
+        return next(([line] for line in lines[begin + 1 :] if not line.startswith(" ")), lines[-1:])
+    at = next((at for at, line in enumerate(lines) if _CAUSE.search(line)), None)
+    if at is None:
+        return lines[-1:]
+    more = lines[at + 1 : at + 2] if lines[at].rstrip().endswith(":") else []
+    return [" ".join([_BASHS.sub("", lines[at]).rstrip(), *(line.strip() for line in more)])]
 
 
 def _of_one_rank(lines: list[str]) -> list[str]:

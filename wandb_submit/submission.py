@@ -241,7 +241,7 @@ class Submission:
         return f"<Submission {self.id}: {where}, {snapshot.progress}>"
 
     def task_logs(self, index: int) -> list[Path]:
-        """The log files of an array task itself, standard output first.
+        """The log files of an array task itself; of an older version's, standard output and standard error apart.
 
         Raises:
             NotFoundError: if there is no such task.
@@ -262,7 +262,7 @@ class Submission:
             own = tuple(by_task.get(index, ()))
             busy = tuple(runs[run] for agent in own for run in agent.running) if not status.state.is_terminal else ()
             surplus = halt.reason if halt and halt.ok and _is_dropped(status, own, halt) else None
-            if status.state is TaskState.FAILED and not own and (why := failed_setup(self.task_logs(index)[1])):
+            if status.state is TaskState.FAILED and not own and (why := self._failed_setup(index)):
                 status = dataclasses.replace(status, detail=why)
             tasks.append(TaskView(index=index, job=job, status=status, agents=own, runs=busy, surplus=surplus))
         return Snapshot(
@@ -272,6 +272,9 @@ class Submission:
             halt=halt,
             sweep=self._sweep,
         )
+
+    def _failed_setup(self, index: int) -> str:
+        return next((why for log in self.task_logs(index) if (why := failed_setup(log))), "")
 
     def _ask_scheduler(self) -> None:
         self._ask_about([self])

@@ -1,4 +1,4 @@
-"""An offline server that is stopped under its agents: who stops it is told, and `wait` does not contradict itself."""
+"""What is said before and after an offline server is stopped under its agents, and before Ctrl-C."""
 
 from __future__ import annotations
 

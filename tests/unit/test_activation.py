@@ -61,6 +61,32 @@ def test_a_command_that_fails_ends_the_task_with_its_status_and_number(paths: Su
     assert done.stderr == "wandb-submit: command 2 of setup failed with exit status 7\n"
 
 
+@pytest.mark.parametrize(
+    ("setup", "status", "number"),
+    [
+        (["true", "set -eu", "false\ntrue"], 1, 3),
+        (["true", "exit 3"], 3, 2),
+        (["exit"], 1, 1),
+        (["set -u", 'echo "$NOT_SET_BY_ANYBODY"'], 1, 2),
+        (["trap 'echo theirs' EXIT", "(exit 4)"], 4, 2),
+    ],
+    ids=["errexit", "exit", "exit well", "nounset", "trap of its own"],
+)
+def test_a_command_that_ends_the_shell_is_named(
+    setup: list[str], status: int, number: int, paths: SubmissionPaths
+) -> None:
+    done = in_shell(read(setup=setup), paths, "echo never")
+    assert done.returncode in (status, 127)  # nounset is 127 in some versions of bash, 1 in others
+    assert "never" not in done.stdout
+    ended = done.returncode if setup != ["exit"] else 0
+    assert done.stderr.splitlines()[-1] == f"wandb-submit: command {number} of setup failed with exit status {ended}"
+
+
+def test_what_a_setup_has_set_does_not_end_what_follows(paths: SubmissionPaths) -> None:
+    done = in_shell(read(setup=["set -eu"]), paths, 'false; echo "$NOT_SET_BY_ANYBODY" on; exit 5')
+    assert (done.returncode, done.stdout, done.stderr) == (5, " on\n", "")
+
+
 @pytest.mark.parametrize("command", ["echo 'open", "if true", "fi", "(cd x", "echo $(", ""])
 @pytest.mark.parametrize("key", ["setup", "teardown"])
 def test_what_is_no_whole_command_is_refused_by_its_text(command: str, key: str) -> None:

@@ -135,3 +135,42 @@ def test_a_setup_that_failed_is_told_with_what_was_said_before(text: str, why: s
     assert failed_setup(log) == ""
     log.write_text(text)
     assert failed_setup(log) == why
+
+
+FAILED = "wandb-submit: command 2 of setup failed with exit status 1\n"
+FIRST_CAUSES = {
+    "conda": (
+        """\
+/var/spool/slurmd/job00012/slurm_script: line 20: conda: command not found
+/var/spool/slurmd/job00012/slurm_script: line 20: /etc/profile.d/conda.sh: No such file or directory
+""",
+        "conda: command not found",
+    ),
+    "an echo": ("bash: line 9: module: command not found\nplease ask the help desk\n", "module: command not found"),
+    "Lmod": (
+        """\
+loading
+Lmod has detected the following error:  The following module(s) are unknown:
+"cuda/99"
+
+Please check the spelling or version number. Also try "module spider ..."
+""",
+        'Lmod has detected the following error:  The following module(s) are unknown: "cuda/99"',
+    ),
+    "no environment": (
+        "\nEnvironmentNameNotFound: Could not find conda environment: vision\nYou can list all environments.\n",
+        "EnvironmentNameNotFound: Could not find conda environment: vision",
+    ),
+    "a traceback": (
+        'Traceback (most recent call last):\n  File "x", line 1, in <module>\nKeyError: 1\nwe are sorry\n',
+        "KeyError: 1",
+    ),
+    "no reason": ("one\ntwo\n", "two"),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_CAUSES)
+def test_the_first_cause_of_a_setups_end_is_told(name: str, tmp_path: Path) -> None:
+    text, cause = FIRST_CAUSES[name]
+    (tmp_path / "log").write_text(f"{text}{FAILED}slurmstepd: error: x\n")
+    assert failed_setup(tmp_path / "log") == f"command 2 of setup failed with exit status 1: {cause}"

@@ -11,6 +11,7 @@ import pytest
 from submitit.core import utils
 from unit.conftest import Program
 
+from wandb_submit.activation import _WATCH_SETUP
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.config import Options, build_spec
 from wandb_submit.errors import RefusedError, UnavailableError
@@ -89,7 +90,6 @@ def test_the_script_of_a_dry_run_is_the_whole_script(slurm: SlurmExecutor, paths
 #SBATCH --array=0-3%2
 #SBATCH --comment={shlex.quote("it's mine")}
 #SBATCH --cpus-per-task=8
-#SBATCH --error={shlex.quote(log + "0_log.err")}
 #SBATCH --exclusive
 #SBATCH --gpus-per-task=1
 #SBATCH --job-name=wandb-submit-abc234
@@ -108,7 +108,7 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output {shlex.quote(log + "%t_log.out")} --error {shlex.quote(log + "%t_log.err")} \
+srun --unbuffered --output {shlex.quote(log + "%t_log.out")} \
 {shlex.join(python_argv("wandb_submit.executors.task_program", jobs))}
 """
     )
@@ -124,10 +124,11 @@ def test_the_script_activates_before_srun_and_keeps_its_exit_status(
     assert lines_after(script, "setup") == [
         "export SLURM_EXPORT_ENV=ALL",
         "export NAME='it'\"'\"'s'",
-        'setup_ended() { (($1 == 0)) || { echo "wandb-submit: command $2 of setup failed with exit status $1" >&2; '
-        'exit "$1"; }; }',
+        *_WATCH_SETUP,
         "module load cuda",
         "setup_ended $? 1",
+        "setup_at=",
+        "set +eu",
         "# `python` is /opt/env/bin/python",
         "export PATH=/opt/env/bin:$PATH",
         "trap : TERM",
@@ -140,9 +141,7 @@ def test_the_script_activates_before_srun_and_keeps_its_exit_status(
 def test_what_is_not_asked_for_is_not_in_the_script(slurm: SlurmExecutor, paths: SubmissionPaths) -> None:
     script = slurm.plan(spec(), paths).render()
     options = [line.removeprefix("#SBATCH --").partition("=")[0] for line in lines_after(script, "Parameters")]
-    assert options == [
-        *("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal")
-    ]
+    assert options == [*("array", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "requeue", "signal")]
     assert "# setup" not in script
 
 

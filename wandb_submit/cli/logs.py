@@ -37,8 +37,9 @@ def command(submission_id: str | None, run_id: str | None, task: str | None) -> 
         _print_file(submission.run_log(found.run))
     elif found.tasks:
         for index in found.tasks:
-            for path in submission.task_logs(index):
-                _print_file(path, missing_ok=True)
+            logs = submission.task_logs(index)
+            for path in [log for log in logs if log.exists()] or logs[:1]:
+                _print_file(path)
     else:
         _list_runs(submission)
 
@@ -70,7 +71,7 @@ def _list_runs(submission: Submission) -> None:
     show(runs_view(runs, submission.lost_runs(), submission.id))
 
 
-def _print_file(path: Path, *, missing_ok: bool = False) -> None:
+def _print_file(path: Path) -> None:
     from wandb_submit.errors import NotFoundError
 
     try:
@@ -79,5 +80,4 @@ def _print_file(path: Path, *, missing_ok: bool = False) -> None:
             shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.flush()
     except FileNotFoundError as error:
-        if not missing_ok:
-            raise NotFoundError(f"the log {path} is not there (yet)") from error
+        raise NotFoundError(f"the log {path} is not there (yet)") from error

@@ -100,8 +100,8 @@ class WorkstationJob(Job[Any]):
 class WorkstationExecutor(PicklingExecutor):
     """Queues jobs for this machine's GPUs and cores. The folder's name may not hold submitit's `%j`.
 
-    Of submitit's own parameters it takes `timeout_min`, `cpus_per_task` and `gpus_per_node`; a job is one task on one
-    node. `name`, `mem_gb` and `stderr_to_stdout` change nothing.
+    Of submitit's own parameters it takes `timeout_min`, `cpus_per_task`, `gpus_per_node` and `stderr_to_stdout`; a job
+    is one task on one node. `name` and `mem_gb` change nothing.
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` (as for
@@ -137,6 +137,7 @@ class WorkstationExecutor(PicklingExecutor):
             "gpus",
             "cores",
             "include_busy",
+            "stderr_to_stdout",
             "setup",
             "teardown",
         }
@@ -172,6 +173,7 @@ class WorkstationExecutor(PicklingExecutor):
             halt=parameters.get("halt"),
             setup=parameters.get("setup") or [],
             teardown=parameters.get("teardown") or [],
+            one_log=parameters.get("stderr_to_stdout", False),
         )
         array.save(files)
         start_scheduler(files)

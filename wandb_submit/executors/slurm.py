@@ -223,6 +223,7 @@ def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) ->
         **_shape(spec),
         array_parallelism=array.at_once,
         signal_delay_s=spec.signal_delay_s,
+        stderr_to_stdout=True,  # one log, in the order of time
         wckey=None,  # submitit's default is a key that most sites do not have
         additional_parameters=further,
         setup=_setup(spec, paths) or None,

@@ -7,14 +7,41 @@ takes, that an agent has no use for.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+
+from wandb_submit.errors import WandbSubmitError
+
+_CHATTER = "Submitted job triggered an exception"  # which submitit raises again
 
 
 def import_submission() -> None:
     """Imports `submitit.core.submission`."""
     with _without("numpy"):
         import submitit.core.submission  # noqa: F401
+
+
+def without_chatter(work: Callable[[], object]) -> int:
+    """Calls submitit without what it says of itself in a task's log, and tells an error of ours in one line.
+
+    Returns:
+        The exit status; what else the work raises is the caller's.
+    """
+    logger = logging.getLogger("submitit")
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(lambda record: record.msg != _CHATTER)
+    for handler in logger.handlers[
+        1:
+    ]:  # the first of the two writes to standard error, the other one what it does, too
+        logger.removeHandler(handler)
+    try:
+        work()
+    except WandbSubmitError as error:
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {error}\n")
+        return 1
+    return 0
 
 
 @contextlib.contextmanager
@@ -34,4 +61,4 @@ if __name__ == "__main__":
     import_submission()
     from submitit.core.submission import submitit_main
 
-    submitit_main()
+    sys.exit(without_chatter(submitit_main))

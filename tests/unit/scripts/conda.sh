@@ -2,7 +2,6 @@
 
 # Parameters
 #SBATCH --array=0-3%2
-#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -14,12 +13,22 @@
 # setup
 export SLURM_EXPORT_ENV=ALL
 export CONDA_ENV=base
-setup_ended() { (($1 == 0)) || { echo "wandb-submit: command $2 of setup failed with exit status $1" >&2; exit "$1"; }; }
+setup_at=1
+setup_ended() { (($1 == 0)) || setup_failed "$1"; setup_at=$(($2 + 1)); }
+setup_failed() {
+  [[ $setup_at ]] || return 0
+  echo "wandb-submit: command $setup_at of setup failed with exit status $1" >&2
+  setup_at=
+  exit "$(($1 ? $1 : 1))"
+}
+trap 'setup_failed $?' EXIT
 source "$(conda info --base)/etc/profile.d/conda.sh"
 setup_ended $? 1
 conda activate "$CONDA_ENV"
 setup_ended $? 2
+setup_at=
+set +eu
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs

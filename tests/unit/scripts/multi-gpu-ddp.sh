@@ -3,7 +3,6 @@
 # Parameters
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=32
-#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --gpus-per-task=4
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --mem=128G
@@ -22,4 +21,4 @@ export OMP_NUM_THREADS=8
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs

@@ -3,7 +3,6 @@
 # Parameters
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=8
-#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --gpus-per-task=1
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --mem=32G
@@ -21,4 +20,4 @@ export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs

@@ -2,7 +2,6 @@
 
 # Parameters
 #SBATCH --array=0-3%2
-#SBATCH --error=/home/me/vision/.wandb-submit/abc234/jobs/%A_%a_0_log.err
 #SBATCH --job-name=wandb-submit-abc234
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -19,4 +18,4 @@ export PATH=/home/me/vision/.wandb-submit/abc234/bin:$PATH
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out --error /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.err PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs
+srun --unbuffered --output /home/me/vision/.wandb-submit/abc234/jobs/%A_%a_%t_log.out PYTHON wandb_submit.executors.task_program /home/me/vision/.wandb-submit/abc234/jobs

@@ -208,6 +208,7 @@ class LocalExecutor:
             signal_delay_s=spec.signal_delay_s,
             grace_s=spec.grace_s,
             halt=str(paths.halt),
+            stderr_to_stdout=True,
             setup=activation.lines_before(spec.activation, paths),
             teardown=activation.lines_after(spec.activation),
         )

@@ -151,7 +151,7 @@ class Scheduler:
 
     def _tell_in_log(self, job: str, how: str) -> None:
         """Adds a line to the log of a task, which itself hears of a signal only."""
-        with contextlib.suppress(OSError), task_log(self._files.jobs, job, "err").open("a") as log:
+        with contextlib.suppress(OSError), task_log(self._files.jobs, job, self._array.errors).open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {how}\n")
 
     def _sleep(self) -> int | None:
@@ -248,7 +248,7 @@ class Scheduler:
             job=job,
             env=slot.environment(os.environ) | {"SUBMITIT_EXECUTOR": "workstation"},
             out=task_log(self._files.jobs, job, "out"),
-            err=task_log(self._files.jobs, job, "err"),
+            err=task_log(self._files.jobs, job, self._array.errors),
             cores=slot.cores,
             keep=slot.descriptors,
         )

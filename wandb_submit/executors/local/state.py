@@ -90,6 +90,7 @@ class ArrayFile:
         halt: once this file exists, no further task begins; `None`: there is none.
         setup: what a shell runs before each task, whose environment the task then has.
         teardown: what a shell runs after it.
+        one_log: whether what a task says goes to one file, errors included, and submitit says no more than it has to.
     """
 
     jobs: Sequence[str]
@@ -105,6 +106,12 @@ class ArrayFile:
     halt: str | None = None
     setup: Sequence[str] = field(default_factory=list)
     teardown: Sequence[str] = field(default_factory=list)
+    one_log: bool = False
+
+    @property
+    def errors(self) -> str:
+        """Which of a task's files its errors go to; see `paths.task_log`."""
+        return "out" if self.one_log else "err"
 
     def save(self, files: SchedulerFiles) -> None:
         """Writes the file."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wandb_submit.executors.local.leftovers import kill_leftovers
 from wandb_submit.executors.local.state import ArrayFile
-from wandb_submit.executors.task_program import import_submission
+from wandb_submit.executors.task_program import import_submission, without_chatter
 from wandb_submit.kinship import die_with_parent
 from wandb_submit.process import JOB, run_in_shell, take_environment_of_shell
 
@@ -49,6 +49,8 @@ def run_task(array: ArrayFile, jobs: Path) -> int:
     from submitit.core.submission import process_job
 
     try:
+        if array.one_log:
+            return without_chatter(lambda: process_job(str(jobs)))
         process_job(str(jobs))
     finally:
         if array.teardown:
