@@ -94,8 +94,8 @@ def failed_setup(log: Path) -> str:
 
 def _first_cause(lines: list[str]) -> list[str]:
     """The first line that tells of an error, with the next one if it ends with a colon; else the last line."""
-    if _BEGINS in lines:
-        begin = lines.index(_BEGINS)
+    if TRACEBACK in lines:
+        begin = lines.index(TRACEBACK)
         return next(([line] for line in lines[begin + 1 :] if not line.startswith(" ")), lines[-1:])
     at = next((at for at, line in enumerate(lines) if _CAUSE.search(line)), None)
     if at is None:
