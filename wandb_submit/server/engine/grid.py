@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from wandb_submit.server.engine.package import load
+from wandb_submit.server.engine.space import Remembered, read_space
 
 # The points of a block: drawn together, and written in one transaction of milliseconds.
 _MAX_BLOCK = 1024
@@ -50,13 +50,10 @@ class Grid:
         Raises:
             ValueError: if they are no grid; with the engine's own words.
         """
-        load()
-        from sweeps.params import HyperParameterSet
-
         # Flat names, with the engine's own delimiter between the levels: it nests them again.
         self._constants: dict[str, object] = {}
         self._axes: list[tuple[str, Sequence[object]]] = []
-        for parameter in HyperParameterSet.from_config(parameters):
+        for parameter in read_space(parameters):
             axis = _axis(parameter.config)
             if axis is None:
                 self._constants[parameter.name] = parameter.config
@@ -105,16 +102,22 @@ class Grid:
         return chosen
 
 
+_grids = Remembered()
+
+
+def read_grid(parameters: Mapping[str, object]) -> Grid:
+    """The grid of a sweep's parameters; each of its blocks asks for it."""
+    return _grids.of(parameters, Grid)
+
+
 def _axis(space: Mapping[str, object]) -> Sequence[object] | None:
     """The different values of one parameter; None if it has but one, or is not one of a grid."""
-    from sweeps.grid_search import yaml_hash
-
     match space:
         case {"probabilities": _}:
             return None
         case {"values": list(values)}:
             # 1 and 1.0 are one point to the engine, which then takes the latter.
-            return list({yaml_hash(value): value for value in values}.values())
+            return list({_identity(value): value for value in values}.values())
         case {
             "distribution": "q_uniform",
             "min": int() | float() as low,
@@ -125,3 +128,19 @@ def _axis(space: Mapping[str, object]) -> Sequence[object] | None:
         case {"distribution": "int_uniform", "min": int(low), "max": int(high)}:
             return range(low, high + 1)
     return None
+
+
+def _identity(value: object) -> object:
+    """The same for values that are one to the engine, which compares the hashes of what YAML makes of them."""
+    match value:
+        case bool() | str() | None:
+            return type(value), value
+        case float() if value.is_integer():
+            return float, int(value)
+        case int():
+            return float, value
+        case float():
+            return float, repr(value)
+    from sweeps.grid_search import yaml_hash
+
+    return yaml_hash(value)

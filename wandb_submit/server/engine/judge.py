@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 
 from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Verdict
-from wandb_submit.server.engine.grid import Grid
+from wandb_submit.server.engine.grid import Grid, read_grid
 from wandb_submit.server.engine.hyperband import bands
 from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
+from wandb_submit.server.engine.space import read_space, sample
 from wandb_submit.server.sweeps.config import METHODS, Config, searched_here
 
 # What the database can hold; nobody will see the end of such a grid.
@@ -35,7 +37,7 @@ def judge(config: Config) -> Verdict:
         return Verdict(errors=tuple(dict.fromkeys((*violations, *errors))))
     size = None
     if config.get("method") == "grid" and searched_here(config):
-        size = min(_MAX_SIZE, Grid(_parameters(config)).size)
+        size = min(_MAX_SIZE, read_grid(_parameters(config)).size)
     return Verdict(warnings=tuple(dict.fromkeys((*violations, *_remarks(config)))), grid_size=size)
 
 
@@ -60,14 +62,24 @@ def _errors(config: Config) -> list[str]:
     parameters = config.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         return [*errors, "parameters must name at least one parameter"]
-    broken = [problem for name, space in parameters.items() for problem in _problems(config, name, space)]
+    broken = _broken(config, parameters)
     if broken:
         return [*errors, *broken]
     if method == "bayes" and Metric.of(config) is None:
         errors.append("bayes needs a metric with a name")
-    if method == "bayes" and not _searchable(parameters):
+    if method == "bayes" and not read_space(parameters).searchable_params:
         errors.append("bayes needs at least one parameter that is not constant")
     return errors
+
+
+def _broken(config: Config, parameters: Mapping[str, object]) -> list[str]:
+    """What is wrong with the parameters, each looked at alone if there is something."""
+    if config.get("method") != "grid":
+        with contextlib.suppress(Exception):  # whatever the engine raises: below, it is told of which parameter
+            drawn = json.loads(json.dumps(sample(read_space(parameters), 1), default=plain))
+            if unfit(parameters) is None and unfit(drawn) is None:
+                return []
+    return [problem for name, space in parameters.items() for problem in _problems(config, name, space)]
 
 
 def _problems(config: Config, name: object, space: object) -> list[str]:
@@ -86,12 +98,6 @@ def _problems(config: Config, name: object, space: object) -> list[str]:
         said = sentence(error)
         return [said if str(name) in said else f"parameter {name!r}: {said}"]
     return []
-
-
-def _searchable(parameters: Mapping[str, object]) -> bool:
-    from sweeps.params import HyperParameterSet
-
-    return bool(HyperParameterSet.from_config(parameters).searchable_params)
 
 
 def _parameters(config: Config) -> Mapping[str, object]:

@@ -9,14 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from wandb_submit.metrics import Metric
 from wandb_submit.server.engine.answers import Drawn, Point
-from wandb_submit.server.engine.grid import Grid
+from wandb_submit.server.engine.grid import read_grid
 from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
+from wandb_submit.server.engine.space import read_space, sample, skip
 from wandb_submit.server.engine.tried import Tried
 from wandb_submit.server.sweeps.config import Config
 
 # Random points are drawn so many at a time, and always the same ones together: all that a new sweep keeps in stock, so
 # that agents which ask at once, before anything can be drawn in the background, get theirs.
 _RANDOM_BLOCK = 64
+# Of points with very many values fewer are drawn at a time: other sweeps wait for theirs.
+_RANDOM_VALUES = 32_000
 # A distribution may now and then draw a value that no number can hold: another is drawn in its place, so often.
 _MAX_TRIES = 20
 # In one request; a grid of which others have tried that much goes on with the next.
@@ -27,7 +30,7 @@ def draw_grid(config: Config, tried: Iterable[Tried], block: int) -> Drawn:
     """The points of the grid's next block that has any which were not tried."""
     parameters = config["parameters"]
     assert isinstance(parameters, dict)  # noqa: S101 - judged when the sweep was made
-    grid = Grid(parameters)
+    grid = read_grid(parameters)
     runs = _runs(config, tried)
     last = min(grid.blocks, block + _MAX_BLOCKS)
     while block < last:
@@ -40,17 +43,27 @@ def draw_grid(config: Config, tried: Iterable[Tried], block: int) -> Drawn:
 
 
 def draw_random(config: Config, first: int, seed: str) -> Drawn:
-    """The points from number `first` to the end of its block."""
+    """The points from number `first` to the end of its block, or as many of them as are drawn at a time."""
+    parameters = config["parameters"]
+    assert isinstance(parameters, dict)  # noqa: S101 - judged when the sweep was made
+    space = read_space(parameters)
     block, skipped = divmod(first - 1, _RANDOM_BLOCK)
     # The engine draws from Python's own generator.
     random.seed(f"{seed}/{block * _RANDOM_BLOCK + 1}")
+    size = min(_RANDOM_BLOCK, max(1, _RANDOM_VALUES // max(1, len(space))))
+    begin = skipped - skipped % size
+    wanted = min(size, _RANDOM_BLOCK - begin)
+    skip(space, begin)
     points: list[Point] = []
-    for _ in range(_MAX_TRIES):
-        found = load().next_runs({**config, "method": "random"}, [], n=_RANDOM_BLOCK - len(points))
-        points += [point for point in _points(found) if unfit(point) is None]
-        if len(points) == _RANDOM_BLOCK:
-            return Drawn(points=tuple(points[skipped:]))
-    odd = next(name for point in _points(found) if (name := unfit(point)) is not None)
+    for again in range(_MAX_TRIES):
+        found = [_plain(config) for config in sample(space, wanted - len(points))]
+        points += [point for point in found if unfit(point) is None]
+        if len(points) == wanted:
+            return Drawn(points=tuple(points[skipped - begin :]))
+        if not again:
+            # What is drawn in their place comes after all of the block.
+            skip(space, _RANDOM_BLOCK - begin - wanted)
+    odd = next(name for point in found if (name := unfit(point)) is not None)
     raise ValueError(too_large(odd))
 
 
@@ -93,7 +106,13 @@ def _runs(config: Config, tried: Iterable[Tried]) -> list[object]:
 
 
 def _points(runs: Iterable[object]) -> list[Point]:
-    return [json.loads(json.dumps(getattr(run, "config"), default=plain)) for run in runs]  # noqa: B009
+    return [_plain(getattr(run, "config")) for run in runs]  # noqa: B009
+
+
+def _plain(config: object) -> Point:
+    found = json.loads(json.dumps(config, default=plain))
+    assert isinstance(found, dict)  # noqa: S101 - the engine's
+    return found
 
 
 def _without_probabilities(parameters: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ from wandb_submit.server.context import Context
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling
 from wandb_submit.server.sweeps import search
-from wandb_submit.server.sweeps.config import parse_config, stops_early, target
+from wandb_submit.server.sweeps.config import is_large, parse_config, stops_early, target
 from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess, SearchRefusedError
 from wandb_submit.server.sweeps.stock import Lack, lack
 from wandb_submit.server.sweeps.sweep import ENDED, by_number
@@ -27,6 +27,27 @@ _RETRY_S = (1.0, 60.0)
 _Changed = dict[int, "int | None"]
 
 
+class _Turns:
+    """Sweeps to look at, by number, the first to be told of first."""
+
+    def __init__(self) -> None:
+        self._woken: dict[int, None] = {}
+        self._wanted = asyncio.Event()
+
+    def add(self, sweep: int) -> None:
+        """Lets a sweep be looked at; told twice, once."""
+        self._woken[sweep] = None
+        self._wanted.set()
+
+    async def next(self) -> list[int]:
+        """Those that are due, as soon as there are any."""
+        await self._wanted.wait()
+        await asyncio.sleep(_PAUSE_S)
+        self._wanted.clear()
+        woken, self._woken = list(self._woken), {}
+        return woken
+
+
 class BackgroundSearch:
     """Keeps every sweep's stock filled and its runs followed, by way of the search process.
 
@@ -36,13 +57,13 @@ class BackgroundSearch:
 
     def __init__(self, database: Database, seed: int) -> None:
         self._database = database
-        self._process = SearchProcess(database.path)
+        # What is large has a process and turns of its own, so that no other sweep waits for it.
+        self._processes = {large: SearchProcess(database.path) for large in (False, True)}
+        self._turns = {large: _Turns() for large in (False, True)}
+        self._large: set[int] = set()
         self._seed = seed
         self._reserved = 0
-        # What to look at: sweeps by number, the first to be told of first.
-        self._woken: dict[int, None] = {}
         self._changed: dict[int, _Changed | None] = {}
-        self._wanted = asyncio.Event()
         self._failures: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._remarks: dict[int, str] = {}
@@ -50,8 +71,7 @@ class BackgroundSearch:
 
     def wake(self, sweep: int) -> None:
         """Says that points of a sweep were handed out, or that one of its runs has ended; from the event loop."""
-        self._woken[sweep] = None
-        self._wanted.set()
+        self._turns[sweep in self._large].add(sweep)
 
     def progressed(self, sweep: int, run: int, first_row: int | None) -> None:
         """Says that a run has sent rows of its history, from that number on, or (None) a summary."""
@@ -73,7 +93,8 @@ class BackgroundSearch:
             UnavailableError: if the search process ends over it.
         """
         number = await self._next_number() if sweep is None else sweep
-        proposal = await self._process.propose(
+        self._note_size(number, config)
+        proposal = await self._process_of(number).propose(
             config, sweep=number, seed=self._seed_of(number), prior=prior if sweep is None else None
         )
         return number, proposal
@@ -81,17 +102,23 @@ class BackgroundSearch:
     async def run(self, in_context: Callable[[Transaction], Context]) -> None:
         """Does what is wanted, until cancelled."""
         self._in_context = in_context
+        taking: list[asyncio.Task[None]] = []
         try:
             await self._look_at_all()
-            while True:
-                await self._wanted.wait()
-                await asyncio.sleep(_PAUSE_S)
-                self._wanted.clear()
-                woken, self._woken = self._woken, {}
-                for sweep in woken:
-                    await self._look(sweep)
+            taking += [asyncio.create_task(self._take(turns)) for turns in self._turns.values()]
+            await asyncio.gather(*taking)
         finally:
-            await self._process.end()
+            for task in taking:
+                task.cancel()
+            # Each ends the process that it waits for.
+            await asyncio.gather(*taking, return_exceptions=True)
+            for process in self._processes.values():
+                await process.end()
+
+    async def _take(self, turns: _Turns) -> None:
+        while True:
+            for sweep in await turns.next():
+                await self._look(sweep)
 
     async def _look_at_all(self) -> None:
         """Goes on with what was under way when the server ended."""
@@ -99,6 +126,7 @@ class BackgroundSearch:
             lambda tx: tx.rows("SELECT number, config FROM sweeps WHERE state NOT IN (?, ?)", sorted(ENDED))
         )
         for row in rows:
+            self._note_size(row["number"], row["config"])
             if _is_followed(row["config"]):
                 self._changed[row["number"]] = None
             self.wake(row["number"])
@@ -150,7 +178,7 @@ class BackgroundSearch:
     async def _draw(self, lacking: Lack) -> None:
         row, number = lacking.row, int(lacking.row["number"])
         since = row["config_since"] or lacking.first
-        drawn = await self._process.draw(
+        drawn = await self._process_of(number).draw(
             row["config"],
             sweep=number,
             seed=self._seed_of(number),
@@ -167,7 +195,7 @@ class BackgroundSearch:
         if not _is_followed(text):
             return
         try:
-            ruling = await self._process.follow(text, sweep=sweep, changed=changed)
+            ruling = await self._process_of(sweep).follow(text, sweep=sweep, changed=changed)
         except SearchFailedError:
             # Another process knows nothing yet, and reads everything.
             self._changed[sweep] = None
@@ -179,6 +207,16 @@ class BackgroundSearch:
         in_context = self._in_context
         assert in_context is not None  # noqa: S101 - set by `run`, which alone comes here
         await self._database.write(lambda tx: work(in_context(tx)))
+
+    def _note_size(self, sweep: int, config: str) -> None:
+        """Takes down where a sweep is searched that has this config, or may soon have it."""
+        if is_large(config):
+            self._large.add(sweep)
+        else:
+            self._large.discard(sweep)
+
+    def _process_of(self, sweep: int) -> SearchProcess:
+        return self._processes[sweep in self._large]
 
     async def _next_number(self) -> int:
         """The number for a new sweep; it seeds the search, so it is known before there is a sweep."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 
 import yaml
@@ -15,6 +16,9 @@ METHODS = ("grid", "random", "bayes")
 # The longest that somebody may want, a list of ten thousand values, is a tenth of this.
 _MAX_LETTERS = 2_000_000
 _MAX_VALUES = 500_000
+# What has more letters, or repeats values by name, is not searched among the others.
+_LARGE_LETTERS = 32_000
+_REPETITION = re.compile(r"(?:^|[\s\[{,:-])\*\w")
 # libyaml where PyYAML was built with it: ten times as fast.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,6 +41,11 @@ def parse_config(text: str) -> Config:
     if _is_larger(config, _MAX_VALUES):
         raise ValueError(f"the sweep's config holds more than {_MAX_VALUES} values, repeated ones (*name) included")
     return config
+
+
+def is_large(text: str) -> bool:
+    """Whether reading, judging and searching a config may take long; told without reading it."""
+    return len(text) > _LARGE_LETTERS or _REPETITION.search(text) is not None
 
 
 def _is_larger(value: object, limit: int) -> bool:
