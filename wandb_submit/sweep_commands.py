@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import shlex
@@ -15,9 +16,7 @@ MACROS = (
     *("args_append_hydra", "args_override_hydra", "args_json", "args_json_file"),
 )
 _DEFAULT = ("${env}", "${interpreter}", "${program}", "${args}")
-_STARTERS = re.compile(
-    r"\$\{env\}|\$\{interpreter\}|-.*|(.*/)?(python[\d.]*|bash|sh|torchrun|accelerate|launch|uv|run)"
-)
+_STARTERS = re.compile(r"\$\{interpreter\}|-.*|(.*/)?(python[\d.]*|bash|sh|torchrun|accelerate|launch|uv|run)")
 _ENVVAR = re.compile(r"\$\{envvar:[A-Z0-9_]*\}")
 _SCRIPTS = (".py", ".sh")
 
@@ -56,22 +55,20 @@ def command_warnings(config: Mapping[str, object]) -> Iterator[str]:
 
 
 def missing_script(config: Mapping[str, object]) -> str | None:
-    """The first script that runs would be started with and that is not there, relative to the current folder."""
-    command = config.get("command") or _DEFAULT
-    program = config.get("program")
+    """The script that runs would be started with and that is not there, relative to the current folder."""
+    command, program = config.get("command") or _DEFAULT, config.get("program")
     if not isinstance(command, list | tuple):
         return None
-    elements = [str(element) for element in command if element != "${env}"]
-    for place, element in enumerate(elements):
-        text = str(program) if element == "${program}" and isinstance(program, str) else element
-        if text.endswith(_SCRIPTS) and not text.startswith("-") and not re.search(r"[\s$]", text):
-            known = place == 0 and element != "${program}"  # executed, which `command_warnings` looks at
-            return None if known or Path(text).is_absolute() or Path(text).exists() else text
-        if element == "${program}" and " " in text and Path(text.split()[0]).is_file() and not Path(text).exists():
-            return text
-        if not _STARTERS.fullmatch(element):
-            return None  # of another program's arguments nothing is known
-    return None
+    if isinstance(program, str) and "${program}" in command and not Path(program).exists():
+        first, _, more = program.partition(" ")
+        return program if program.endswith(_SCRIPTS) or (more and Path(first).is_file()) else None
+    # Of what another program than these does with its arguments, such as docker, nothing is known.
+    rest = itertools.dropwhile(_STARTERS.fullmatch, (str(element) for element in command if element != "${env}"))
+    script = next(rest, "")
+    is_script = script.endswith(_SCRIPTS) and not re.search(r"[\s$]", script)
+    executed = next((element for element in command if element != "${env}"), "")  # `command_warnings` looks at it
+    is_missing = not Path(script).is_absolute() and not Path(script).exists()
+    return script if is_script and script != executed and is_missing else None
 
 
 def _meant(name: str) -> str:

@@ -68,13 +68,15 @@ def remarks(config: Mapping[str, object]) -> Remarks:
     if method and method not in METHODS:
         said.errors.append(f"`method: {method}` does not exist{_near(method, METHODS)}")
     said.warnings += _unknown_keys("", config, KEYS, _ELSEWHERE)
-    _check_metric("metric", config.get("metric"), said)
+    metric = config.get("metric")
+    _check_metric("metric", metric, said)
     metrics = config.get("metrics")
-    for number, metric in enumerate(metrics if isinstance(metrics, list) else ()):
-        _check_metric(f"metrics[{number}]", metric, said)
-    if _names_goal(config.get("goal")):
+    for number, each in enumerate(metrics if isinstance(metrics, list) else ()):
+        _check_metric(f"metrics[{number}]", each, said)
+    if _names_goal(config.get("goal")) and not (isinstance(metric, dict) and "goal" in metric):
         said.errors.append("`goal:` belongs below `metric:`, beside the `name:`")
     said.warnings += _stopping(config)
+    said.warnings += _text_for_number("run_cap", config.get("run_cap"))
     _check_parameters(config.get("parameters"), said)
     said.errors += command_errors(config)
     said.warnings += command_warnings(config)

@@ -83,7 +83,7 @@ def no_file(path: str | Path) -> NotFoundError:
 def near_file(name: str | Path) -> Path | None:
     """A YAML file of nearly the same name, or of the same one but for its ending."""
     path = Path(name)
-    if len(path.name) > 255:
+    if any(len(part) > 255 for part in path.parts):
         return None
     there = {other.name.lower(): other for other in sorted(path.parent.glob("*.y*ml"), reverse=True)}
     same = [other for other in there.values() if other.stem.lower() == path.stem.lower()]

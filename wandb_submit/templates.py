@@ -109,7 +109,9 @@ def read_mapping(
         content = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 both loaders are safe
     except FileNotFoundError as error:
         raise NotFoundError(f"no {what} file {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the {what} file {path} is not a text: name a YAML file") from error
+    except OSError as error:
         raise ConfigError(f"cannot read the {what} file {path}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:  # a ValueError is an impossible date
         mark = getattr(error, "problem_mark", None)

@@ -45,6 +45,7 @@ def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str
 
 def test_a_name_that_is_too_long_for_a_file_is_still_a_name() -> None:
     assert sources.parse(300 * "x") == SweepName(id=300 * "x")
+    assert sources.parse(300 * "x" + "/k3f9") == SweepName(id="k3f9", project=300 * "x")
 
 
 @pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])
@@ -142,7 +143,7 @@ def test_a_slip_in_a_sweep_files_name_is_pointed_out(text: str) -> None:
 
 def test_what_is_no_text_is_no_sweep_file() -> None:
     Path("model.pt").write_bytes(b"\x80\x02\xff")
-    with pytest.raises(ConfigError, match=r"model\.pt"):
+    with pytest.raises(ConfigError, match=r"the sweep file model\.pt is not a text: name a YAML file"):
         sources.parse("model.pt")
 
 
