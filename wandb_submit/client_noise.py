@@ -1,7 +1,8 @@
-"""What `wandb` and the libraries that it brings print into a run's log: not the program's own last words.
+"""What `wandb` and its libraries print into a run's log, which is not what the program itself said last.
 
-Told by who printed it: wandb's prefix, the name of the logger, the frames of a traceback. A program without logging of
-its own shows the libraries' warnings as bare messages (`logging.lastResort`), and wandb-core shares its standard error.
+The lines are known by wandb's prefix, by the logger's name, or by the frames of a traceback. Where a program does not
+set up logging, Python prints a library's warnings as bare messages (`logging.lastResort`), which are known by their
+words. wandb-core, a Go program, writes to the same standard error.
 """
 
 from __future__ import annotations
@@ -55,7 +56,11 @@ _WANDB_CORE = "github.com/wandb/wandb/"
 
 
 def without_clients(lines: Sequence[str]) -> list[str]:
-    """The lines of a log, none of which is blank, that the program has printed, as far as can be told."""
+    """Leaves out of a log's lines those that the client and its libraries have printed.
+
+    Args:
+        lines: the lines that are not blank, in their order.
+    """
     kept: list[str] = []
     at = 0
     while at < len(lines):
@@ -81,7 +86,7 @@ def without_clients(lines: Sequence[str]) -> list[str]:
 
 
 def _end_of_tracebacks(lines: Sequence[str], begin: int) -> int:
-    """Where the last exception is told of a traceback and those that followed from it."""
+    """The index of the last exception's message, in a chain of tracebacks that begins at `begin`."""
     while True:
         end = next((at for at in range(begin + 1, len(lines)) if not lines[at].startswith(" ")), len(lines))
         follows = next((at for at in range(end, len(lines)) if lines[at] in (*CHAINED, TRACEBACK)), len(lines))
@@ -91,7 +96,7 @@ def _end_of_tracebacks(lines: Sequence[str], begin: int) -> int:
 
 
 def _is_clients(tracebacks: Sequence[str]) -> bool:
-    """Whether the last of some tracebacks begins in the client or its libraries, leaving out Python's own."""
+    """Whether the last traceback of a chain begins in the client or its libraries, frames of Python's own aside."""
     last = len(tracebacks) - 1 - tracebacks[::-1].index(TRACEBACK)
     return bool(_CLIENTS.match(next(_files(tracebacks[last:]), "")))
 

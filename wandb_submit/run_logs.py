@@ -72,10 +72,10 @@ class LastWords:
             out_of_memory: whether its memory was used up.
         """
         end = exit_words(exit_code, None, out_of_memory=out_of_memory)
-        if exit_code < 0 or out_of_memory:
-            return f"{end}; its last line: {self.line}" if self.line else end
         if not self.line:
-            return f"{end}, and printed nothing"
+            return end
+        if exit_code < 0 or out_of_memory:
+            return f"{end}; its last line: {self.line}"
         return f"failed: {self.line}" if exit_code == _RAISED else f"{end}: {self.line}"
 
 

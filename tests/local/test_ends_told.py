@@ -53,6 +53,22 @@ def test_a_run_that_was_killed_with_its_agent_does_not_seem_to_run(offline_shell
     assert json.loads(waited.stdout)["results"]["states"] == {"crashed": 1}
 
 
+def test_a_run_that_was_killed_after_its_grace_does_not_seem_to_run(offline_shell: Shell) -> None:
+    script = (
+        "import signal, time, wandb\nrun = wandb.init()\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "open('started-' + run.id, 'w').close()\ntime.sleep(600)\n"
+    )
+    sweep = offline_shell.sweep(script, name="deaf", parameters={"x": {"value": 1}})
+    submission = offline_shell.json(sweep, *HERE, "--array", "1", "--grace", "1", "--detach")["id"]
+    (run,) = wait_until(lambda: offline_shell.events(submission, "run_started"), what="a run has started")
+    wait_until((offline_shell.folder / f"started-{run['run']}").exists, what="it is with the server")
+    offline_shell.ok("cancel", submission)
+    waited = offline_shell.run("wait", submission, "--json")
+    assert json.loads(waited.stdout)["results"]["states"] == {"killed": 1}
+    (ended,) = offline_shell.events(submission, "run_finished")
+    assert ended["exit_code"] == -signal.SIGKILL
+
+
 def test_what_made_several_agents_give_up_is_told_once_and_in_the_words_of_the_first(offline_shell: Shell) -> None:
     script = "raise SystemExit('no such dataset')\n"
     sweep = offline_shell.sweep(script, name="broken", parameters={"x": {"values": [*range(40)]}})

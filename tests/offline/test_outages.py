@@ -152,6 +152,56 @@ def test_an_agent_may_be_stopped_while_its_server_is_away(
     assert [end.reason for end in ends] == ["asked to"]
 
 
+STOP_RUN = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
+# Ends by itself as a program does that the client in it interrupts: by the signal, or with a status of its own.
+INTERRUPTED = "until [ -e end ]; do sleep 0.02; done; case $1 in --x=1) exit 1;; --x=2) kill -INT $$;; esac; exit 130"
+# Ends well for some points, once the agent has told its server that the run is alive.
+ENDS = "until [ -e $WANDB_RUN_ID ]; do sleep 0.02; done; case $1 in --x=2) exit 2;; --x=3) kill -SEGV $$;; esac"
+
+
+@pytest.mark.parametrize("point", [1, 2, 3])
+@pytest.mark.parametrize("fault", [None, (500, {}), (200, {}), "closed", "silence"], ids=str)
+def test_why_a_run_ended_is_asked_once_and_without_an_answer_it_has_failed(
+    protocol: Protocol, server: ServerInfo, tmp_path: Path, fault: Fault | str | None, point: int
+) -> None:
+    sweep = protocol.create_sweep(
+        method="grid", parameters={"x": {"values": [point]}}, command=["bash", "-c", INTERRUPTED, "trial", "${args}"]
+    )
+
+    def stop_at_work(_number: int, word: str) -> Fault | str | None:
+        if word == "Heartbeat" and proxy.variables["runState"] != "{}" and not (tmp_path / "end").exists():
+            (run,) = json.loads(proxy.variables["runState"])
+            protocol.data(STOP_RUN, id=protocol.start_run(run)["bucket"]["id"])
+            (tmp_path / "end").touch()
+        return fault if word == "StopRequested" else None
+
+    with before(server) as proxy:
+        proxy.fault = stop_at_work
+        outcome, events = at_work(proxy, server, sweep, tmp_path)
+    assert (outcome.ok, outcome.runs) == (True, 1)
+    (ended,) = [stamped.event for stamped in events if isinstance(stamped.event, RunFinished)]
+    assert ended.exit_code == {1: 1, 2: -2, 3: 130}[point]
+    assert ended.reason == ("the server asked for it" if fault is None else None)
+    assert proxy.seen.count("StopRequested") == 1
+
+
+def test_runs_that_end_well_are_not_asked_about(protocol: Protocol, server: ServerInfo, tmp_path: Path) -> None:
+    sweep = protocol.create_sweep(
+        method="grid", parameters={"x": {"values": [0, 1, 2, 3]}}, command=["bash", "-c", ENDS, "trial", "${args}"]
+    )
+
+    def report(_number: int, word: str) -> None:
+        for run in json.loads(proxy.variables["runState"]) if word == "Heartbeat" else ():
+            (tmp_path / run).touch()
+
+    with before(server) as proxy:
+        proxy.fault = report
+        _, events = at_work(proxy, server, sweep, tmp_path)
+    ends = [stamped.event for stamped in events if isinstance(stamped.event, RunFinished)]
+    assert [(end.exit_code, end.failed) for end in ends] == [(0, False), (0, False), (2, True), (-11, True)]
+    assert proxy.seen.count("StopRequested") == 2
+
+
 UPLOAD = """
 import sys, wandb
 with wandb.init(project="patience", id=sys.argv[1]) as run:

@@ -23,6 +23,7 @@ from wandb_submit.halts import Halt
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.process import end_of, start_in_group
 from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.wording import exit_words
 
 _LOOK_S = 2.0  # how often to look for a word that ends the submission
 _LAST_WORDS_S = 15.0  # what it gets beyond its runs' grace
@@ -89,7 +90,8 @@ class StockAgent:
         if halt is not None:
             return Outcome(reason=halt.reason, ok=halt.ok, runs=0)
         status = await ended
-        return Outcome(reason=f"wandb agent ended with status {status}", ok=status == 0, runs=0)
+        how = f"ended with status {status}" if status >= 0 else exit_words(status, None)
+        return Outcome(reason=f"wandb agent {how}", ok=status == 0, runs=0)
 
     def _start(self) -> subprocess.Popen[bytes]:
         limit = [] if self._count is None else ["--count", str(self._count)]
