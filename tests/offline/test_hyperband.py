@@ -46,18 +46,26 @@ def asked(protocol: Protocol, runs: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("metric", "sign"), [({"name": "loss", "goal": "minimize"}, 1), ({"name": "val.äcc/x y", "goal": "maximize"}, -1)]
+    ("metric", "sign", "logged"),
+    [
+        ({"name": "loss", "goal": "minimize"}, 1, "loss"),
+        ({"name": "val.äcc/x y", "goal": "maximize"}, -1, "val.äcc/x y"),
+        # What `define_metric(summary="max")` leaves in the summary is no row's.
+        ({"name": "acc.max", "goal": "maximize"}, -1, "acc"),
+    ],
 )
-def test_a_run_that_does_badly_at_a_band_is_stopped_and_the_others_go_on(protocol: Protocol, metric: dict, sign: int):
+def test_a_run_that_does_badly_at_a_band_is_stopped_and_the_others_go_on(
+    protocol: Protocol, metric: dict, sign: int, logged: str
+):
     sweep = protocol.create_sweep(**{**CONFIG, "metric": metric})
     runs = started(protocol, sweep, 4)
     for number, run in enumerate(runs):
         # Rows without the metric do not count.
-        protocol.log(run, [{"_step": 0, "other": 1}, *rows([sign * number] * 2, 1, metric["name"])])
+        protocol.log(run, [{"_step": 0, "other": 1}, *rows([sign * number] * 2, 1, logged)])
     assert asked(protocol, runs) == []
     # The worst comes first: whenever the server looks, the better two are not among those to stop.
     for number, run in reversed(list(enumerate(runs))):
-        protocol.log(run, rows([sign * number], 3, metric["name"]), offset=3)
+        protocol.log(run, rows([sign * number], 3, logged), offset=3)
     wait_until(lambda: asked(protocol, runs) == runs[2:], what="the worst runs are stopped")
     for run in runs:
         protocol.finish(run, 255 if run in runs[2:] else 0)

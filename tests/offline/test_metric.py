@@ -99,7 +99,7 @@ def test_bayes_learns_from_what_define_metric_leaves_in_the_summary(
     assert len([x for x in found[8:] if abs(x - 0.3) < 0.1]) >= 6
 
 
-def test_a_target_and_hyperband_know_a_metric_by_its_statistic(protocol: Protocol) -> None:
+def test_a_target_knows_a_metric_by_its_statistic(protocol: Protocol) -> None:
     target = {"name": "acc.max", "goal": "maximize", "target": 0.9}
     sweep = protocol.create_sweep(method="random", metric=target, parameters={"x": {"min": 0.0, "max": 1.0}})
     agent = protocol.agent(sweep)
