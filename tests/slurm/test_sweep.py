@@ -222,7 +222,7 @@ def test_a_preempted_task_is_requeued_also_without_a_signal_of_its_own(root_shel
     )
     assert [event["restarts"] for event in started] == [0, 1]
     (first, *_) = root_shell.events(submitted["id"], "run_finished")
-    assert first["reason"] == "received SIGTERM"
+    assert first["reason"] == "the task is preempted"
     root_shell.ok("cancel", submitted["id"])
 
 

@@ -38,7 +38,7 @@ def test_the_partitions_default_is_named_and_refused_where_it_leaves_no_time(roo
         assert "Ask with --time for at least 3 minutes" in done.stderr
     assert root_shell.run(*options, "--partition", brief, "--time", "5").stderr == ""
     over = root_shell.run(*options, "--partition", brief, "--time", "11").stderr
-    assert "--time is over the limit of the partition (brief 10:00)" in over
+    assert "--time is over the limit of partition brief (10:00)" in over
     for limit in ("UNLIMITED", "-1"):
         assert f"#SBATCH --time={limit}" in root_shell.ok(*options, "--time", limit)
 

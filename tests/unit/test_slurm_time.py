@@ -90,18 +90,18 @@ def test_a_default_that_leaves_no_time_for_a_run_is_refused(options: dict[str, A
     ("time", "partition", "says"),
     [
         ("2-00:00:00", None, None),
-        ("2-00:01:00", None, "main 2-00:00:00"),
-        ("31", "debug", "debug 30:00"),
+        ("2-00:01:00", None, "main (2-00:00:00)"),
+        ("31", "debug", "debug (30:00)"),
         ("30", "debug", None),
         ("31", "debug,long", None),
         ("UNLIMITED", "long", None),
-        ("UNLIMITED", "gpu", "gpu 1-00:00:00"),
+        ("UNLIMITED", "gpu", "gpu (1-00:00:00)"),
     ],
 )
 @pytest.mark.usefixtures("site")
 def test_a_time_limit_is_compared_with_the_partitions(time: str, partition: str | None, says: str | None) -> None:
     found = slurm_time.notes(spec(time, partition))
-    over = f"--time is over the limit of the partition ({says}): where sbatch takes it, tasks may wait for ever"
+    over = f"--time is over the limit of partition {says}: where sbatch takes it, tasks may wait for ever"
     assert found == ([] if says is None else [over])
 
 

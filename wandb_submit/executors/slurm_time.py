@@ -64,7 +64,8 @@ def _over_partitions(groups: Sequence[NodeGroup], time_min: float) -> Iterator[s
     https://slurm.schedmd.com/slurm.conf.html#OPT_EnforcePartLimits).
     """
     if groups and all(group.limit_min is not None and group.limit_min < time_min for group in groups):
-        yield f"--time is over the limit of the partition ({_limits(groups)}): {_FOR_EVER}"
+        words = ", ".join(f"{group.partition} ({group.limit})" for group in groups)
+        yield f"--time is over the limit of partition {words}: {_FOR_EVER}"
 
 
 def _over_qos(spec: SubmissionSpec, time_min: float) -> Iterator[str]:
