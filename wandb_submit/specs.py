@@ -264,7 +264,7 @@ def parse_gpu_names(text: str) -> tuple[str, ...]:
 
 
 def parse_limit_min(text: str, option: str = "time") -> int | None:
-    """The same for a time limit, which may also be `UNLIMITED`, `INFINITE` or -1; these are `None`."""
+    """Reads a time limit into minutes as `parse_time_min` does; `None` for `UNLIMITED`, `INFINITE` and -1."""
     return None if text.strip().upper() in _UNLIMITED else parse_time_min(text, option)
 
 

@@ -83,7 +83,7 @@ class TaskRunner:
     def drain(self) -> list[Outcome] | None:
         """Asks the agents to stop and waits until they have; called in a signal handler of the main thread.
 
-        Slurm is asked afterwards whether it preempts the task: the answer may take a while, while runs end.
+        Slurm is asked afterwards whether it preempts the task: the answer may take a while, in which runs end.
 
         Returns:
             How they ended; `None` if they had not begun.
