@@ -234,8 +234,8 @@ def build_spec(
     return spec if array else dataclasses.replace(spec, array=default_array(spec))
 
 
-def check_template(name: str, pick_executor: Callable[[str], str]) -> None:
-    """Checks one template by itself, as if a submission named nothing else.
+def check_template(name: str, pick_executor: Callable[[str], str]) -> SubmissionSpec:
+    """Checks one template by itself, as if a submission named nothing else; returns what that would be.
 
     Args:
         name: its name or file.
@@ -245,7 +245,7 @@ def check_template(name: str, pick_executor: Callable[[str], str]) -> None:
         NotFoundError: if there is none.
         ConfigError: naming every problem, one per line.
     """
-    build_spec(
+    return build_spec(
         Options(templates=(name,)),
         workdir=Path.cwd(),
         pick_executor=pick_executor,

@@ -33,7 +33,7 @@ LEVELS = (
         "sweep_names",
         "sweep_configs",
     },
-    {"credentials", "sources", "halts", "activation", "interpreter", "keywords", "ranks", "transport"},
+    {"credentials", "sources", "halts", "activation", "interpreter", "keywords", "ranks", "setup_needs", "transport"},
     {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
     {"lookup", "origins", "siblings", "executors", "server"},
     {"snapshot", "onward", "doctor"},

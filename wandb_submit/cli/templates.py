@@ -53,10 +53,13 @@ def show(name: str) -> None:
 def check(file: str) -> None:
     """Check the template FILE (or name): its keys, values and commands. Submits nothing.
 
-    All problems are in one message, with exit status 2.
+    All problems are in one message, with exit status 2. What its commands need and this machine lacks, such as
+    `module`, is a note: compute nodes may have it.
     """
-    from wandb_submit import config
+    from wandb_submit import config, setup_needs
     from wandb_submit.executors import catalog
 
-    config.check_template(file, catalog.pick)
+    spec = config.check_template(file, catalog.pick)
+    for need in setup_needs.missing(spec.activation):
+        click.echo(f"note: {need}; where the tasks run it must be there", err=True)
     click.echo(f"{file}: all well")
