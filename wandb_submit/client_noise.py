@@ -64,15 +64,18 @@ def without_clients(lines: Sequence[str]) -> list[str]:
     kept: list[str] = []
     at = 0
     while at < len(lines):
-        if lines[at] == TRACEBACK:
-            end, before = _end_of_tracebacks(lines, at), kept[-1] if kept else ""
-            if _IGNORED.match(before) or _is_clients(lines[at:end]):
-                if _IGNORED.match(before) or before.startswith(_THREADS):
-                    kept.pop()
-                at = end + 1  # with the exception's first line
+        if _IGNORED.match(lines[at]):
+            told = at + 1  # a traceback, or the exception alone
+            at = 1 + (_end_of_tracebacks(lines, told) if lines[told : told + 1] == [TRACEBACK] else told)
+        elif lines[at] == TRACEBACK:
+            end = _end_of_tracebacks(lines, at)
+            if not _is_clients(lines[at:end]):
+                kept += lines[at:end]
+                at = end
                 continue
-            kept += lines[at:end]
-            at = end
+            if kept and kept[-1].startswith(_THREADS):
+                kept.pop()
+            at = end + 1  # with the exception's first line
         elif _GO_ENDS.match(lines[at]):
             end = next((at for at in range(at + 1, len(lines)) if not _GO_TRACE.match(lines[at])), len(lines))
             if not any(_WANDB_CORE in line for line in lines[at:end]):

@@ -147,6 +147,25 @@ def test_what_the_program_says_of_it_is_kept(line: str) -> None:
     assert without_clients(["epoch 3", line]) == ["epoch 3", line]
 
 
+LEAVES = """
+import sys
+class Loader:
+    def __del__(self):
+        raise OSError("gone")
+print("epoch 3", flush=True)
+Loader()
+sys.exit(3)
+"""
+
+
+def test_what_python_ignores_is_no_last_word(tmp_path: Path) -> None:
+    printed, last = run(LEAVES, tmp_path)
+    assert "OSError: gone" in printed
+    assert last == LastWords(line="epoch 3")
+    alone = ["Exception ignored in: <_io.TextIOWrapper name='<stdout>' mode='w'>", "BrokenPipeError: [Errno 32]"]
+    assert without_clients(["epoch 3", *alone]) == ["epoch 3"]
+
+
 def test_a_panic_of_wandb_core_is_told_from_the_programs_own() -> None:
     clients = PANIC.format(package="github.com/wandb/wandb/core/internal/stream").splitlines()
     own = PANIC.format(package="example.com/train").splitlines()
