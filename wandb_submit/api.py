@@ -171,7 +171,7 @@ def submit(
         teardown=teardown,
         python=python,
         sbatch=free,
-        flags=sbatch_flags(flags, known=inspect.signature(submit).parameters),
+        flags=sbatch_flags(flags, known=inspect.getfullargspec(submit).kwonlyargs),
     )
     prepared = prepare(sweep, options, function=function, offline=offline, clip=clip)
 

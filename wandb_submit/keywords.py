@@ -19,8 +19,6 @@ _ELSEWHERE = {
     "timeout": "time",
     "tasks": "array",
     "agents": "array",
-    "config": "sweep",
-    "sweep_id": "sweep",
 }
 
 

@@ -61,6 +61,7 @@ def test_six_tasks_on_four_gpus_run_a_grid_each_point_once_and_never_two_runs_on
     assert answer["results"]["states"] == {"finished": 12}
     assert answer["results"]["best"]["config"]["x"] == 5
     assert answer["results"]["best"]["metric"] == 0
+    assert answer["results"]["best"]["id"] == answer["results"]["best"]["run"]
     started = offline_shell.events(answer["id"], "run_started")
     assert len({event["run"] for event in started}) == len(started) == 12
     places_of_agents = {event["agent"]: event["gpus"] for event in offline_shell.events(answer["id"], "agent_started")}

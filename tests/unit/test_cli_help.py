@@ -66,6 +66,7 @@ def test_a_word_that_is_no_command_is_a_sweep_to_submit(args: list[str]) -> None
     [
         ("statsu", "did you mean status?"),
         ("ls", "did you mean status?"),
+        ("logs2", "did you mean logs?"),
         ("runs", "did you mean status?"),
         ("stop", "did you mean cancel?"),
         ("retry", "did you mean submit?"),

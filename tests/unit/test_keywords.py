@@ -11,7 +11,7 @@ import wandb_submit
 from wandb_submit.keywords import sbatch_flags
 from wandb_submit.sbatch_options import FLAGS
 
-KNOWN = ("sweep", "array", "gpus_per_task", "cpus_per_task", "mem", "time", "templates", "flags")
+KNOWN = ("array", "gpus_per_task")
 
 
 def test_sbatchs_options_are_taken_by_their_names() -> None:

@@ -29,18 +29,23 @@ _MEANT = {word: command for command, words in _ELSEWHERE.items() for word in wor
 
 
 def refuse(word: str) -> None:
-    """Refuses a plain word that is neither a command nor a file, and of which no server would make a sweep's id.
+    """Refuses a plain word, or nearly a command, that is no file and of which no server would make a sweep's id.
 
     Raises:
         ConfigError: with the command that may have been meant.
     """
-    if re.fullmatch(r"[A-Za-z][A-Za-z_-]*", word) and not is_id(word) and not os.path.lexists(word):
+    is_word = re.fullmatch(r"[A-Za-z][A-Za-z_-]*", word) or (re.fullmatch(r"\w+", word) and _near(word))
+    if is_word and not is_id(word) and not os.path.lexists(word):
         raise ConfigError(f"{no_command(word)} (a sweep is {FORMS})")
 
 
 def no_command(word: str) -> str:
     """Says that a word is no command, and what may have been meant: another one, or a file."""
-    known = difflib.get_close_matches(word.lower(), (*COMMANDS, *_MEANT), n=1, cutoff=0.75)
-    meant = near_file(word) or (_MEANT.get(known[0], known[0]) if known else None)
+    meant = near_file(word) or _near(word)
     there = f"did you mean {meant}?" if meant else f"they are {', '.join(COMMANDS)}"
     return f"there is no command {word!r}: {there}"
+
+
+def _near(word: str) -> str | None:
+    near = difflib.get_close_matches(word.lower(), (*COMMANDS, *_MEANT), n=1, cutoff=0.75)
+    return _MEANT.get(near[0], near[0]) if near else None
