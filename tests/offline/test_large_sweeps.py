@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from offline.in_process import App, running
 
 from wandb_submit.server.sweeps.config import is_large
@@ -62,6 +63,23 @@ def test_other_sweeps_go_on_while_a_large_one_is_judged(tmp_path: Path, monkeypa
             go_on.set()
         agent = app.graphql(CREATE_AGENT, sweep=large.result(120))["createAgent"]["agent"]["id"]
         assert orders(app, agent)[0]["type"] == "run"
+
+
+@pytest.mark.parametrize("config", [PARAMETERS, VALUES], ids=["parameters", "values"])
+def test_the_server_itself_reads_no_large_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str):
+    config = json.dumps({**json.loads(config), "metric": {"name": "loss", "goal": "maximize"}, "run_cap": 7})
+    with running(tmp_path / "data") as app:
+        monkeypatch.setattr(yaml, "load", lambda *_, **__: pytest.fail("the server reads the YAML"))
+        sweep = create(app, config)
+        agent = app.graphql(CREATE_AGENT, sweep=sweep)["createAgent"]["agent"]["id"]
+        assert orders(app, agent)[0]["type"] == "run"
+        query = '{ project(name: "tests", entityName: "local") { sweep(sweepName: "%s") { %s } } }'
+        asked = query % (sweep, "method config runCountExpected bestLoss")
+        shown = app.graphql(asked)["project"]["sweep"]
+        page = app.send("GET", f"/local/tests/sweeps/{sweep}")
+    assert (shown["method"], shown["config"]) == (json.loads(config)["method"], config)
+    assert shown["runCountExpected"] == (7 if shown["method"] == "random" else 1)
+    assert page.status == 200
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,11 @@ CREATE TRIGGER run_went AFTER DELETE ON runs BEGIN
 END;
 """
 
+# What the server itself reads of a config that takes long to read, as JSON.
+_FIFTH = """
+ALTER TABLE sweeps ADD COLUMN outline TEXT;
+"""
+
 # A database has a version: how many of these scripts it has seen. A new one runs them all, an older one those that
 # it lacks. One that was released never changes; a change of the tables is a new script at the end.
-STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+STEPS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)

@@ -49,11 +49,13 @@ class Proposal:
         verdict: whether it can be made.
         drawn: its first points, if it can.
         first: the number of the first of them.
+        outline: of its config, if that is large.
     """
 
     verdict: Verdict
     drawn: Drawn
     first: int = 1
+    outline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

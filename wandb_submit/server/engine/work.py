@@ -15,7 +15,7 @@ from wandb_submit.server.engine.progress import Follower
 from wandb_submit.server.engine.tried import tried
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.readers import replacing
-from wandb_submit.server.sweeps.config import Config, parse_config, searched_here
+from wandb_submit.server.sweeps.config import Config, outline_of, parse_config, searched_here
 
 
 class Desk:
@@ -51,13 +51,14 @@ class Desk:
         except ValueError as error:
             return Proposal(verdict=Verdict(errors=(str(error),)), drawn=Drawn())
         verdict = judge(config)
+        outline = None if verdict.errors else outline_of(values.required_text("config"), config)
         if verdict.errors or not searched_here(config):
-            return Proposal(verdict=verdict, drawn=Drawn())
+            return Proposal(verdict=verdict, drawn=Drawn(), outline=outline)
         first = 1
         if prior is None:
             with self._reading() as tx:
                 first = _after_handed_out(tx, values.integer("sweep", 0))
-        return Proposal(verdict=verdict, drawn=self._draw(config, values, first, prior), first=first)
+        return Proposal(verdict=verdict, drawn=self._draw(config, values, first, prior), first=first, outline=outline)
 
     def _draw(self, config: Config, values: Arguments, first: int, prior: object = None) -> Drawn:
         sweep, seed = values.integer("sweep", 0), values.required_text("seed")

@@ -12,7 +12,7 @@ from wandb_submit.server.context import Context
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling
 from wandb_submit.server.sweeps import search
-from wandb_submit.server.sweeps.config import is_large, parse_config, stops_early, target
+from wandb_submit.server.sweeps.config import config_of, is_large, stops_early, target
 from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess, SearchRefusedError
 from wandb_submit.server.sweeps.stock import Lack, lack
 from wandb_submit.server.sweeps.sweep import ENDED, by_number
@@ -123,11 +123,11 @@ class BackgroundSearch:
     async def _look_at_all(self) -> None:
         """Goes on with what was under way when the server ended."""
         rows = await self._database.read(
-            lambda tx: tx.rows("SELECT number, config FROM sweeps WHERE state NOT IN (?, ?)", sorted(ENDED))
+            lambda tx: tx.rows("SELECT number, config, outline FROM sweeps WHERE state NOT IN (?, ?)", sorted(ENDED))
         )
         for row in rows:
             self._note_size(row["number"], row["config"])
-            if _is_followed(row["config"]):
+            if _is_followed(row):
                 self._changed[row["number"]] = None
             self.wake(row["number"])
 
@@ -192,7 +192,7 @@ class BackgroundSearch:
     async def _follow(self, sweep: int, changed: _Changed | None) -> None:
         row = await self._database.read(lambda tx: by_number(tx, sweep))
         text = row["config"]
-        if not _is_followed(text):
+        if not _is_followed(row):
             return
         try:
             ruling = await self._process_of(sweep).follow(text, sweep=sweep, changed=changed)
@@ -228,9 +228,9 @@ class BackgroundSearch:
         return f"{self._seed}/{sweep}"
 
 
-def _is_followed(config: str) -> bool:
+def _is_followed(sweep: sqlite3.Row) -> bool:
     """Whether what the runs of a sweep send has consequences for the sweep."""
-    parsed = parse_config(config)
+    parsed = config_of(sweep)
     return stops_early(parsed) or target(parsed) is not None
 
 

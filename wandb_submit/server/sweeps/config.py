@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import sqlite3
 from collections.abc import Mapping
 
 import yaml
@@ -46,6 +48,32 @@ def parse_config(text: str) -> Config:
 def is_large(text: str) -> bool:
     """Whether reading, judging and searching a config may take long; told without reading it."""
     return len(text) > _LARGE_LETTERS or _REPETITION.search(text) is not None
+
+
+def outline_of(text: str, config: Config) -> str | None:
+    """What the server itself reads of a large config, as JSON: its lists of values are cut off after the second."""
+    if not is_large(text):
+        return None
+    return json.dumps({**config, "parameters": _cut(config.get("parameters"))}, default=str)
+
+
+def config_of(sweep: sqlite3.Row) -> Config:
+    """A sweep's config, or its outline: reading YAML of megabytes would hold up the event loop."""
+    outline = sweep["outline"]
+    return parse_config(sweep["config"]) if outline is None else _parse_outline(outline)
+
+
+@functools.lru_cache(maxsize=16)
+def _parse_outline(text: str) -> Config:
+    config = json.loads(text)
+    assert isinstance(config, dict)  # noqa: S101 - `outline_of` has written it
+    return config
+
+
+def _cut(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _cut(inner) for name, inner in value.items()}
+    return [_cut(inner) for inner in value[:2]] if isinstance(value, list) else value
 
 
 def _is_larger(value: object, limit: int) -> bool:

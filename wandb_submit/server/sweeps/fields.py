@@ -19,7 +19,7 @@ from wandb_submit.server.runs.listing import run_count, runs_page
 from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.sweeps import sweep
-from wandb_submit.server.sweeps.config import is_controlled, parse_config, run_cap
+from wandb_submit.server.sweeps.config import config_of, is_controlled, run_cap
 from wandb_submit.server.sweeps.listing import sweeps_page
 from wandb_submit.server.timestamps import iso
 
@@ -75,7 +75,7 @@ def model(context: Context, arguments: Arguments) -> Mapping[str, object] | None
 
 def sweep_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:
     """A sweep; what takes another query is looked up when asked for."""
-    number, config = int(row["number"]), parse_config(row["config"])
+    number, config = int(row["number"]), config_of(row)
     metric = Metric.of(config)
 
     def prior(wanted: Arguments) -> Mapping[str, object]:

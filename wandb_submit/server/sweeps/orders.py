@@ -9,7 +9,7 @@ from typing import TypeAlias
 from wandb_submit.server.context import Context
 from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.sweeps import search, sweep
-from wandb_submit.server.sweeps.config import parse_config
+from wandb_submit.server.sweeps.config import config_of
 from wandb_submit.server.sweeps.controller import Scheduled, note_scheduled
 from wandb_submit.server.sweeps.sweep import by_number
 
@@ -100,7 +100,7 @@ def repeat(context: Context, run: int) -> Order:
 
 def order(kind: str, name: str, row: sqlite3.Row, point: str) -> Order:
     """The order to run (`run`) or resume (`resume`) one run of the sweep `row`."""
-    program = parse_config(row["config"]).get("program")
+    program = config_of(row).get("program")
     return {
         "type": kind,
         "run_id": name,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.engine.answers import Point
-from wandb_submit.server.sweeps.config import parse_config, run_cap, searched_here
+from wandb_submit.server.sweeps.config import config_of, run_cap, searched_here
 from wandb_submit.server.sweeps.sweep import by_number, settle
 
 
@@ -40,7 +40,7 @@ def choose(context: Context, sweep: sqlite3.Row, _agent: int) -> Chosen | Waitin
     found = _first_waiting(tx, number)
     if found is not None:
         return found
-    if sweep["drawn"] and searched_here(parse_config(sweep["config"])):
+    if sweep["drawn"] and searched_here(config_of(sweep)):
         return Exhausted()
     tx.after_commit.append(lambda: context.server.search.wake(number))
     return Waiting()
@@ -75,7 +75,7 @@ def make_room(context: Context, sweep: sqlite3.Row, run: int) -> None:
 
     W&B's search, too, knows only of the runs that are there.
     """
-    tx, config = context.tx, parse_config(sweep["config"])
+    tx, config = context.tx, config_of(sweep)
     number = int(sweep["number"])
     if config.get("method") == "grid" and searched_here(config):
         tx.execute("DELETE FROM points WHERE sweep = ? AND run = ?", (number, run))
@@ -131,7 +131,7 @@ def handed_out(tx: Transaction, sweep: int) -> int:
 
 def _is_capped(tx: Transaction, sweep: sqlite3.Row) -> bool:
     """Whether the sweep has had all the runs that it may have; those that were there before it do not count."""
-    cap = run_cap(parse_config(sweep["config"]))
+    cap = run_cap(config_of(sweep))
     return cap is not None and cap <= tx.integer(
         "SELECT COUNT(*) - (SELECT COUNT(*) FROM prior_runs JOIN runs ON runs.id = prior_runs.run"
         " WHERE prior_runs.sweep = :sweep AND runs.sweep = :sweep) FROM runs WHERE sweep = :sweep",

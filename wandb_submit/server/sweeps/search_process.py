@@ -59,6 +59,7 @@ class SearchProcess:
             ),
             drawn=_drawn(_object(answer["drawn"])),
             first=_number_or_none(answer["first"]) or 1,
+            outline=None if answer["outline"] is None else str(answer["outline"]),
         )
 
     async def draw(self, config: str, *, sweep: int, seed: str, first: int, block: int, since: int) -> Drawn:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.runs.state import ENDED as RUN_ENDED
-from wandb_submit.server.sweeps.config import Config, parse_config, searched_here
+from wandb_submit.server.sweeps.config import Config, config_of, searched_here
 from wandb_submit.server.sweeps.search import handed_out
 from wandb_submit.server.sweeps.sweep import ENDED
 
@@ -41,7 +41,7 @@ def lack(tx: Transaction, number: int, now: float) -> Lack | None:
     row = tx.one("SELECT * FROM sweeps WHERE number = ?", (number,))
     if row is None or row["state"] in ENDED or row["exhausted"] or row["drawn"]:
         return None
-    config = parse_config(row["config"])
+    config = config_of(row)
     if not searched_here(config):
         return None
     agents = tx.integer(

@@ -175,8 +175,8 @@ def _take(context: Context, number: int, proposal: Proposal) -> None:
         # A point of the old config was handed out meanwhile, and may be among the new ones: they are drawn anew.
         drawn = Drawn()
     tx.execute(
-        "UPDATE sweeps SET grid_size = ?, drawn = ?, next_block = ?, config_since = ? WHERE number = ?",
-        (proposal.verdict.grid_size, int(drawn.done), drawn.next_block, first, number),
+        "UPDATE sweeps SET outline = ?, grid_size = ?, drawn = ?, next_block = ?, config_since = ? WHERE number = ?",
+        (proposal.outline, proposal.verdict.grid_size, int(drawn.done), drawn.next_block, first, number),
     )
     tx.execute_many(
         "INSERT INTO points (sweep, number, config) VALUES (?, ?, ?)",

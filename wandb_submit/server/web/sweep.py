@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.sweeps.config import Config, parse_config
+from wandb_submit.server.sweeps.config import Config, config_of
 from wandb_submit.server.web.agents import AgentLine, agent_lines
 from wandb_submit.server.web.goal import Goal, chosen_goal
 from wandb_submit.server.web.links import run_url
@@ -64,7 +64,7 @@ def read_sweep(
     metrics = logged_metrics(tx, row["number"])
     goal = chosen_goal(line.goal, asked, metrics)
     trials = read_trials(tx, row["number"], goal.measure, sorted_metric(asked))
-    parameters = _varying(parse_config(row["config"]), trials)
+    parameters = _varying(config_of(row), trials)
     best = best_trial(trials, maximize=goal.maximize)
     agents, agents_total = agent_lines(tx, row, data_dir, now)
     return SweepView(

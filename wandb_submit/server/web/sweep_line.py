@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.runs.json_values import best_value
-from wandb_submit.server.sweeps.config import parse_config, run_cap
+from wandb_submit.server.sweeps.config import config_of, run_cap
 from wandb_submit.server.web.goal import Goal, goal_of
 from wandb_submit.server.web.links import project_url, sweep_url
 
@@ -90,7 +90,7 @@ def _counts(tx: Transaction, numbers: Sequence[int]) -> Mapping[int, Mapping[str
 
 
 def _line(tx: Transaction, row: sqlite3.Row, counts: Mapping[str, int]) -> SweepLine:
-    config = parse_config(row["config"])
+    config = config_of(row)
     goal = goal_of(config)
     name = config.get("name")
     return SweepLine(
