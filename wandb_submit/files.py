@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import tempfile
 import time
 from pathlib import Path
 
 from wandb_submit.errors import ConfigError, RefusedError
 
 _RETRY_S = 0.05
+_TRIED_BYTES = 64 * 1024
 
 
 def write_private(path: Path, text: str) -> None:
@@ -49,6 +51,20 @@ def unwritable(folder: Path, reason: object, remedy: str) -> ConfigError:
     """
     why = getattr(reason, "strerror", None) or reason
     return ConfigError(f"cannot write to {folder}: {why}; {remedy}")
+
+
+def try_to_write(folder: Path) -> OSError | None:
+    """What stands in the way of writing to a folder now, if anything: no room, a quota, a permission.
+
+    It writes a little to a file without a name, which is gone at once.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_TRIED_BYTES))
+            os.fsync(file.fileno())  # a quota on a network file system may be found only then
+    except OSError as error:
+        return error
+    return None
 
 
 def is_full(error: Exception) -> bool:

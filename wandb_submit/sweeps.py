@@ -26,7 +26,10 @@ from wandb_submit.specs import Endpoint, SweepRef
 if TYPE_CHECKING:
     import wandb
 
+    from wandb_submit.answers import Answer
+
 _GREETING_S = 20.0
+_IMPATIENT = {"WANDB_X_GRAPHQL_RETRY_MAX": "2", "WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1"}
 _LOOK_UP = """
 query LookUp($entity: String, $project: String, $sweep: String!, $waiting: JSONString) {
   project(name: $project, entityName: $entity) {
@@ -225,12 +228,17 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
         project = str(os.environ.get("WANDB_PROJECT") or config.get("project") or "uncategorized")
         import wandb
 
+        login, offline = find_login(endpoint), endpoint.server_dir is not None
+        if offline:  # `wandb` would try again for minutes
+            _check_storage(login)
         said = _Said()
         try:
             # It prints the id; stdout is for our results.
             with contextlib.redirect_stdout(io.StringIO()), said.instead_of_the_terminal():
                 sweep_id = wandb.sweep(config, entity=entity, project=project)
         except (ValueError, wandb.errors.UsageError, wandb.errors.CommError) as error:
+            if offline:
+                _check_storage(login)
             if _is_connection_problem(error):
                 raise
             raise ConfigError(f"the server does not accept {file.path}: {_first_line(error)}") from error
@@ -408,7 +416,8 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
     login = find_login(endpoint)  # before `wandb` looks: it would ask for a key at the terminal
     offline = endpoint.server_dir is not None
     _greet(login, offline=offline)
-    ways = {} if offline else Proxies.read().variables(login.base_url)
+    # A shell that is pointed at the offline server has its clients wait for days; a person waits here.
+    ways = _IMPATIENT if offline else Proxies.read().variables(login.base_url)
     with _environment({"WANDB_SILENT": "true", **ways, **trial_environment(login, offline=offline)}):
         import wandb
         from wandb import errors
@@ -439,21 +448,24 @@ def _greet(login: Login, *, offline: bool) -> None:
         raise _not_accepted(login)
 
 
+def _check_storage(login: Login) -> None:
+    """Makes sure that our own server can store things now, before something is asked of it for which it must.
+
+    Raises:
+        UnavailableError: if it cannot: its disk is full, or the like.
+    """
+    answer = _post(login, "/healthz/storage", {}, offline=True)
+    if answer.busy:
+        raise UnavailableError(f"the offline server at {login.base_url} cannot store a sweep: {answer.complaint}")
+
+
 def _not_accepted(login: Login) -> NotLoggedInError:
     return NotLoggedInError(f"{login.base_url} does not accept this API key: run `wandb login --relogin`")
 
 
 def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: bool) -> Mapping[str, Any]:
     """Asks the server something in GraphQL; returns the answer's `data`."""
-    from wandb_submit.transport import NoAnswerError, Transport
-
-    transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=_GREETING_S)
-    try:
-        answer = transport.post_json("/graphql", {"query": query, "variables": dict(variables)})
-    except NoAnswerError as error:
-        raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
-    finally:
-        transport.close()
+    answer = _post(login, "/graphql", {"query": query, "variables": dict(variables)}, offline=offline)
     if answer.status in (401, 403):
         raise _not_accepted(login)
     if answer.busy:
@@ -467,6 +479,18 @@ def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: boo
         words = f"answers with status {answer.status}, and not as a W&B server does"
         raise UnavailableError(f"{login.base_url} {words}; check WANDB_BASE_URL, or try again later")
     return data
+
+
+def _post(login: Login, path: str, content: object, *, offline: bool) -> Answer:
+    from wandb_submit.transport import NoAnswerError, Transport
+
+    transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=_GREETING_S)
+    try:
+        return transport.post_json(path, content)
+    except NoAnswerError as error:
+        raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
+    finally:
+        transport.close()
 
 
 @contextlib.contextmanager
@@ -501,7 +525,8 @@ def _missing_means(message: str) -> Iterator[None]:
 
 def _is_connection_problem(error: Exception) -> bool:
     text = str(error).lower()
-    return any(word in text for word in ("connection", "timed out", "timeout", "refused", "unreachable", "502", "503"))
+    words = ("connection", "timed out", "timeout", "refused", "unreachable", "in time", "service process")
+    return any(word in text for word in words) or re.search(r"\b(status|error|http|code)\W{1,5}5\d\d\b", text) is not None
 
 
 def _first_line(error: Exception) -> str:

@@ -74,6 +74,8 @@ def start(
     click.echo(_where(running))
     if running.note:
         click.echo(f"note: {running.note}", err=True)
+    if trouble := lifecycle.storage_trouble(running):
+        click.echo(f"note: it can store nothing now: {trouble}", err=True)
     _introduce(running, f" --data {shlex.quote(str(data))}" if data else "")
 
 
@@ -145,13 +147,16 @@ def status(data: Path | None, as_json: bool) -> None:
     folder = data or server_dir()
     running = lifecycle.status(folder)
     known = lifecycle.facts(running) if running else {}
+    trouble = lifecycle.storage_trouble(running) if running else None
     if as_json:
         url, pid, machine = (running.url, running.pid, running.machine) if running else (None, None, None)
         place = {"running": running is not None, "url": url, "pid": pid, "machine": machine, "data": str(folder)}
-        click.echo(json.dumps({**place, **known}))
+        click.echo(json.dumps({**place, **known, "trouble": trouble}))
     elif running:
         click.echo(_where(running))
         click.echo(_in_words(known))
+        if trouble:
+            click.echo(f"it can store nothing now: {trouble}")
     if running is None:
         raise _not_running(folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from wandb_submit.doctor import cluster, home, login, machine, probe, python, wandb_dir
+from wandb_submit.doctor import cluster, home, login, machine, offline_server, probe, python, wandb_dir
 from wandb_submit.doctor.finding import Finding
 
 __all__ = ["Finding", "examine"]
@@ -23,6 +23,7 @@ def examine(*, slurm: bool, with_probe: bool, place: Mapping[str, str]) -> Itera
     yield from machine.findings()
     yield from home.findings(slurm=slurm)
     yield from wandb_dir.findings()
+    yield from offline_server.findings()
     yield from python.findings()
     yield from login.findings()
     if with_probe:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wandb_submit.doctor import quota
 from wandb_submit.doctor.finding import Finding, Verdict
+from wandb_submit.files import is_full, try_to_write
 from wandb_submit.paths import home
 
 _LOW_GB = 2.0
@@ -21,12 +22,13 @@ def findings(*, slurm: bool) -> Iterator[Finding]:
     """Checks that what is written has a place, and that nodes can see it if there are any."""
     folder = home()
     place = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(place, os.W_OK):
+    if (trouble := try_to_write(place)) is not None:
+        own = "a folder of your own" if not is_full(trouble) else "another folder, or make room there"
         yield Finding(
             topic="submissions",
-            words=f"{folder} cannot be written",
+            words=f"{folder} cannot be written: {trouble.strerror}",
             verdict=Verdict.FAILED,
-            remedy="submit from a folder of your own, or name one in WANDB_SUBMIT_DIR",
+            remedy=f"submit from {own}, or name a folder in WANDB_SUBMIT_DIR",
         )
     elif slurm and shutil.which("sbatch") and any(place.resolve().is_relative_to(path) for path in _TEMPORARY):
         yield Finding(
@@ -37,7 +39,20 @@ def findings(*, slurm: bool) -> Iterator[Finding]:
         )
     else:
         yield Finding(topic="submissions", words=f"{folder}, {_free_gb(place):.0f} GB free")
+    yield from _temporary()
     yield from _caches()
+
+
+def _temporary() -> Iterator[Finding]:
+    """Where wandb and Python put what they need for a while; a word only if they cannot."""
+    folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 as Python's tempfile chooses it
+    if (trouble := try_to_write(folder)) is not None:
+        yield Finding(
+            topic="temporary files",
+            words=f"{folder} cannot be written: {trouble.strerror}",
+            verdict=Verdict.FAILED,
+            remedy="make room there, or name another folder in TMPDIR",
+        )
 
 
 def _caches() -> Iterator[Finding]:
@@ -48,6 +63,15 @@ def _caches() -> Iterator[Finding]:
             words=f"{own} is not there",
             verdict=Verdict.WARNING,
             remedy="set HOME, or let wandb write elsewhere: --template scratch-dirs",
+        )
+        return
+    trouble = try_to_write(own)
+    if trouble is not None and is_full(trouble):
+        yield Finding(
+            topic="HOME",
+            words=f"{own} cannot be written: {trouble.strerror}",
+            verdict=Verdict.FAILED,
+            remedy="make room there; --template scratch-dirs puts wandb's caches and artifacts elsewhere",
         )
         return
     status, allowed = os.statvfs(own), quota.of(own)

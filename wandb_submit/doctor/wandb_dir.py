@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wandb_submit.doctor.finding import Finding, Verdict
+from wandb_submit.files import is_full, try_to_write
 from wandb_submit.paths import current_folder
 
 REMEDY = "set WANDB_DIR to a folder that can be written to where the runs are"
@@ -25,7 +26,9 @@ def findings() -> Iterator[Finding]:
     words = str(below) if named else f"not set: wandb's files and runs' configurations go below {below}"
     if not place.is_dir():
         yield _failed(f"{below} cannot be used: {place} is no folder")
-    elif os.access(place, os.W_OK | os.X_OK):
+    elif (trouble := try_to_write(place)) is not None and is_full(trouble):
+        yield _failed(f"{words}, which cannot be written: {trouble.strerror}", remedy=f"make room there, or {REMEDY}")
+    elif trouble is None and os.access(place, os.W_OK | os.X_OK):
         yield Finding(topic="WANDB_DIR", words=words if place == below else f"{words}, which the first run makes")
     elif place == below:
         yield _failed(f"{words}, which cannot be written")
@@ -33,5 +36,5 @@ def findings() -> Iterator[Finding]:
         yield _failed(f"{words}, which is not there, or not for you, and cannot be made in {place}", Verdict.WARNING)
 
 
-def _failed(words: str, verdict: Verdict = Verdict.FAILED) -> Finding:
-    return Finding(topic="WANDB_DIR", words=words, verdict=verdict, remedy=REMEDY)
+def _failed(words: str, verdict: Verdict = Verdict.FAILED, remedy: str = REMEDY) -> Finding:
+    return Finding(topic="WANDB_DIR", words=words, verdict=verdict, remedy=remedy)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -15,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wandb_submit.files import is_full
+from wandb_submit.files import is_full, try_to_write
 from wandb_submit.server.artifacts.endpoints import ArtifactEndpoints
 from wandb_submit.server.auth import is_authorized
 from wandb_submit.server.browsers import OwnPagesOnly
@@ -51,7 +53,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
             connection = request.scope.get("state", {}).get("connection")
             if isinstance(connection, Connection):
                 connection.trust()
-            return await _answered(endpoint, request, after_mistake)
+            return await _answered(endpoint, request, after_mistake, server.settings.data_dir)
 
         return answer
 
@@ -73,6 +75,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
         routes=[
             Route("/healthz", endpoints.health),
             Route("/healthz/facts", guarded(endpoints.facts)),
+            Route("/healthz/storage", guarded(endpoints.storage), methods=["POST"]),
             Route("/graphql", guarded(endpoints.graphql, after_mistake=400), methods=["POST"]),
             Route(f"/files{_RUN}/file_stream", guarded(endpoints.file_stream), methods=["POST"]),
             Route(f"/storage{_RUN}/{{file:path}}", guarded(endpoints.upload), methods=["PUT"]),
@@ -87,7 +90,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
     )
 
 
-async def _answered(endpoint: Endpoint, request: Request, after_mistake: int) -> Response:
+async def _answered(endpoint: Endpoint, request: Request, after_mistake: int, data_dir: Path) -> Response:
     """An endpoint's answer, or the error that tells why there is none.
 
     Args:
@@ -95,6 +98,7 @@ async def _answered(endpoint: Endpoint, request: Request, after_mistake: int) ->
         request: what it answers.
         after_mistake: the status after a mistake of ours. At a 5xx the client keeps what it has and sends it again,
             which is right for a run's data; a query would be repeated for minutes to no avail.
+        data_dir: where things are stored.
     """
     try:
         return await endpoint(request)
@@ -107,7 +111,7 @@ async def _answered(endpoint: Endpoint, request: Request, after_mistake: int) ->
     except ClientDisconnect:
         return Response(status_code=499)
     except (sqlite3.Error, OSError) as error:
-        return _storage_error(error)
+        return _storage_error(error, data_dir)
     except Exception:  # noqa: BLE001 - the edge: nobody above would tell the client
         _log.exception("the request %s %.200s failed by a mistake of the server", request.method, request.url.path)
         return _error("the offline sweep server made a mistake: its log has the details", after_mistake)
@@ -127,13 +131,17 @@ def _error(message: str, status: int) -> Response:
     return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 
-def _storage_error(error: sqlite3.Error | OSError) -> Response:
+def _storage_error(error: sqlite3.Error | OSError, data_dir: Path) -> Response:
     """A disk that is full, or a database that fails: clients keep what they have and try again for minutes."""
     if isinstance(error, GoneError):
         return _error(str(error), 503)
-    full = "full" in str(error) or is_full(error)
     _log.error("cannot store what a client sent: %s", error)
-    if full:
+    # SQLite says "I/O error" of all but a full disk; the file system tells the reason.
+    reason = error if isinstance(error, OSError) else try_to_write(data_dir)
+    if "full" in str(error) or (reason is not None and is_full(reason)):
+        quota = isinstance(reason, OSError) and reason.errno == errno.EDQUOT
+        what = "disk quota is used up" if quota else "disk is full"
         # RFC 4918, section 11.5. wandb-core sends it again like any other 5xx.
-        return _error("the server's disk is full", 507)
-    return _error("the server cannot store anything now", 503)
+        return _error(f"the server's {what}: make room in {data_dir}", 507)
+    why = "" if reason is None else f": {reason.strerror or reason} in {data_dir}"
+    return _error(f"the server cannot store anything now{why}", 503)

@@ -43,6 +43,13 @@ _TURN_S = 0.01
 _LOG_BYTES = 16 * 1024 * 1024
 _LOG_BYTES_AT_MOST = 4 * _LOG_BYTES
 _COPY_AGAIN_AFTER_S = 1.0
+# While a disk stays full the log is not cut at every write.
+_CUT_AGAIN_AFTER_S = 5.0
+
+
+def is_no_room(error: BaseException | None) -> bool:
+    """Whether SQLite had no room: a full disk, or a quota, which it calls an I/O error."""
+    return isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in ("full", "I/O"))
 
 
 class Database:
@@ -61,6 +68,7 @@ class Database:
         self._copying = False
         self._must_wait = False
         self._next_copy = 0.0
+        self._next_cut = 0.0
         self._checked_at = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="database-copier")
@@ -139,6 +147,8 @@ class Database:
         What is no longer where it was has not been kept, whatever SQLite says.
         """
         gone = self._gone(loop)
+        if gone is None:
+            writes = self._made_room_for(list(writes), loop)
         for write in writes:
             if gone is not None:
                 write.fail(gone)
@@ -146,6 +156,22 @@ class Database:
                 write.long = True
                 self._waiting.appendleft(write)
         self._copy_log(loop)
+
+    def _made_room_for(self, writes: list[PendingWrite], loop: asyncio.AbstractEventLoop) -> list[PendingWrite]:
+        """Has the log copied and cut when there was no room for some writes, and runs those again; returns the others.
+
+        What is in the log is often several states of the same pages: the database file has room for the last ones.
+        """
+        starved = [write for write in writes if is_no_room(write.error) and not write.again]
+        if not starved or self._copying or self._held or loop.time() < self._next_cut:
+            return writes
+        self._next_cut = loop.time() + _CUT_AGAIN_AFTER_S
+        for write in reversed(starved):
+            write.again = True
+            self._waiting.appendleft(write)
+        cutting = loop.run_in_executor(self._copier, self._copy, "TRUNCATE")
+        self._hold_for(cutting, loop, then=lambda: None)
+        return [write for write in writes if not write.again or write not in starved]
 
     def _gone(self, loop: asyncio.AbstractEventLoop) -> sqlite3.Error | None:
         """Why nothing can be kept any more, if that is so."""

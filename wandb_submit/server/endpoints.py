@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wandb_submit import __version__
+from wandb_submit.files import try_to_write
 from wandb_submit.server import schema
 from wandb_submit.server.bodies import QUERY, STREAM, Bodies
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
@@ -65,6 +67,19 @@ class Endpoints:
 
         counts = await self.database.read(count)
         return JSONResponse({"version": __version__, "uptime_s": round(self.server.clock.uptime_s()), **counts})
+
+    async def storage(self, _request: Request) -> Response:
+        """`POST /healthz/storage`: stores a little; the answer is that of any write, a full disk's too."""
+        data_dir = self.server.settings.data_dir
+        for folder in (data_dir, data_dir / "files", data_dir / "artifacts"):  # may be on several disks
+            error = await asyncio.to_thread(try_to_write, folder) if folder.exists() else None
+            if error is not None:
+                raise error
+        await self.database.write(
+            # Pages of their own, in the place of those of last time.
+            lambda tx: tx.execute("INSERT OR REPLACE INTO settings VALUES ('storage', hex(randomblob(16384)))")
+        )
+        return JSONResponse({"ok": True})
 
     async def graphql(self, request: Request) -> Response:
         """`POST /graphql`: one query or mutation, in one transaction."""

@@ -27,8 +27,10 @@ from wandb_submit.server.auth import authorization
 from wandb_submit.server.lock import alone, is_held, make_data_dir, seems_alive
 from wandb_submit.server.requirements import check_installed
 from wandb_submit.server.settings import Choices
+from wandb_submit.transport import Transport
 
 _POLL_S = 0.02
+_ANSWER_S = 20.0
 _ALONE_S = 10.0
 # The servers that this process has started. They outlive it; while it lives, it must collect their exit status.
 _children: list[subprocess.Popen[bytes]] = []
@@ -191,6 +193,20 @@ def facts(running: ServerInfo) -> dict[str, object]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise UnavailableError(f"the offline sweep server at {running.url} does not answer: {error}") from error
     return known if isinstance(known, dict) else {}
+
+
+def storage_trouble(running: ServerInfo) -> str | None:
+    """Why a server can store nothing now, in its own words; `None` if it can.
+
+    Raises:
+        UnavailableError: if it does not answer.
+    """
+    transport = Transport(running.url, running.api_key, offline=True, timeout_s=_ANSWER_S)
+    try:
+        answer = transport.post_json("/healthz/storage", {})
+    finally:
+        transport.close()
+    return answer.complaint if answer.busy else None
 
 
 def stop(data_dir: Path, timeout_s: float = 10) -> bool:

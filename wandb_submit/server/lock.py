@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
-from wandb_submit.files import is_locked, keep_out_of_git, try_lock, unwritable
+from wandb_submit.files import is_full, is_locked, keep_out_of_git, try_lock, unwritable
 
 # Whoever holds its lock is the server.
 FILE = "server.lock"
@@ -115,5 +115,7 @@ def _open(data_dir: Path, name: str) -> int:
 
 def cannot_keep_data(data_dir: Path, error: Exception) -> ConfigError:
     """What is said of a data folder that the server cannot write to."""
-    remedy = "the offline sweep server keeps its data there: name another folder in WANDB_SUBMIT_DIR, or with --data"
+    room = "full" in str(error) or (isinstance(error, OSError) and is_full(error))
+    what = "make room there, or name another folder" if room else "name another folder"
+    remedy = f"the offline sweep server keeps its data there: {what} in WANDB_SUBMIT_DIR, or with --data"
     return unwritable(data_dir, error, remedy)

@@ -19,9 +19,13 @@ class PendingWrite(Protocol):
 
     Attributes:
         long: it is not for the event loop's thread.
+        error: why there is no result, if that is so.
+        again: it is run a second time, because the first time there was no room for it.
     """
 
     long: bool
+    error: BaseException | None
+    again: bool
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Does the work; what it raises means that its changes are to be taken back."""
@@ -38,15 +42,16 @@ class Write(Generic[_T]):
 
     def __init__(self, work: Callable[[Transaction], _T], done: asyncio.Future[_T], *, long: bool) -> None:
         self.long = long
+        self.error: BaseException | None = None
+        self.again = False
         self.done = done
         self._work = work
         self._tell: Callable[[], None] = lambda: None
-        self._error: BaseException | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
         """Does the work; what it raises means that its changes are to be taken back."""
         transaction = Transaction(connection, may_take_long=self.long)
-        self._error = None
+        self.error = None
         result = self._work(transaction)
 
         def tell() -> None:
@@ -58,19 +63,19 @@ class Write(Generic[_T]):
 
     def fail(self, error: BaseException) -> None:
         """Keeps why there is no result; none of the changes are in the database."""
-        self._error = error
+        self.error = error
 
     def deliver(self) -> bool:
         """Gives the outcome to whoever waits; returns False if there is none because the work takes long."""
-        if isinstance(self._error, TakesLongError):
+        if isinstance(self.error, TakesLongError):
             return False
         if self.done.cancelled():
             return True
         try:
-            if self._error is None:
+            if self.error is None:
                 self._tell()
             else:
-                self.done.set_exception(self._error)
+                self.done.set_exception(self.error)
         except Exception as error:  # noqa: BLE001 - a mistake after the commit, which only this request shall feel
             self.done.set_exception(error)
         return True
