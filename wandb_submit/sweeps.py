@@ -526,7 +526,9 @@ def _missing_means(message: str) -> Iterator[None]:
 def _is_connection_problem(error: Exception) -> bool:
     text = str(error).lower()
     words = ("connection", "timed out", "timeout", "refused", "unreachable", "in time", "service process")
-    return any(word in text for word in words) or re.search(r"\b(status|error|http|code)\W{1,5}5\d\d\b", text) is not None
+    return (
+        any(word in text for word in words) or re.search(r"\b(status|error|http|code)\W{1,5}5\d\d\b", text) is not None
+    )
 
 
 def _first_line(error: Exception) -> str:
