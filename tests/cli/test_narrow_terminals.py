@@ -123,6 +123,14 @@ def test_a_long_detail_leaves_the_other_rows_as_they_are(made: Made, shell: Shel
     assert states == {"running", "pending", "failed"}
 
 
+def test_a_very_narrow_terminal_has_all_words(made: Made, shell: Shell) -> None:
+    lines = Terminal(shell, "status", columns=30).lines()
+    assert max(map(len, lines)) <= 30
+    assert "runs done 2 of 120, 2 failed" in lines
+    assert "…" not in "".join(lines)
+    assert GPUS[0] in "".join(line.strip() for line in lines)
+
+
 @pytest.mark.parametrize("command", ["status", "logs"])
 def test_what_is_no_terminal_gets_whole_lines(command: str, made: Made, shell: Shell) -> None:
     lines = shell.ok(command, COLUMNS="40").splitlines()

@@ -66,6 +66,7 @@ _RUN_COLUMNS = (
     Column(name="end"),
     Column(name="log", derivable=True),
 )
+_BAR, _LEAST_BAR = 40, 10  # columns
 _ENDLESS = 1_000_000  # columns: no line is as long
 
 
@@ -129,7 +130,7 @@ def snapshot_view(snapshot: Snapshot, shown: int | None = None) -> RenderableTyp
     for task in tasks:
         table.add(*_task_cells(task, snapshot.detail(task)))
     head = Text(f"submission {record.id}  sweep {record.sweep.path}  {record.executor}", style="bold")
-    parts: list[RenderableType] = [head, _progress(snapshot), table]
+    parts: list[RenderableType] = [head, _Progress(snapshot), table]
     chosen = {task.index for task in tasks}
     if rest := Counter(task.status.state.value for task in snapshot.tasks if task.index not in chosen):
         states = ", ".join(f"{number} {state}" for state, number in rest.items())
@@ -167,24 +168,22 @@ class Screenful:
         yield snapshot_view(self._snapshot, tasks - left_out)
 
 
-class _Bar(ProgressBar):
-    """A bar in a terminal; elsewhere the words beside it say as much."""
+class _Progress:
+    """How many runs are done, with a bar where it is known how many there are and a terminal has room for it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._words = Text(snapshot.progress)
+        self._bar = snapshot.bar
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        return super().__rich_console__(console, options) if console.is_terminal else iter(())
-
-
-def _progress(snapshot: Snapshot) -> RenderableType:
-    """How many runs are done, with a bar where it is known how many there are."""
-    words = Text(snapshot.progress)
-    if not snapshot.bar:
-        return words
-    total, done = snapshot.bar
-    line = Table.grid(padding=(0, 1))
-    line.add_column(no_wrap=True)
-    line.add_column(max_width=40, ratio=1)
-    line.add_row(words, _Bar(total=total, completed=done, width=40))
-    return line
+        room = min(options.max_width - self._words.cell_len - 1, _BAR)
+        if not (self._bar and console.is_terminal and room >= _LEAST_BAR):
+            yield self._words
+            return
+        total, done = self._bar
+        line = Table.grid(padding=(0, 1))
+        line.add_row(self._words, ProgressBar(total=total, completed=done, width=room))
+        yield line
 
 
 def state_text(state: TaskState, *, is_well: bool) -> Text:
