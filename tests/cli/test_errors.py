@@ -247,7 +247,7 @@ def test_a_deleted_folder(shell: Shell) -> None:
 
 def test_a_limit_too_short_for_an_agent_to_hear_of_it(shell: Shell) -> None:
     sweep = shell.sweep("pass", **SWEEP)
-    fails(shell, sweep, "--offline", "--executor", "local", "--time", "1", status=2, says="3 minutes is the least")
+    fails(shell, sweep, "--offline", "--executor", "local", "--time", "1", status=2, says="Ask for at least 3 minutes")
 
 
 def test_a_server_that_was_started_for_nothing_is_stopped_again(shell: Shell) -> None:
