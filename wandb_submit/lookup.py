@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit import paths as layout
-from wandb_submit import records
-from wandb_submit.errors import NotFoundError
+from wandb_submit import records, sweeps
+from wandb_submit.errors import NotFoundError, WandbSubmitError
 from wandb_submit.paths import SubmissionPaths
 from wandb_submit.records import Journal, SubmissionRecord
 
@@ -47,7 +47,7 @@ def find(name: str | None, home: Path | None = None) -> Found:
     """Finds what a name stands for among the submissions of a folder.
 
     It may be a submission's id or the beginning of it, its folder or any file there, the scheduler's id of a task or
-    an array, the id or path of a sweep, and a run's id or the beginning of it.
+    an array, the id or path of a sweep, a run's id or the beginning of it, and the name that its server shows it by.
 
     Args:
         name: the name; `None` is the newest submission.
@@ -68,6 +68,7 @@ def find(name: str | None, home: Path | None = None) -> Found:
         lambda: (Found(paths=paths) for paths in known if paths.id.startswith(name)),
         lambda: (found for found in _runs(known) if found.run == name.removesuffix(_LOG_OF_A_RUN)),
         lambda: (found for found in _runs(known) if found.run and found.run.startswith(name)),
+        lambda: _shown_as(known, name),
     )
     for meaning in meanings:
         match list(meaning()):
@@ -89,7 +90,7 @@ def part(paths: SubmissionPaths, name: str) -> Found | None:
     task = _job(paths, record, name) or _agent(paths, record, name)
     if run is not None and task is not None:
         raise NotFoundError(f"{name!r} is a run and a task of {paths.id}: name the task with --task")
-    return run or task
+    return run or task or next(_shown_as([paths], name), None)
 
 
 def _by_path(name: str) -> Found | None:
@@ -134,6 +135,21 @@ def _agent(paths: SubmissionPaths, record: SubmissionRecord, name: str) -> Found
 def _is_sweep(record: SubmissionRecord, name: str) -> bool:
     sweep = record.sweep
     return name in (sweep.id, sweep.path) or name.endswith(f"{sweep.project}/sweeps/{sweep.id}")
+
+
+def _shown_as(known: Sequence[SubmissionPaths], name: str) -> Iterator[Found]:
+    """The runs that a server shows by this name: `SWEEP-3` on an offline one, `comfy-sweep-3` on W&B's.
+
+    Only servers that may know it are asked; for names as W&B's that is the newest submission's.
+    """
+    last = known[-1].id if known else None
+    for paths, record in _records(known):
+        if name.startswith(f"{record.sweep.id}-") or ("-sweep-" in name and paths.id == last):
+            try:
+                shown = {run.id for run in sweeps.results(record.sweep, record.endpoint).runs if run.name == name}
+            except WandbSubmitError:  # that the name is unknown says more than why a server cannot be asked
+                continue
+            yield from (found for found in _runs([paths]) if found.run in shown)
 
 
 def _runs(known: Iterable[SubmissionPaths]) -> Iterator[Found]:

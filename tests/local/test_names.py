@@ -76,3 +76,6 @@ def test_submissions_that_share_a_sweep_tell_the_sweeps_total(offline_shell: She
     assert "runs done 3; sweep: 4 of 4 done\n" in offline_shell.ok("status", second["id"])
     lines = offline_shell.ok("status", "--all").splitlines()
     assert ["1; sweep: 4 of 4 done" in line for line in lines if first["id"] in line] == [True]
+    shown = first["sweep"].rpartition("/")[2] + "-1"  # as the best run is told
+    run = offline_shell.events(first["id"], "run_started")[0]["run"]
+    assert offline_shell.ok("logs", shown) == offline_shell.ok("logs", run)
