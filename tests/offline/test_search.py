@@ -390,6 +390,8 @@ def test_odd_sequences_of_states(protocol: Protocol):
         protocol.finish(order["run_id"])
     assert protocol.sweep(sweep)["state"] == "FINISHED"
     protocol.set_state(sweep, "RUNNING")
+    assert protocol.sweep(sweep)["state"] == "RUNNING"
+    assert protocol.heartbeat(agent) == [{"type": "exit"}]
     assert protocol.sweep(sweep)["state"] == "FINISHED"
     assert Counter(protocol.states(sweep)) == {"finished": 2, "killed": 1}
     assert protocol.post(CREATE_SWEEP, id=sweep, state="MELTED").status_code == 400
