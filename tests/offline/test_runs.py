@@ -183,7 +183,11 @@ def test_files_whose_names_are_no_text_do_not_take_each_others_place(protocol: P
     answer = protocol.http.post(
         "/graphql", content=json.dumps({"query": UPLOADS, "variables": halves}), headers=headers
     )
-    assert (answer.status_code, "cannot be the name of a run's file" in answer.text) == (400, True)
+    # Of a half nothing is left but that it was no text.
+    (file,) = answer.json()["data"]["createRunFiles"]["files"]
+    assert file["name"] == "x\ufffd.txt"
+    answer = protocol.http.put(file["uploadUrl"], content=b"x")
+    assert (answer.status_code, "it was not UTF-8. Rename the file" in answer.text) == (400, True)
 
 
 CONSOLE = """

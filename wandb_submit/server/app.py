@@ -64,6 +64,7 @@ def make_app(database: Database, server: ServerFacts, search: BackgroundSearch) 
         for task in tasks:
             task.add_done_callback(_report_death)
         yield
+        endpoints.clerk.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from starlette.requests import Request
 
@@ -33,6 +36,9 @@ MEGABYTE = 1024 * 1024
 # Agents' heartbeats and most of what else is sent. Reading so little JSON holds up the event loop for less than handing
 # it to a thread costs.
 _SMALL = 64 * 1024
+# Reading more holds up the event loop for too long, also from a thread.
+LARGE = 512 * 1024
+_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,34 +87,85 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
         yield piece
 
 
+class Spool:
+    """A body as it comes: in memory, and on disk once it is large. Used as a context, at whose end the file goes.
+
+    Attributes:
+        held: what is not on disk (yet).
+        path: the file; None for a body that is not large.
+        size: how long it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: BinaryIO | None = None
+        self.held = bytearray()
+        self.path: Path | None = None
+        self.size = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None and self.path is not None:
+            try:
+                self._file.close()
+            finally:
+                self.path.unlink(missing_ok=True)
+
+    def add(self, piece: bytes) -> None:
+        """Takes the next piece."""
+        self.held += piece
+        self.size += len(piece)
+        if self._file is None and self.size > LARGE:
+            self._folder.mkdir(exist_ok=True)
+            self.path = self._folder / secrets.token_hex(8)
+            self._file = self.path.open("wb")
+
+    def flush(self) -> None:
+        """Writes what is held; waits for the disk."""
+        if self._file is not None:
+            self._file.write(self.held)
+            self._file.flush()
+            self.held.clear()
+
+
 class Bodies:
     """The JSON bodies that one server holds: so many bytes of them, and few as objects.
 
-    Not thread-safe: all of it happens in the event loop.
+    A large one is held in a file: as objects it would take many times as much memory, and reading it would hold up the
+    event loop, in whichever thread. Not thread-safe: all of it happens in the event loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._held = 0
         self._lanes = {kind: Lane(kind.at_once) for kind in (QUERY, STREAM)}
 
     @asynccontextmanager
-    async def json_object(self, request: Request, kind: Kind) -> AsyncIterator[Mapping[str, object]]:
+    async def json_object(self, request: Request, kind: Kind) -> AsyncIterator[Mapping[str, object] | Path]:
         """A request's body, which must be a JSON object, until the block ends; older clients compress what runs log.
 
         Args:
             request: the request, of which nothing has been read yet.
             kind: what it is.
 
+        Returns:
+            The object; or, if it is large, the file that holds its text, which nobody has looked at.
+
         Raises:
             Refusal: if it is none, is too large, or there is no room for it now; it may not have been read to its end.
         """
-        with self._room() as grow:
-            body = await _whole(request, kind.max_bytes, grow)
-            if len(body) <= kind.free:
-                yield await _object(body)
+        with self._room() as grow, Spool(self._folder) as spool:
+            await _receive(request, kind.max_bytes, spool, grow)
+            if spool.path is not None:
+                await asyncio.to_thread(spool.flush)
+                yield spool.path
+            elif len(spool.held) <= kind.free:
+                yield await _object(spool.held)
             else:
-                async with self._lanes[kind].enter(len(body)):
-                    yield await _object(body)
+                async with self._lanes[kind].enter(len(spool.held)):
+                    yield await _object(spool.held)
 
     @contextmanager
     def _room(self) -> Iterator[Callable[[int], None]]:
@@ -131,16 +188,13 @@ class Bodies:
 
 async def _object(body: bytearray) -> Mapping[str, object]:
     try:
-        value = _parse(body) if len(body) < _SMALL else await asyncio.to_thread(_parse, body)
-    except ValueError as error:
-        raise Refusal("the request's body is not JSON") from error
-    if not isinstance(value, dict):
-        raise Refusal("the request's body is not a JSON object")
-    return value
+        return parsed(body) if len(body) < _SMALL else await asyncio.to_thread(parsed, body)
+    except RecursionError as error:
+        raise Refusal("the request is nested too deeply") from error
 
 
-async def _whole(request: Request, max_bytes: int, grow: Callable[[int], None]) -> bytearray:
-    """A request's body, unpacked; `grow` is told how long it is, as soon as that is known."""
+async def _receive(request: Request, max_bytes: int, spool: Spool, grow: Callable[[int], None]) -> None:
+    """Takes a request's body, unpacked; `grow` is told how long it is, as soon as that is known."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", ""):
         raise Refusal(f"{encoding[:40]!r} is not an encoding that this server reads: send gzip or none", status=415)
@@ -151,25 +205,42 @@ async def _whole(request: Request, max_bytes: int, grow: Callable[[int], None]) 
     if announced.isdecimal() and unpack is None:
         # Nobody is refused half-way.
         grow(int(announced))
-    body = bytearray()
     async for piece in pieces(request):
-        # One byte more than there is room for tells that it is too much, whatever else the piece would become.
-        room = max_bytes - len(body) + 1
-        try:
-            body += piece if unpack is None else unpack.decompress(piece, room)
-        except zlib.error as error:
-            raise Refusal("the request's body is not gzip, though it says so") from error
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        grow(len(body))
+        for part in (piece,) if unpack is None else _unpacked(unpack, piece):
+            if spool.size + len(part) > max_bytes:
+                raise _too_large(max_bytes)
+            grow(spool.size + len(part))
+            spool.add(part)
+            if len(spool.held) > _PIECE:
+                await asyncio.to_thread(spool.flush)
     if unpack is not None and not unpack.eof:
         raise Refusal("the request's body is not whole")
-    return body
 
 
-def _parse(body: bytearray) -> object:
-    # Python would also read halves of surrogate pairs, which nobody else can.
-    return json.loads(whole_pairs(body.decode(errors="replace")), parse_constant=_refuse_constant)
+def _unpacked(unpack: zlib._Decompress, piece: bytes) -> Iterator[bytes]:
+    """What a piece of a body becomes, in pieces again: a few bytes can become very many."""
+    while piece:
+        try:
+            yield unpack.decompress(piece, _PIECE)
+        except zlib.error as error:
+            raise Refusal("the request's body is not gzip, though it says so") from error
+        piece = unpack.unconsumed_tail
+
+
+def parsed(body: bytes | bytearray) -> Mapping[str, object]:
+    """A body's object.
+
+    Raises:
+        Refusal: if it is none.
+    """
+    try:
+        # Python would also read halves of surrogate pairs, which nobody else can.
+        value = json.loads(whole_pairs(body.decode(errors="replace")), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise Refusal("the request's body is not JSON") from error
+    if not isinstance(value, dict):
+        raise Refusal("the request's body is not a JSON object")
+    return value
 
 
 def _refuse_constant(name: str) -> object:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from graphql.language import OperationType
 from starlette.requests import Request
@@ -14,8 +17,9 @@ from starlette.responses import JSONResponse, Response
 
 from wandb_submit import __version__
 from wandb_submit.files import try_to_write
-from wandb_submit.server import schema
+from wandb_submit.server import schema, slices
 from wandb_submit.server.bodies import QUERY, STREAM, Bodies
+from wandb_submit.server.clerk import Clerk
 from wandb_submit.server.context import Context, Preparing, Resolver, ServerFacts
 from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.downloads import attached_text, attachment
@@ -25,11 +29,11 @@ from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import Execution, UnknownFieldError
 from wandb_submit.server.graphql.request import choose, read
 from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.runs import stream
 from wandb_submit.server.runs.console import CONSOLE_FILE, streamed_text
+from wandb_submit.server.runs.intake import Intake, Turns
 from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.runs.sent import read_sent
-from wandb_submit.server.uploads import received
+from wandb_submit.server.staging import stage_query
+from wandb_submit.server.uploads import UPLOADS, received
 
 _log = logging.getLogger(__name__)
 # How many unknown fields are worth a line in the log.
@@ -39,14 +43,19 @@ _AGENT_SILENCE_S = 120.0
 _JSON = "application/json"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Endpoints:
     """The endpoints of one server."""
 
     database: Database
     server: ServerFacts
-    _bodies: Bodies = field(default_factory=Bodies)
+    clerk: Clerk = field(default_factory=Clerk)
+    _turns: Turns = field(default_factory=Turns)
     _unknown: set[str] = field(default_factory=set)
+
+    @functools.cached_property
+    def _bodies(self) -> Bodies:
+        return Bodies(self.server.settings.data_dir / UPLOADS)
 
     async def health(self, _request: Request) -> Response:
         """Says that the server is up; the only thing that it says without a key."""
@@ -88,9 +97,12 @@ class Endpoints:
         if kind.partition(";")[0].strip().lower() != _JSON:
             raise Refusal(f"a GraphQL request has the content type {_JSON}, not {kind[:80]!r}", status=415)
         async with self._bodies.json_object(request, QUERY) as body:
-            return await self._answer(body, str(request.base_url).rstrip("/"))
+            base_url = str(request.base_url).rstrip("/")
+            if isinstance(body, Path):
+                return await self._answer(await self.clerk.do(stage_query, body), base_url, long=True)
+            return await self._answer(body, base_url)
 
-    async def _answer(self, body: Mapping[str, object], base_url: str) -> Response:
+    async def _answer(self, body: Mapping[str, object], base_url: str, *, long: bool = False) -> Response:
         """Runs a GraphQL request."""
         text, variables, name = body.get("query"), body.get("variables") or {}, body.get("operationName")
         if not isinstance(text, str) or not isinstance(variables, dict):
@@ -108,7 +120,10 @@ class Endpoints:
                 return execution.run(lambda _, arguments: next(answering)(context, arguments))
 
             if mutates:
-                answer: Response = JSONResponse({"data": await self.database.write(work)})
+                data = {"data": await slices.written(self.database, self.server.history_keys, work, long=long)}
+                answer = Response(
+                    await asyncio.to_thread(written, data) if long else json.dumps(data), media_type=_JSON
+                )
             else:
                 # What was read can be long: it is written down where it was read.
                 text = await self.database.read(lambda tx: written({"data": work(tx)}))
@@ -142,14 +157,9 @@ class Endpoints:
     async def file_stream(self, request: Request) -> Response:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
         entity, project, run = _run_path(request)
-        async with self._bodies.json_object(request, STREAM) as body:
-            sent = await read_sent(body)
-
-            def work(tx: Transaction) -> dict[str, object]:
-                context = Context(tx=tx, server=self.server, base_url="")
-                return stream.take(context, entity, project, run, sent)
-
-            return JSONResponse(await self.database.write(work, long=sent.is_long))
+        intake = Intake(database=self.database, server=self.server, clerk=self.clerk)
+        async with self._bodies.json_object(request, STREAM) as body, self._turns.of(entity, project, run):
+            return JSONResponse(await intake.take((entity, project, run), body))
 
     async def upload(self, request: Request) -> Response:
         """`PUT /storage/ENTITY/PROJECT/RUN/FILE`: a file, streamed to disk and then put in its place at once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -55,6 +56,8 @@ _ASK_AFTER_S = 120
 _LOOK_S = 0.5
 # How long a thread may keep Python's lock while another waits for it (Python's own choice is 5 ms).
 _SWITCH_S = 0.0005
+# Memory of this size is given back to the system as soon as it is free (mallopt(3); glibc's own choice grows to 32 MB).
+_M_MMAP_THRESHOLD, _LARGE = -3, 1024 * 1024
 
 
 def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None:
@@ -73,6 +76,9 @@ def serve(data_dir: Path, choices: Choices, hide: Callable[[str], None]) -> None
     os.umask(0o077)
     # The event loop gives Python's lock away at each statement; whoever takes it is to give it back soon.
     sys.setswitchinterval(_SWITCH_S)
+    # Else glibc keeps for itself what one large request took.
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
     make_data_dir(data_dir)
     with hold(data_dir):
         try:

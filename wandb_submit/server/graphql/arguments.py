@@ -63,12 +63,15 @@ class Arguments:
             raise Refusal(f"{name} must be a list of strings")
         return items
 
+    def json_text(self, name: str) -> str | None:
+        """The text of a `JSONString`, for what is only stored (see `large_json`)."""
+        text = self.text(name)
+        return None if text is None or text.strip() == "null" else text
+
     def json_object(self, name: str) -> dict[str, object] | None:
         """A `JSONString` that holds an object."""
-        text = self.text(name)
-        if text is None:
-            return None
-        return None if text.strip() == "null" else read_object(text, name)
+        text = self.json_text(name)
+        return None if text is None else read_object(text, name)
 
     def nested(self, name: str) -> Arguments:
         """An input object, such as every mutation's `input`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from wandb_submit.server.context import Context
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.slices import Doomed, demand_few
 
 
 def fork(context: Context, row: sqlite3.Row, config: Mapping[str, object], *, is_new: bool) -> int | None:
@@ -52,8 +53,10 @@ def rewind(context: Context, row: sqlite3.Row, step: float) -> None:
     """
     context.tx.take_long()
     tx, run = context.tx, row["id"]
+    later = Doomed(table="history", run=run, condition="(stream = 'events' OR step > ?)", parameters=(step,))
+    demand_few(tx, Doomed(table="console", run=run, condition="1"), later)
     context.server.history_keys.changed(tx, run)
-    tx.execute("DELETE FROM history WHERE run = ? AND (stream = 'events' OR step > ?)", (run, step))
+    tx.execute(f"DELETE FROM history WHERE run = ? AND {later.condition}", (run, step))  # noqa: S608 - a constant
     tx.execute("DELETE FROM console WHERE run = ?", (run,))
     tx.execute(
         "UPDATE runs SET system_metrics = '{}', summary = COALESCE((SELECT content FROM history WHERE run = runs.id"

@@ -9,6 +9,7 @@ from wandb_submit.server.artifacts.lineage import run_artifacts
 from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import ABSENT
+from wandb_submit.server.large_json import entries
 from wandb_submit.server.projects import find, project_fields
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs import branching, console, history, sampling
@@ -83,7 +84,7 @@ def upsert_bucket(context: Context, arguments: Arguments) -> dict[str, object]:
     """
     values = arguments.nested("input")
     row, inserted = upsert(context, values)
-    shared = branching.fork(context, row, values.json_object("config") or {}, is_new=inserted)
+    shared = branching.fork(context, row, entries(values.json_text("config") or "{}", "config"), is_new=inserted)
     return {"bucket": {**run_fields(context, row), "historyLineCount": shared}, "inserted": inserted}
 
 

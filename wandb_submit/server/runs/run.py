@@ -16,9 +16,11 @@ from pathlib import Path
 from wandb_submit.server.context import Context
 from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
+from wandb_submit.server.large_json import over
 from wandb_submit.server.projects import checked_name, find_or_create
 from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
+from wandb_submit.server.slices import Doomed, demand_few
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.uploads import UPLOADS
 
@@ -84,13 +86,13 @@ def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:
     tags = values.texts("tags")
     if tags is not None:
         changes["tags"] = json.dumps(tags)
-    config = values.json_object("config")
+    config = values.json_text("config")
     if config is not None:
         # The sweep's own values stay, should a client's config lack them.
-        changes["config"] = json.dumps({**json.loads(row["point"] or "{}"), **config})
-    summary = values.json_object("summaryMetrics")
+        changes["config"] = over(config, json.loads(row["point"] or "{}"), "config")
+    summary = values.json_text("summaryMetrics")
     if summary is not None:
-        changes["summary"] = json.dumps(summary)
+        changes["summary"] = over(summary, {}, "summaryMetrics")
     if values.text("sweep") is not None:
         changes["sweep"] = _sweep_number(context, values.required_text("sweep"))
     started = values.text("host") is not None and row["state"] != "running"
@@ -189,6 +191,7 @@ def delete_run(context: Context, arguments: Arguments) -> Mapping[str, object]:
             raise Refusal("run not found", status=404)
         return {"clientMutationId": None}
     context.tx.take_long()
+    demand_few(context.tx, *(Doomed(table=table, run=row["id"], condition="1") for table in ("console", "history")))
     room = row["sweep"] is not None and _makes_room(context, row["sweep"])
     for table in ("history", "console", "files", "artifact_runs", "alerts"):
         context.tx.execute(f"DELETE FROM {table} WHERE run = ?", (row["id"],))  # noqa: S608 - constants

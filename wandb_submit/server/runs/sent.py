@@ -18,8 +18,11 @@ _HISTORIES = {HISTORY: "history", "wandb-events.jsonl": "events"}
 _MAX_STEP = 2**63
 _SUMMARY = "wandb-summary.json"
 _CONSOLE = "output.log"
-# Up to so many lines are read by the event loop itself.
+# What its lines are called among those of the histories.
+CONSOLE = "console"
+# Up to so many lines of a file, with so many letters, are read and stored by the event loop itself.
 _FEW_LINES = 500
+_MANY_LETTERS = 32 * 1024
 
 # A row's number, step and text.
 Row: TypeAlias = tuple[int, int, str]
@@ -31,28 +34,27 @@ class Sent:
 
     Attributes:
         rows: for `history` and `events`, the number of the first row, and the rows; what was there from it on ends.
-        system_metrics: the latest values among the events.
+        system_metrics: the latest values among the events, as JSON.
         summary: the run's new summary as JSON.
         console: the lines of the console that are new or changed, by their numbers.
         preempting: the run expects to be preempted.
         exit_code: the run's, if it has ended.
         has_progressed: there are rows of the history, or a summary.
         fingerprint: tells this request from any other.
+        parts: the rows and lines are in a file, in so many parts (`staging.py`), and not here.
+        is_long: storing it would keep the event loop from its other work.
     """
 
     rows: Mapping[str, tuple[int, list[Row]]] = field(default_factory=dict)
-    system_metrics: Mapping[str, object] = field(default_factory=dict)
+    system_metrics: str | None = None
     summary: str | None = None
     console: tuple[tuple[int, str], ...] = ()
     preempting: bool = False
     exit_code: int | None = None
     has_progressed: bool = False
     fingerprint: str = ""
-
-    @property
-    def is_long(self) -> bool:
-        """Whether storing it would keep the event loop from its other work."""
-        return sum(len(rows) for _, rows in self.rows.values()) + len(self.console) > _FEW_LINES
+    parts: int = 0
+    is_long: bool = False
 
 
 async def read_sent(body: Mapping[str, object]) -> Sent:
@@ -61,12 +63,12 @@ async def read_sent(body: Mapping[str, object]) -> Sent:
     Raises:
         Refusal: if it is not what W&B's clients send.
     """
-    files = _files(body)
-    lines = sum(len(content) for _, content in files.values())
-    return _read(body, files) if lines <= _FEW_LINES else await asyncio.to_thread(_read, body, files)
+    files = files_of(body)
+    is_long = any(len(content) > _FEW_LINES or sum(map(len, content)) > _MANY_LETTERS for _, content in files.values())
+    return await asyncio.to_thread(read_files, body, files, is_long=True) if is_long else read_files(body, files)
 
 
-def _files(body: Mapping[str, object]) -> dict[str, tuple[int, list[str]]]:
+def files_of(body: Mapping[str, object]) -> dict[str, tuple[int, list[str]]]:
     """For each file the number of the first line, and the lines."""
     files = body.get("files")
     return {file: _chunk(file, chunk) for file, chunk in files.items()} if isinstance(files, dict) else {}
@@ -86,7 +88,14 @@ def _chunk(file: str, chunk: object) -> tuple[int, list[str]]:
     return offset, lines
 
 
-def _read(body: Mapping[str, object], files: Mapping[str, tuple[int, list[str]]]) -> Sent:
+def read_files(
+    body: Mapping[str, object], files: Mapping[str, tuple[int, list[str]]], *, is_long: bool = False
+) -> Sent:
+    """What a request's body says, from it and what `files_of` has found in it.
+
+    Raises:
+        Refusal: if a line is not what W&B's clients send.
+    """
     rows: dict[str, tuple[int, list[Row]]] = {}
     system_metrics: dict[str, object] = {}
     for file, stream in _HISTORIES.items():
@@ -97,7 +106,7 @@ def _read(body: Mapping[str, object], files: Mapping[str, tuple[int, list[str]]]
     ended, exit_code = bool(body.get("complete")), body.get("exitcode")
     return Sent(
         rows=rows,
-        system_metrics=system_metrics,
+        system_metrics=json.dumps(system_metrics) if system_metrics else None,
         summary=json.dumps(read_object(summaries[-1], f"the last line of {_SUMMARY}")) if summaries else None,
         console=tuple(enumerate(files[_CONSOLE][1], files[_CONSOLE][0])) if _CONSOLE in files else (),
         preempting=body.get("preempting") is True,
@@ -105,6 +114,7 @@ def _read(body: Mapping[str, object], files: Mapping[str, tuple[int, list[str]]]
         has_progressed=not files.keys().isdisjoint((HISTORY, _SUMMARY)),
         # Only the words that tell a run's end are ever compared with earlier ones.
         fingerprint=hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest() if ended else "",
+        is_long=is_long,
     )
 
 

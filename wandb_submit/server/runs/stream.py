@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
+from collections.abc import Iterable
 
 from wandb_submit.server.context import Context
+from wandb_submit.server.database import Transaction
 from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.runs.history import length
 from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.runs.sent import Row, Sent
+from wandb_submit.server.runs.sent import CONSOLE, Row, Sent
 from wandb_submit.server.runs.state import state_after_exit
+from wandb_submit.server.slices import Doomed, demand_few
 from wandb_submit.server.sweeps import sweep
 
+_REPLACE_LINE = "INSERT OR REPLACE INTO console (run, number, line) VALUES (?, ?, ?)"
 # States that a run which speaks again can have been put in without its own word.
 _GIVEN_UP = ("pending", "crashed", "failed", "preempted")
 
@@ -32,18 +36,19 @@ def take(context: Context, entity: str, project: str, name: str, sent: Sent) -> 
         # The answer to its last words was lost, and meanwhile it was handed out again: what they say is known, and
         # they would take back the rows of its new life.
         return {}
-    for stream, (offset, rows) in sent.rows.items():
-        _take_rows(context, run["id"], stream, offset, rows)
-    if sent.system_metrics:
+    if not sent.parts:
+        for stream, (offset, rows) in sent.rows.items():
+            _take_rows(context, run["id"], stream, offset, rows)
+    if sent.system_metrics is not None:
         context.tx.execute(
             "UPDATE runs SET system_metrics = json_patch(system_metrics, ?) WHERE id = ?",
-            (json.dumps(sent.system_metrics), run["id"]),
+            (sent.system_metrics, run["id"]),
         )
     if sent.summary is not None:
         context.tx.execute("UPDATE runs SET summary = ? WHERE id = ?", (sent.summary, run["id"]))
     # Unlike the histories, the console changes lines that it has sent (progress bars): only those are replaced.
     context.tx.execute_many(
-        "INSERT OR REPLACE INTO console (run, number, line) VALUES (?, ?, ?)",
+        _REPLACE_LINE,
         [(run["id"], number, line) for number, line in sent.console],
     )
     _take_state(context, run, sent)
@@ -61,13 +66,46 @@ def _tell_search(context: Context, run: sqlite3.Row, sent: Sent) -> None:
 
 
 def _take_rows(context: Context, run: int, stream: str, offset: int, rows: list[Row]) -> None:
-    gone = context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
-    if gone:
+    if length(context.tx, run, stream) > offset:
+        context.tx.take_long()
+        demand_few(context.tx, beyond(run, stream, offset))
         context.server.history_keys.changed(context.tx, run)
+        context.tx.execute("DELETE FROM history WHERE run = ? AND stream = ? AND number >= ?", (run, stream, offset))
     context.tx.execute_many(
         "INSERT INTO history (run, stream, number, step, content) VALUES (?, ?, ?, ?, ?)",
         [(run, stream, number, step, text) for number, step, text in rows],
     )
+
+
+def beyond(run: int, stream: str, offset: int) -> Doomed:
+    """The rows of a history from a number on."""
+    return Doomed(table="history", run=run, condition="stream = ? AND number >= ?", parameters=(stream, offset))
+
+
+def expects(tx: Transaction, entity: str, project: str, name: str, sent: Sent) -> int | None:
+    """The number of the run whose lines these are; None if they are known.
+
+    Raises:
+        Refusal: 404 if there is no such run.
+    """
+    run = by_name(tx, entity, project, name)
+    if run is None:
+        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    if run["preempted_by"] is not None and run["state"] in ("pending", "running") and _is_repeated(run, sent):
+        return None
+    return int(run["id"])
+
+
+def store_lines(tx: Transaction, run: int, lines: Iterable[tuple[str, int, int, str]]) -> None:
+    """Stores some lines of a large request: for each the stream, its number, its step and its text."""
+    if tx.one("SELECT 1 FROM runs WHERE id = ?", (run,)) is None:
+        raise Refusal("the run was deleted meanwhile", status=404)
+    lines = list(lines)
+    tx.execute_many(
+        "INSERT INTO history (run, stream, number, step, content) VALUES (?, ?, ?, ?, ?)",
+        [(run, *line) for line in lines if line[0] != CONSOLE],
+    )
+    tx.execute_many(_REPLACE_LINE, [(run, number, text) for stream, number, _, text in lines if stream == CONSOLE])
 
 
 def _take_state(context: Context, run: sqlite3.Row, sent: Sent) -> None:
