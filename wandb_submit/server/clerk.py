@@ -6,6 +6,9 @@ It is started with the first of them and leaves after the last, and with it goes
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -57,13 +60,20 @@ class Clerk:
         finally:
             self._working -= 1
             if not self._working:
-                self._leaving = asyncio.get_running_loop().call_later(_IDLE_S, self.close)
+                self._leaving = asyncio.get_running_loop().call_later(_IDLE_S, self._leave)
 
     def close(self) -> None:
         """Lets the process go; another would be started when it is needed."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self) -> None:
+        self.close()
+        gc.collect()
+        # Else glibc keeps for itself what the requests took here; another C library may have no such function.
+        with contextlib.suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
     async def _done(self, work: Callable[..., _T], *args: object) -> _T:
         if self._pool is None:
