@@ -16,9 +16,9 @@ from support import wait_until
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.executors.base import Executor, TaskRef
 from wandb_submit.executors.catalog import load_executor
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import ArraySpec, SubmissionSpec
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
+from wandb_submit.spec import ArraySpec, SubmissionSpec
+from wandb_submit.store.paths import SubmissionPaths
 
 Submit = Callable[..., "Submitted"]
 

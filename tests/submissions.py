@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wandb_submit import records
-from wandb_submit.events import AgentStarted, EventWriter, RunStarted
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.records import SubmissionRecord
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.store import record as records
+from wandb_submit.store.events import AgentStarted, EventWriter, RunStarted
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.store.record import SubmissionRecord
 
 LOCAL = SubmissionRecord(
     id="hp7z3a",

@@ -11,14 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from wandb_submit import sweeps
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.records import RunView
-from wandb_submit.run_logs import LastWords
-from wandb_submit.snapshot import Snapshot, TaskView
-from wandb_submit.submission import Submission
-from wandb_submit.sweeps import Best
-from wandb_submit.wording import duration, exit_words, uninitialized_words
+from wandb_submit.store.logs import LastWords
+from wandb_submit.store.record import RunView
+from wandb_submit.submission.snapshot import Snapshot, TaskView
+from wandb_submit.submission.submission import Submission
+from wandb_submit.text import duration, exit_words, uninitialized_words
+from wandb_submit.wandb_api import sweeps
+from wandb_submit.wandb_api.sweeps import Best
 
 _EVERY_S = 1.0  # a table that changes more often is not easier to read
 _BEST_EVERY_S = 5.0  # W&B counts requests

@@ -11,7 +11,7 @@ from pathlib import Path
 import submitit
 
 from wandb_submit.agent.task import AgentTask
-from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.spec import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 
 if __name__ == "__main__":
     path, agents, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

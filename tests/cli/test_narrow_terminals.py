@@ -11,14 +11,22 @@ import pytest
 from support import Shell, wait_until
 from terminal import Terminal
 
-from wandb_submit import records
-from wandb_submit.events import AgentStarted, AgentStopped, Event, EventWriter, RunAbandoned, RunFinished, RunStarted
 from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, TaskRow
-from wandb_submit.files import try_lock
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.records import SubmissionRecord
-from wandb_submit.specs import Endpoint, SweepRef
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
+from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.store import record as records
+from wandb_submit.store.events import (
+    AgentStarted,
+    AgentStopped,
+    Event,
+    EventWriter,
+    RunAbandoned,
+    RunFinished,
+    RunStarted,
+)
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.store.record import SubmissionRecord
+from wandb_submit.system.files import try_lock
 
 WIDTHS = (60, 80, 200)
 GPUS = [f"GPU-8f3c5a10-1b2c-4d3e-9f40-{task:012x}" for task in range(40)]

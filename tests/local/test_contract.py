@@ -9,7 +9,7 @@ import pytest
 from executor_contract import ExecutorContract
 
 from wandb_submit.executors.base import Executor
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.store.paths import SubmissionPaths
 
 # The scheduler outlives whoever submits; here that is a process which looks at what it leaves behind.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

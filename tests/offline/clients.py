@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from wandb_submit.credentials import Login, trial_environment
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.wandb_api.credentials import Login, trial_environment
 
 CREATE_SWEEP = """
 mutation UpsertSweep($id: ID, $config: String, $entityName: String, $projectName: String, $state: String) {

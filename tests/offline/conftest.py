@@ -12,8 +12,8 @@ from offline.clients import Protocol, Wandb
 from offline.stock_agents import Sweep, at_work
 from support import wait_until
 
-from wandb_submit.server import lifecycle
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control import lifecycle
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 Serve = Callable[..., ServerInfo]
 

@@ -15,13 +15,13 @@ import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 
-from wandb_submit.server.app import make_app
-from wandb_submit.server.auth import authorization
-from wandb_submit.server.clock import Clock
-from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database
-from wandb_submit.server.heard import Heard
-from wandb_submit.server.settings import Settings
+from wandb_submit.server.control.settings import Settings
+from wandb_submit.server.request.auth import authorization
+from wandb_submit.server.request.context import ServerFacts
+from wandb_submit.server.request.heard import Heard
+from wandb_submit.server.service.app import make_app
+from wandb_submit.server.storage.clock import Clock
+from wandb_submit.server.storage.database import Database
 from wandb_submit.server.sweeps.background import BackgroundSearch
 
 KEY = "k" * 40

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 # An answer instead of the server's: a status, and maybe how long to wait before asking again.
 Fault = tuple[int, dict[str, str]]

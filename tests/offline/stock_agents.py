@@ -16,7 +16,7 @@ from pathlib import Path
 from offline.clients import Protocol, Wandb
 from support import wait_until
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 TRAIN = """
 import os, signal, sys, time, wandb

@@ -20,8 +20,8 @@ from offline.clients import Protocol
 from offline.conftest import Serve
 from support import wait_until
 
-from wandb_submit.server import signed_urls
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.server.request import signed_urls
 
 CREATE = """
 mutation CreateArtifact($input: CreateArtifactInput!) {

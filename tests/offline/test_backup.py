@@ -13,9 +13,9 @@ from offline.clients import Protocol
 from offline.conftest import Serve
 
 from wandb_submit.errors import NotFoundError, RefusedError
-from wandb_submit.files import write_private
-from wandb_submit.server import backup, lifecycle
-from wandb_submit.server.backup import back_up
+from wandb_submit.server.control import backup, lifecycle
+from wandb_submit.server.control.backup import back_up
+from wandb_submit.system.files import write_private
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from offline.clients import Protocol, Wandb
 from offline.conftest import Serve
 from offline.operations import Operation, operations
 
-from wandb_submit.server import schema
+from wandb_submit.server.service import schema
 
 # What docs/offline-server.md says is not there: launch, automations, organizations and registries, the administration
 # of users, custom charts, and uploads in parts.

@@ -14,8 +14,8 @@ import httpx
 from offline.clients import Protocol
 from support import wait_until
 
-from wandb_submit.server import lifecycle
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control import lifecycle
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 KILLS = int(os.environ.get("KILLS", "2"))
 POINTS = list(range(150 * KILLS))

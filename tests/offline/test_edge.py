@@ -18,9 +18,9 @@ from offline.conftest import Serve
 from offline.in_process import KEY, App, running
 from support import wait_until
 
-from wandb_submit.server import bodies, connections
-from wandb_submit.server.auth import authorization
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.server.request import bodies, connections
+from wandb_submit.server.request.auth import authorization
 
 JSON = {"Content-Type": "application/json"}
 STREAM = "/files/local/tests/run/file_stream"

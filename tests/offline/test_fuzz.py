@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from offline.clients import CREATE_SWEEP, START_RUN
 from offline.in_process import KEY, Answer, App, running
 
-from wandb_submit.server import schema
+from wandb_submit.server.service import schema
 
 VICTIM = """
 { project(name: "victims", entityName: "local") {

@@ -17,7 +17,7 @@ from offline.clients import Protocol
 from offline.conftest import Serve
 from support import Shell, alive, wait_until
 
-from wandb_submit.server import lifecycle
+from wandb_submit.server.control import lifecycle
 
 SERVER = Path(".wandb-submit", "server")
 

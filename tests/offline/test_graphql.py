@@ -11,7 +11,7 @@ from offline.clients import Protocol
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import ABSENT, Execution
 from wandb_submit.server.graphql.request import choose, read
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.refusals import Refusal
 
 FAMILY = {
     "name": "Ada",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from offline.clients import Protocol
 
-from wandb_submit.server.database import Database
-from wandb_submit.server.runs import history_keys
+from wandb_submit.server.request import history_keys
+from wandb_submit.server.storage.database import Database
 
 KEYS = 'query K($run: String!) { project(name: "tests", entityName: "local") { run(name: $run) { historyKeys } } }'
 REWIND = """

@@ -15,7 +15,7 @@ from offline.clients import Protocol
 from offline.conftest import Serve
 from support import wait_until
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 MB = 1_000_000
 NUMBERS = json.dumps([0.123456789 + number for number in range(5 * MB // 10)])

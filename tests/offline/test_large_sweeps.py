@@ -13,7 +13,7 @@ import pytest
 import yaml
 from offline.in_process import App, running
 
-from wandb_submit.server.sweeps.config import is_large
+from wandb_submit.server.engine.config import is_large
 from wandb_submit.server.sweeps.search_process import SearchProcess
 
 CREATE_SWEEP = """

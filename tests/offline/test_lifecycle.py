@@ -20,7 +20,7 @@ from offline.clients import Protocol
 from support import wait_until
 
 from wandb_submit.errors import ConfigError, RefusedError
-from wandb_submit.server import addresses, lifecycle, reach
+from wandb_submit.server.control import addresses, lifecycle, reach
 
 START = """
 import sys
@@ -235,7 +235,7 @@ hidden = set(sys.argv[1].split(","))
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name in hidden else found(name, package)
 from wandb_submit.errors import ConfigError
-from wandb_submit.server.requirements import check_installed
+from wandb_submit.server.control.requirements import check_installed
 try:
     check_installed()
 except ConfigError as error:
@@ -254,7 +254,7 @@ except ConfigError as error:
 
 def test_the_command_line_need_not_load_the_server():
     code = (
-        "import sys, json; import wandb_submit.server.lifecycle; "
+        "import sys, json; import wandb_submit.server.control.lifecycle; "
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -14,8 +14,8 @@ from support import wait_until
 
 from wandb_submit.agent.protocol import SweepClient
 from wandb_submit.errors import UnavailableError
-from wandb_submit.server.lifecycle import ServerInfo
-from wandb_submit.specs import Endpoint
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.spec import Endpoint
 
 ONE = {"method": "grid", "parameters": {"x": {"values": [1]}}}
 TWO = {"method": "grid", "parameters": {"x": {"values": [1, 2]}}}

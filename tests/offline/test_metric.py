@@ -11,9 +11,9 @@ from offline.pages import parse
 from offline.test_search import point, stock
 from support import wait_until
 
-from wandb_submit import sweeps
-from wandb_submit.server.lifecycle import ServerInfo
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.wandb_api import sweeps
 
 GRID = {"method": "grid", "parameters": {"x": {"values": [1, 2]}}}
 BAYES = {

@@ -11,7 +11,7 @@ from offline.clients import Protocol
 from offline.conftest import Serve
 from support import wait_until
 
-from wandb_submit.server.tables import STEPS
+from wandb_submit.server.storage.tables import STEPS
 
 # As the first version's server leaves it when it is killed: three agents on a grid of five points, one with a run that
 # logs, one that was given a run which has not begun, one whose run has ended.

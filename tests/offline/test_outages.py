@@ -14,14 +14,22 @@ import pytest
 from offline.clients import Protocol, Wandb
 from offline.proxy import Fault, Proxy, before
 
-from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.shares import Share
-from wandb_submit.credentials import patience
-from wandb_submit.events import EventReader, EventWriter, RunFinished, RunStarted, ServerBack, ServerLost, Stamped
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.server.lifecycle import ServerInfo
-from wandb_submit.specs import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.agent.sweep_agent import Outcome, SweepAgent
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.spec import ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.store.events import (
+    EventReader,
+    EventWriter,
+    RunFinished,
+    RunStarted,
+    ServerBack,
+    ServerLost,
+    Stamped,
+)
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.wandb_api.credentials import patience
 
 HASTE = Pace(heartbeat_s=0.1, answer_s=1.0, first_retry_s=0.05, last_retry_s=0.1)
 # Notes its point, and ends when it is told to.

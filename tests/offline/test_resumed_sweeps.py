@@ -11,10 +11,10 @@ from offline.clients import CREATE_SWEEP, Protocol, Wandb
 from offline.test_search import point, take
 from support import wait_until
 
-from wandb_submit import sweeps
-from wandb_submit.server.lifecycle import ServerInfo
-from wandb_submit.sources import SweepName
-from wandb_submit.specs import Endpoint
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.spec import Endpoint
+from wandb_submit.wandb_api import sweeps
+from wandb_submit.wandb_api.names import SweepName
 
 GRID = {"method": "grid", "parameters": {"x": {"values": [1, 2, 3]}}}
 RANDOM = {"method": "random", "run_cap": 3, "parameters": {"x": {"min": 0.0, "max": 1.0}}}

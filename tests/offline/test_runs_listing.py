@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from offline.clients import Protocol
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 RUNS = """
 query Runs($project: String!, $entity: String!, $cursor: String, $perPage: Int, $order: String, $filters: JSONString) {

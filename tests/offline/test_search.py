@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from offline.clients import CREATE_SWEEP, Protocol, Wandb
 from support import alive, commands, wait_until
 
-from wandb_submit.server.lifecycle import ServerInfo
-from wandb_submit.server.tables import STEPS
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.server.storage.tables import STEPS
 
 METRIC = {"name": "loss", "goal": "minimize"}
 BAYES = {"method": "bayes", "metric": METRIC, "parameters": {"x": {"min": 0.0, "max": 1.0}, "k": {"values": [1, 2, 3]}}}

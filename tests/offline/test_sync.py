@@ -23,16 +23,16 @@ from offline.conftest import Serve
 from offline.proxy import Proxy, before
 from support import Shell, wait_until
 
-from wandb_submit.credentials import Login
 from wandb_submit.errors import RefusedError
-from wandb_submit.onward.connection import Connection
-from wandb_submit.onward.journal import look_at_journal
-from wandb_submit.onward.place import Place
-from wandb_submit.onward.progress import Progress
-from wandb_submit.onward.project import Project
-from wandb_submit.onward.run_upload import RunUpload
-from wandb_submit.onward.source import Source
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
+from wandb_submit.server.export import Source
+from wandb_submit.sync.connection import Connection
+from wandb_submit.sync.journal import look_at_journal
+from wandb_submit.sync.place import Place
+from wandb_submit.sync.progress import Progress
+from wandb_submit.sync.project import Project
+from wandb_submit.sync.run_upload import RunUpload
+from wandb_submit.wandb_api.credentials import Login
 
 TRAIN = """
 import json, os, sys, wandb

@@ -12,7 +12,7 @@ import yaml
 from offline.clients import Protocol, Wandb
 from support import ROOT
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 SWEEP = {
     "program": "train.py",

@@ -13,7 +13,7 @@ from offline.browser import Browser
 from offline.clients import HEARTBEAT, Protocol, Wandb
 from offline.pages import NASTY, fill_nasty, fill_sweep, page
 
-from wandb_submit.server.lifecycle import ServerInfo
+from wandb_submit.server.control.lifecycle import ServerInfo
 
 SWEEP = "/local/web/sweeps/"
 

@@ -12,7 +12,7 @@ import pytest
 from slurm.bed import environment
 from support import Shell
 
-from wandb_submit.server.addresses import is_loopback, way_out
+from wandb_submit.server.control.addresses import is_loopback, way_out
 
 pytestmark = pytest.mark.slurm
 

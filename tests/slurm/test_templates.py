@@ -18,7 +18,7 @@ import pytest
 from slurm.bed import environment
 from support import Shell, wait_until
 
-from wandb_submit import templates
+from wandb_submit.options import templates
 
 pytestmark = pytest.mark.slurm
 

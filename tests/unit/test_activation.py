@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from unit.conftest import Program
 
-from wandb_submit import activation
 from wandb_submit.errors import ConfigError
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.process import take_environment_of_shell
-from wandb_submit.specs import Activation
+from wandb_submit.options import activation
+from wandb_submit.spec import Activation
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.system.process import take_environment_of_shell
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 

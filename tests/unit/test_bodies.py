@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
-from wandb_submit.server import bodies
-from wandb_submit.server.bodies import QUERY, STREAM, Bodies
-from wandb_submit.server.lane import Lane
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request import bodies
+from wandb_submit.server.request.bodies import QUERY, STREAM, Bodies
+from wandb_submit.server.request.lane import Lane
+from wandb_submit.server.storage.refusals import Refusal
 
 MB = bodies.MEGABYTE
 

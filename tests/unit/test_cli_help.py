@@ -12,7 +12,7 @@ import pytest
 from wandb_submit.cli import main
 from wandb_submit.cli._words import refuse
 from wandb_submit.errors import ConfigError
-from wandb_submit.sbatch_options import FLAGS
+from wandb_submit.options.sbatch import FLAGS
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[str, click.Command]]:

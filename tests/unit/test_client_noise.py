@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.client_noise import without_clients
-from wandb_submit.run_logs import LastWords
+from wandb_submit.store.client_noise import without_clients
+from wandb_submit.store.logs import LastWords
 
 TELEMETRY = """
 import logging, os, sys

@@ -14,7 +14,7 @@ import pytest
 
 from wandb_submit.executors.local import closings
 from wandb_submit.executors.local.closings import TOLD_BY, Closings
-from wandb_submit.process import wait_until
+from wandb_submit.system.process import wait_until
 
 HOLD = """
 import fcntl, sys, time

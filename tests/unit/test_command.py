@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from wandb.sdk.launch.sweeps import utils as stock
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
-from wandb_submit.agent import command as ours
-from wandb_submit.agent.command import RunFiles
+from wandb_submit.agent.runs import command as ours
+from wandb_submit.agent.runs.command import RunFiles
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import SweepRef
+from wandb_submit.spec import SweepRef
 
 MACROS = (
     "env",

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from wandb_submit import config, sbatch_options
-from wandb_submit.config import Options
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.executors.catalog import pick
-from wandb_submit.specs import Activation, ArraySpec, Preload, SubmissionSpec
+from wandb_submit.options import build as config
+from wandb_submit.options import sbatch
+from wandb_submit.options.build import Options
+from wandb_submit.spec import Activation, ArraySpec, Preload, SubmissionSpec
 
 WORKDIR = Path("/somewhere")
 
@@ -151,12 +152,12 @@ def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -
         build(templates=(template(tmp_path, "partitoin: gpu"),))
 
 
-@pytest.mark.parametrize("key", sorted(sbatch_options.OWNED))
+@pytest.mark.parametrize("key", sorted(sbatch.OWNED))
 @pytest.mark.parametrize("form", ["{}=x", "{}", "--{}=x"])
 def test_options_that_are_ours_are_refused_with_what_to_do_instead(key: str, form: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(sbatch=(form.format(key),))
-    assert str(caught.value) == f"--sbatch {key}: {sbatch_options.OWNED[key]}"
+    assert str(caught.value) == f"--sbatch {key}: {sbatch.OWNED[key]}"
 
 
 def test_an_underscore_does_not_get_an_owned_option_through(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ def test_a_template_can_name_an_option_without_a_value(tmp_path: Path) -> None:
     assert spec.sbatch == {"exclusive": None, "nice": "5"}
 
 
-@pytest.mark.parametrize("name", sbatch_options.FLAGS)
+@pytest.mark.parametrize("name", sbatch.FLAGS)
 def test_sbatch_options_with_a_flag_of_their_own_come_from_flags_and_templates(name: str, tmp_path: Path) -> None:
     written = template(tmp_path, f"{name}: theirs")
     assert build(templates=(written,)).sbatch == {name: "theirs"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.errors import NotLoggedInError, UnavailableError
-from wandb_submit.specs import Endpoint
+from wandb_submit.spec import Endpoint
+from wandb_submit.wandb_api.credentials import Login, deployment, find_login, trial_environment
 
 CLOUD = Endpoint(base_url="https://api.wandb.ai")
 FORGE = Endpoint(base_url="https://api.forge.coreweave.com")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.agent.cuts import verdict
-from wandb_submit.events import AgentStarted, EventWriter, RunFinished, RunStarted
-from wandb_submit.halts import PREEMPTED, SERVER_ASKED, TIME_LIMIT, Halt
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.store.events import AgentStarted, EventWriter, RunFinished, RunStarted
+from wandb_submit.store.halt import PREEMPTED, SERVER_ASKED, TIME_LIMIT, Halt
+from wandb_submit.store.paths import SubmissionPaths
 
 _BEGUN = {"task": 0, "host": "n", "pid": 1, "job_id": "7_0", "gpus": None, "cpus": [0]}
 _STARTED = {"pid": 2, "command": ["c"], "log": "l", "idle_s": 0.0}

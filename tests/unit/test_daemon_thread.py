@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from wandb_submit.daemon_thread import in_daemon_thread
+from wandb_submit.system.threads import in_daemon_thread
 
 
 def test_work_that_hangs_keeps_no_other_from_being_done() -> None:

@@ -15,12 +15,12 @@ from typing import TypeVar
 import pytest
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.server import database as database_module
-from wandb_submit.server.database import Database, Lane, Transaction
-from wandb_submit.server.place import GoneError
-from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.state import WAITING
-from wandb_submit.server.tables import STEPS
+from wandb_submit.server.storage import database as database_module
+from wandb_submit.server.storage.database import Database, Lane, Transaction
+from wandb_submit.server.storage.place import GoneError
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.tables import STEPS
 
 _T = TypeVar("_T")
 

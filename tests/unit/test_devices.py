@@ -15,9 +15,9 @@ import pytest
 
 from wandb_submit.devices import Gpu, VisibleGpus, visible_gpus
 from wandb_submit.devices.strangers import watch_for
+from wandb_submit.devices.variables import CUDA, ROCR
 from wandb_submit.errors import RefusedError
-from wandb_submit.gpu_variables import CUDA, ROCR
-from wandb_submit.process import wait_until
+from wandb_submit.system.process import wait_until
 
 FAKES = Path(__file__).parents[1] / "fakes"
 UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_submit import events
-from wandb_submit.events import (
+from wandb_submit.store import events
+from wandb_submit.store.events import (
     AgentRegistered,
     AgentStarted,
     AgentStopped,

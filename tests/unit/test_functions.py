@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.functions import Function
+from wandb_submit.submission.function import Function
 
 SCRIPT = """
 import collections.abc as shapes, json, xml.dom
@@ -25,7 +25,7 @@ def helper():
     return Decimal(1), inner
 def train():
     return helper(), shapes.Mapping, json.dumps
-from wandb_submit.functions import Function
+from wandb_submit.submission.function import Function
 print(*Function.pickle(train).preload.modules)
 """
 

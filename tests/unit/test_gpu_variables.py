@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.gpu_variables import CUDA, HIP, INTEL, ROCR, entries, variable_of, with_only
+from wandb_submit.devices.variables import CUDA, HIP, INTEL, ROCR, entries, variable_of, with_only
 
 
 @pytest.mark.parametrize(

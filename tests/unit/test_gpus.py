@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wandb_submit.agent import gpus
-from wandb_submit.specs import ArraySpec, SubmissionSpec
+from wandb_submit.spec import ArraySpec, SubmissionSpec
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.agent.guards import submission_verdict
-from wandb_submit.events import Event, EventWriter, RunAbandoned, RunFinished
-from wandb_submit.halts import Halt
+from wandb_submit.store.events import Event, EventWriter, RunAbandoned, RunFinished
+from wandb_submit.store.halt import Halt
 
 FAILED = RunFinished(run="a", exit_code=1, seconds=1.0)
 KILLED = RunFinished(run="b", exit_code=-9, seconds=1.0)

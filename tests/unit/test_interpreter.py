@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from unit.conftest import Program
 
-from wandb_submit import interpreter
+from wandb_submit.agent.runs import interpreter
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import Activation, ArraySpec, SubmissionSpec
+from wandb_submit.spec import Activation, ArraySpec, SubmissionSpec
 
 
 def spec(python: str, workdir: Path, *, executor: str = "local", setup: tuple[str, ...] = ()) -> SubmissionSpec:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.events import (
+from wandb_submit.store.events import (
     AgentRegistered,
     AgentStarted,
     AgentStopped,
@@ -19,9 +19,9 @@ from wandb_submit.events import (
     ServerBack,
     ServerLost,
 )
-from wandb_submit.halts import PREEMPTED, TIME_LIMIT
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.records import Journal
+from wandb_submit.store.halt import PREEMPTED, TIME_LIMIT
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.store.record import Journal
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from wandb_submit.server import readers
-from wandb_submit.server.database import Database, Transaction
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.runs import kept_lists, listing
 from wandb_submit.server.runs.kept_lists import KeptLists
 from wandb_submit.server.runs.orders import parse_order
+from wandb_submit.server.storage import readers
+from wandb_submit.server.storage.database import Database, Transaction
 
 ORDERS = [
     "-summary_metrics.loss",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import wandb_submit
-from wandb_submit.keywords import sbatch_flags
-from wandb_submit.sbatch_options import FLAGS
+from wandb_submit.options.keywords import sbatch_flags
+from wandb_submit.options.sbatch import FLAGS
 
 KNOWN = ("array", "gpus_per_task")
 

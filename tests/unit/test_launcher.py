@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from wandb_submit.agent.launcher import Launcher, PythonCommand, why_cold
-from wandb_submit.agent.trial import Trial
-from wandb_submit.agent.zygote import ColdStartError, PreloadError
-from wandb_submit.process import wait_until
-from wandb_submit.specs import Preload
+from wandb_submit.agent.runs.launcher import Launcher, PythonCommand, why_cold
+from wandb_submit.agent.runs.trial import Trial
+from wandb_submit.agent.runs.zygote import ColdStartError, PreloadError
+from wandb_submit.spec import Preload
+from wandb_submit.system.process import wait_until
 
 # What a program can see of how it was started.
 SEEN = """
@@ -230,7 +230,7 @@ def test_a_module_that_cannot_be_shared_lets_runs_start_cold_and_says_why(
 def test_an_opened_gpu_is_a_reason_not_to_fork(tmp_path: Path) -> None:
     code = """
 import sys
-from wandb_submit.agent.programs import zygote
+from wandb_submit.agent.runs.programs import zygote
 zygote._ACCELERATORS = (sys.argv[1] + "/nvidia",)
 before = zygote.open_descriptors()
 print(zygote.why_not_to_fork(before))

@@ -10,7 +10,7 @@ from wandb_submit.devices import Gpu
 from wandb_submit.errors import NotFoundError
 from wandb_submit.executors.local.pool import Demand
 from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, TaskRow, is_alive
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
 
 HOLD = "import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
 HOLD += "fcntl.flock(fd, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"

@@ -10,7 +10,7 @@ import pytest
 from wandb_submit.devices import Gpu
 from wandb_submit.errors import RefusedError
 from wandb_submit.executors.local.locks import DeviceLocks, Lock, gpu_locks, is_held, lock_folder
-from wandb_submit.process import wait_until
+from wandb_submit.system.process import wait_until
 
 HOLD = """
 import sys, time

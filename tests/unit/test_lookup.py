@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from submissions import LOCAL, make
 
-from wandb_submit import lookup
 from wandb_submit.errors import NotFoundError
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.store import lookup
+from wandb_submit.store.paths import SubmissionPaths
 
 SLURM = replace(
     LOCAL,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.errors import ConfigError, RefusedError
-from wandb_submit.onward.journal import JournalError, look_at_journal, open_journal
-from wandb_submit.onward.place import Place, api_address, pages_url
-from wandb_submit.onward.run_upload import exit_code
-from wandb_submit.onward.source import OfflineRun
-from wandb_submit.onward.streams import Parcel
+from wandb_submit.server.export import OfflineRun
 from wandb_submit.server.runs.state import ENDED, state_after_exit
+from wandb_submit.sync.journal import JournalError, look_at_journal, open_journal
+from wandb_submit.sync.place import Place, api_address, pages_url
+from wandb_submit.sync.run_upload import exit_code
+from wandb_submit.sync.streams import Parcel
 
 PLACE = Place(base_url="https://api.wandb.ai", entity="me", project="a b")
 RUN = OfflineRun(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.agent.oom import oom_kills
-from wandb_submit.wording import exit_words
+from wandb_submit.agent.runs.oom import oom_kills
+from wandb_submit.text import exit_words
 
 # As a step of Slurm's sees itself with version 1, with version 2, and with both mounted.
 FIRST = "9:cpu:/\n4:memory:/slurm/uid_0/job_7/step_0\n0::/\n"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit import config, origins
-from wandb_submit.config import Options
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import ArraySpec, SubmissionSpec
+from wandb_submit.options import blame
+from wandb_submit.options import build as config
+from wandb_submit.options.build import Options
+from wandb_submit.spec import ArraySpec, SubmissionSpec
 
 
 def build(options: Options) -> SubmissionSpec:
@@ -21,7 +22,7 @@ def build(options: Options) -> SubmissionSpec:
 def problems(options: Options) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         build(options)
-    return str(origins.named(caught.value, options, build)).splitlines()
+    return str(blame.named(caught.value, options, build)).splitlines()
 
 
 @pytest.fixture

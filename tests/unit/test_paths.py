@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit import paths
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.store import paths
+from wandb_submit.store.paths import SubmissionPaths
 
 
 def test_submissions_live_below_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from unit.conftest import Program
 
-from wandb_submit import preloads
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import Activation, ArraySpec, Preload, SubmissionSpec
+from wandb_submit.spec import Activation, ArraySpec, Preload, SubmissionSpec
+from wandb_submit.submission import preloads
 
 CONFIG = {"program": "train.py"}
 

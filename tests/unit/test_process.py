@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from unit.conftest import Program
 
-from wandb_submit import process
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.system import process
 
 
 def python(code: str) -> list[str]:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wandb_submit import sweeps
 from wandb_submit.agent.protocol import (
     BusyError,
     Command,
@@ -25,7 +24,8 @@ from wandb_submit.agent.protocol import (
 )
 from wandb_submit.agent.shares import Share
 from wandb_submit.errors import NotLoggedInError, RefusedError, UnavailableError, WandbSubmitError
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.wandb_api import sweeps
 
 KEY = "k3y" * 13
 _T = TypeVar("_T")

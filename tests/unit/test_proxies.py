@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.proxies import Proxies
+from wandb_submit.wandb_api.proxies import Proxies
 
 A, B, C = "http://a:1", "http://b:2", "http://c:3"
 HTTP, HTTPS = "http://wandb.example", "https://wandb.example"

@@ -24,7 +24,7 @@ from wandb_submit.executors.local.pool import Demand
 from wandb_submit.executors.local.scheduler import Scheduler
 from wandb_submit.executors.local.state import REQUEUE_EXIT_CODE, ArrayFile, SchedulerFiles, SchedulerState
 from wandb_submit.executors.local.task import TaskProcess
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
 
 GPUS, CORES = 4, 3
 _pids = itertools.count(1)

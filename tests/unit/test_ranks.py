@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from wandb_submit import ranks
 from wandb_submit.errors import ConfigError
-from wandb_submit.process import python_argv, wait_until
-from wandb_submit.specs import ArraySpec, Preload, Ranks, SubmissionSpec
+from wandb_submit.options import ranks
+from wandb_submit.spec import ArraySpec, Preload, Ranks, SubmissionSpec
+from wandb_submit.system.process import python_argv, wait_until
 
 SLURMS = {
     "SLURM_PROCID": "5",
@@ -95,7 +95,7 @@ class Rank:
     """A rank's process, with the agent at the other end of its standard input."""
 
     def __init__(self, code: str, **env: str) -> None:
-        argv = python_argv("wandb_submit.agent.rank", sys.executable, "-I", "-S", "-c", code)
+        argv = python_argv("wandb_submit.agent.runs.rank", sys.executable, "-I", "-S", "-c", code)
         pipe = subprocess.PIPE
         environment = {**SLURMS, "PATH": "/usr/bin:/bin", **env}
         self.process = subprocess.Popen(argv, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -138,7 +138,7 @@ def test_a_rank_that_fails_says_so_apart_from_what_its_program_prints() -> None:
 
 
 def test_a_rank_whose_program_is_not_there_says_so() -> None:
-    argv = python_argv("wandb_submit.agent.rank", "no-such-program")
+    argv = python_argv("wandb_submit.agent.runs.rank", "no-such-program")
     done = subprocess.run(argv, env=SLURMS, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 127
     assert "no-such-program: No such file or directory: ended with status 127" in done.stderr

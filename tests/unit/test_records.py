@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit import files, records
 from wandb_submit.errors import ConfigError, NotFoundError
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.records import SubmissionRecord
-from wandb_submit.specs import Endpoint, SweepRef
+from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.store import record as records
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.store.record import SubmissionRecord
+from wandb_submit.system import files
 
 RECORD = SubmissionRecord(
     id="abc234",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.run_logs import LastWords, failed_setup
+from wandb_submit.store.logs import LastWords, failed_setup
 
 CHAINED = """
 import atexit

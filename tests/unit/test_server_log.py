@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.server import log
+from wandb_submit.server.control import log
 
 KEY = "0123456789" * 4
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from submissions import LOCAL, make
 
-from wandb_submit.events import EventWriter, RunFinished
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.records import Journal
-from wandb_submit.siblings import Siblings, SweepProgress
+from wandb_submit.store.events import EventWriter, RunFinished
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.store.record import Journal
+from wandb_submit.store.siblings import Siblings, SweepProgress
 
 
 def member(home: Path, name: str, *, left: int | None, total: int | None, **runs: str) -> SubmissionPaths:
@@ -26,7 +26,7 @@ def member(home: Path, name: str, *, left: int | None, total: int | None, **runs
 
 
 def told(paths: SubmissionPaths) -> SweepProgress | None:
-    from wandb_submit import records
+    from wandb_submit.store import record as records
 
     journal = Journal(paths)
     journal.update()

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from wandb_submit.errors import UnavailableError
-from wandb_submit.executors import slurm_cli
 from wandb_submit.executors.base import TaskStatus
-from wandb_submit.states import TaskState
+from wandb_submit.executors.slurm import cli
+from wandb_submit.executors.states import TaskState
 
 # https://slurm.schedmd.com/job_state_codes.html
 ALL_STATES = {
@@ -42,11 +42,11 @@ ALL_STATES = {
 
 
 def states(text: str) -> dict[str, TaskState]:
-    return {job: status.state for job, status in slurm_cli.parse_sacct(text).items()}
+    return {job: status.state for job, status in cli.parse_sacct(text).items()}
 
 
 def test_every_state_of_slurm_is_known() -> None:
-    assert set(slurm_cli.STATES) == ALL_STATES
+    assert set(cli.STATES) == ALL_STATES
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_every_state_of_slurm_is_known() -> None:
     ],
 )
 def test_a_state_is_read_as_slurm_writes_it(text: str, state: TaskState) -> None:
-    assert slurm_cli.read_state(text) is state
+    assert cli.read_state(text) is state
 
 
 def test_squeue_tells_state_node_and_reason_of_each_task() -> None:
     text = "7_2|PENDING||Priority\n7_0|RUNNING|gpu1|None\n7_1|COMPLETED|gpu2|None\n"
-    assert slurm_cli.parse_squeue(text) == {
+    assert cli.parse_squeue(text) == {
         "7_2": TaskStatus(state=TaskState.PENDING, detail="Priority"),
         "7_0": TaskStatus(state=TaskState.RUNNING, node="gpu1"),
         "7_1": TaskStatus(state=TaskState.COMPLETED, node="gpu2"),
@@ -78,13 +78,13 @@ def test_squeue_tells_state_node_and_reason_of_each_task() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "slurm_load_jobs error: Invalid job id specified\n", "a|b\n"])
 def test_what_is_no_answer_tells_of_no_task(text: str) -> None:
-    assert slurm_cli.parse_squeue(text) == {}
-    assert slurm_cli.parse_sacct(text) == {}
+    assert cli.parse_squeue(text) == {}
+    assert cli.parse_sacct(text) == {}
 
 
 def test_sacct_tells_state_and_node_of_each_task() -> None:
     text = "7_0|COMPLETED|gpu1\n7_1|CANCELLED by 1000|None assigned\n"
-    assert slurm_cli.parse_sacct(text) == {
+    assert cli.parse_sacct(text) == {
         "7_0": TaskStatus(state=TaskState.COMPLETED, node="gpu1"),
         "7_1": TaskStatus(state=TaskState.CANCELLED),
     }
@@ -93,7 +93,7 @@ def test_sacct_tells_state_and_node_of_each_task() -> None:
 def test_what_slurm_24_11_printed_of_an_array_before_and_after_scancel() -> None:
     queue = "14_[3-5%3]|PENDING||JobArrayTaskLimit\n14_0|RUNNING|ctcpu1|None\n14_1|COMPLETING|ctcpu1|None\n"
     held = "139_0|PENDING||launch failed requeued held\n"
-    squeue = slurm_cli.parse_squeue(queue + held)
+    squeue = cli.parse_squeue(queue + held)
     assert {job: status.state.value for job, status in squeue.items()} == {
         **dict.fromkeys(("14_3", "14_4", "14_5", "139_0"), "pending"),
         **dict.fromkeys(("14_0", "14_1"), "running"),
@@ -122,7 +122,7 @@ def test_what_slurm_24_11_printed_of_an_array_before_and_after_scancel() -> None
 )
 def test_a_range_of_tasks_that_never_started_is_all_of_them(job: str, tasks: list[int]) -> None:
     assert states(f"{job}|CANCELLED by 0|None assigned\n") == {f"7_{task}": TaskState.CANCELLED for task in tasks}
-    assert set(slurm_cli.parse_squeue(f"{job}|PENDING||Priority\n")) == {f"7_{task}" for task in tasks}
+    assert set(cli.parse_squeue(f"{job}|PENDING||Priority\n")) == {f"7_{task}" for task in tasks}
 
 
 @pytest.mark.parametrize("job", ["7_[0,2,5,...]", "7_[0,2,5-...%4]", "7_[0,2,5-1...%4]"])
@@ -132,11 +132,11 @@ def test_a_range_that_slurm_cut_short_tells_at_least_its_beginning(job: str) -> 
 
 def test_one_question_asks_about_each_array_once() -> None:
     jobs = ["7_0", "7_1", "9_0"]
-    assert slurm_cli.squeue_argv(jobs, [1000, 1000])[-2:] == ["--jobs=7,9", "--user=1000"]
-    assert slurm_cli.squeue_argv(jobs, [1000, 0])[-1] == "--jobs=7,9"
-    assert slurm_cli.squeue_argv(jobs[:2], [1000])[-1] == "--jobs=7"  # which squeue asks for alone
-    assert slurm_cli.sacct_argv(jobs)[-2:] == ["-j", "7,9"]
-    assert slurm_cli.scancel_argv(jobs) == ["scancel", "7", "9"]
+    assert cli.squeue_argv(jobs, [1000, 1000])[-2:] == ["--jobs=7,9", "--user=1000"]
+    assert cli.squeue_argv(jobs, [1000, 0])[-1] == "--jobs=7,9"
+    assert cli.squeue_argv(jobs[:2], [1000])[-1] == "--jobs=7"  # which squeue asks for alone
+    assert cli.sacct_argv(jobs)[-2:] == ["-j", "7,9"]
+    assert cli.scancel_argv(jobs) == ["scancel", "7", "9"]
 
 
 def test_sbatch_hears_the_script_and_not_its_variables() -> None:
@@ -150,9 +150,9 @@ def test_sbatch_hears_the_script_and_not_its_variables() -> None:
         "SLURM_CPU_BIND": "mask",
         "HOME": "/home/me",
     }
-    outside = slurm_cli.sbatch_environment(environ, script)
+    outside = cli.sbatch_environment(environ, script)
     assert set(outside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "SLURM_CPU_BIND", "HOME"}
-    inside = slurm_cli.sbatch_environment({**environ, "SLURM_JOB_ID": "7", "SRUN_CPUS_PER_TASK": "2"}, script)
+    inside = cli.sbatch_environment({**environ, "SLURM_JOB_ID": "7", "SRUN_CPUS_PER_TASK": "2"}, script)
     assert set(inside) == {"SBATCH_ACCOUNT", "SLURM_CONF", "HOME"}
 
 
@@ -167,13 +167,13 @@ def test_sbatch_hears_the_script_and_not_its_variables() -> None:
     ],
 )
 def test_the_arrays_id_is_found_among_what_a_site_prints(text: str) -> None:
-    assert slurm_cli.parse_sbatch(text) == "12"
+    assert cli.parse_sbatch(text) == "12"
 
 
 @pytest.mark.parametrize("text", ["", "queued\n", "job 12 is number 3 in the queue\n"])
 def test_an_answer_without_an_id_leaves_open_what_was_submitted(text: str) -> None:
     with pytest.raises(UnavailableError, match="no job id"):
-        slurm_cli.parse_sbatch(text)
+        cli.parse_sbatch(text)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_an_answer_without_an_id_leaves_open_what_was_submitted(text: str) -> No
     [("MaxArraySize            = 1001\n", 1001), ("MaxArraySize = 0\n", None), ("", None), ("Other = 1\n", None)],
 )
 def test_the_largest_array_is_what_slurm_says(text: str, size: int | None) -> None:
-    assert slurm_cli.parse_max_array_size(f"Configuration data\n{text}MaxJobCount = 10000\n") == size
+    assert cli.parse_max_array_size(f"Configuration data\n{text}MaxJobCount = 10000\n") == size
 
 
 def test_a_persons_own_filters_do_not_change_what_we_ask() -> None:
@@ -190,7 +190,7 @@ def test_a_persons_own_filters_do_not_change_what_we_ask() -> None:
         "SLURM_CONF": "/etc/slurm.conf",
         "SLURM_CLUSTERS": "big",
     }
-    assert slurm_cli.plain_environment(environ) == {
+    assert cli.plain_environment(environ) == {
         "SLURM_CONF": "/etc/slurm.conf",
         "SLURM_CLUSTERS": "big",
         "SLURM_BITSTR_LEN": "0",
@@ -198,9 +198,7 @@ def test_a_persons_own_filters_do_not_change_what_we_ask() -> None:
 
 
 def test_why_a_task_waited_is_not_why_it_was_cancelled() -> None:
-    answer = slurm_cli.parse_squeue(
-        "7_3|CANCELLED||JobArrayTaskLimit\n7_2|CANCELLED|n1|TimeLimit\n7_4|PENDING||Priority\n"
-    )
+    answer = cli.parse_squeue("7_3|CANCELLED||JobArrayTaskLimit\n7_2|CANCELLED|n1|TimeLimit\n7_4|PENDING||Priority\n")
     assert [answer[f"7_{task}"].detail for task in (3, 2, 4)] == [
         *("it was cancelled before it began", "TimeLimit", "Priority")
     ]

@@ -11,18 +11,18 @@ import pytest
 from submitit.core import utils
 from unit.conftest import Program
 
-from wandb_submit.activation import _WATCH_SETUP
 from wandb_submit.agent.task import AgentTask
-from wandb_submit.config import Options, build_spec
 from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.executors import slurm_states
 from wandb_submit.executors.base import TaskRef, TooManyTasksError
 from wandb_submit.executors.catalog import pick
-from wandb_submit.executors.slurm import SlurmExecutor, split
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.process import python_argv
-from wandb_submit.specs import Activation, ArraySpec, Endpoint, SubmissionSpec, SweepRef
-from wandb_submit.states import TaskState
+from wandb_submit.executors.slurm import states as slurm_states
+from wandb_submit.executors.slurm.executor import SlurmExecutor, split
+from wandb_submit.executors.states import TaskState
+from wandb_submit.options.activation import _WATCH_SETUP
+from wandb_submit.options.build import Options, build_spec
+from wandb_submit.spec import Activation, ArraySpec, Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.system.process import python_argv
 
 SWEEP = SweepRef(entity="me", project="vision", id="k3f9", base_url="https://api.wandb.ai")
 

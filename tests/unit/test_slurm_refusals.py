@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from wandb_submit.errors import RefusedError, UnavailableError
-from wandb_submit.executors import slurm_refusals
+from wandb_submit.executors.slurm import refusals
 
 
 def refused(text: str) -> str:
-    error = slurm_refusals.refusal(text)
+    error = refusals.refusal(text)
     assert isinstance(error, RefusedError), text
     return str(error)
 
@@ -82,17 +82,17 @@ def test_a_refusal_ends_with_what_there_is() -> None:
     said = "sbatch: error: invalid partition specified: nope\nallocation failure: Invalid partition name specified"
     asked = []
 
-    def choices(topic: slurm_refusals.Topic) -> str:
+    def choices(topic: refusals.Topic) -> str:
         asked.append(topic)
         return "here: a, b"
 
-    assert str(slurm_refusals.refusal(said, choices)) == (
+    assert str(refusals.refusal(said, choices)) == (
         "Slurm refuses the job: invalid partition specified: nope; Invalid partition name specified. "
         "No such partition, see --partition (here: a, b)"
     )
-    slurm_refusals.refusal("sbatch: error: Unable to contact slurm controller", choices)
-    slurm_refusals.refusal("sbatch: unrecognized option '--foo'", choices)
-    assert asked == [slurm_refusals.Topic.PARTITION]
+    refusals.refusal("sbatch: error: Unable to contact slurm controller", choices)
+    refusals.refusal("sbatch: unrecognized option '--foo'", choices)
+    assert asked == [refusals.Topic.PARTITION]
 
 
 def test_a_refusal_without_a_known_reason_is_still_a_refusal() -> None:
@@ -118,7 +118,7 @@ def test_a_word_said_twice_is_repeated_once() -> None:
     ],
 )
 def test_a_controller_that_does_not_answer_may_do_so_later(said: str) -> None:
-    error = slurm_refusals.refusal(said)
+    error = refusals.refusal(said)
     assert isinstance(error, UnavailableError)
     assert error.transient
 
@@ -134,9 +134,9 @@ def test_a_controller_that_does_not_answer_may_do_so_later(said: str) -> None:
     ],
 )
 def test_a_limit_is_told_from_what_a_smaller_array_would_not_help(said: str) -> None:
-    assert isinstance(slurm_refusals.refusal(said), slurm_refusals.LimitError)
-    other = slurm_refusals.refusal("sbatch: error: Batch job submission failed: Invalid qos specification")
-    assert not isinstance(other, slurm_refusals.LimitError)
+    assert isinstance(refusals.refusal(said), refusals.LimitError)
+    other = refusals.refusal("sbatch: error: Batch job submission failed: Invalid qos specification")
+    assert not isinstance(other, refusals.LimitError)
 
 
 def test_what_a_site_prints_around_a_refusal_is_left_out() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.conftest import Program
 
-from wandb_submit.executors import slurm_site
-from wandb_submit.executors.slurm_refusals import Topic
+from wandb_submit.executors.slurm import site as slurm_site
+from wandb_submit.executors.slurm.refusals import Topic
 
 # A site with typed GPUs, nodes that differ within a partition, and features.
 SINFO = """\

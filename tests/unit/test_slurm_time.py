@@ -9,8 +9,8 @@ import pytest
 from unit.conftest import Program
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.executors import slurm_time
-from wandb_submit.specs import ArraySpec, SubmissionSpec, parse_limit_min
+from wandb_submit.executors.slurm import time as slurm_time
+from wandb_submit.spec import ArraySpec, SubmissionSpec, parse_limit_min
 
 LINES = {
     "main": "main|main*|2-00:00:00|1:00:00|64|257000|(null)|(null)",

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wandb_submit import sources, sweeps
 from wandb_submit.errors import ConfigError, NotFoundError
-from wandb_submit.sources import SweepFile, SweepName
-from wandb_submit.specs import SweepRef
+from wandb_submit.spec import SweepRef
+from wandb_submit.wandb_api import names, sweeps
+from wandb_submit.wandb_api.names import SweepFile, SweepName
 
 GOOD = "method: grid\nprogram: train.py\nparameters:\n  lr: {values: [1, 2, 3]}\n"
 
@@ -25,7 +25,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def read(path: Path, text: str) -> SweepFile:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
-    found = sources.parse(str(path))
+    found = names.parse(str(path))
     assert isinstance(found, SweepFile)
     return found
 
@@ -40,18 +40,18 @@ def read(path: Path, text: str) -> SweepFile:
     ],
 )
 def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str, name: SweepName) -> None:
-    assert sources.parse(text) == name
+    assert names.parse(text) == name
 
 
 def test_a_name_that_is_too_long_for_a_file_is_still_a_name() -> None:
-    assert sources.parse(300 * "x") == SweepName(id=300 * "x")
-    assert sources.parse(300 * "x" + "/k3f9") == SweepName(id="k3f9", project=300 * "x")
+    assert names.parse(300 * "x") == SweepName(id=300 * "x")
+    assert names.parse(300 * "x" + "/k3f9") == SweepName(id="k3f9", project=300 * "x")
 
 
 @pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])
 def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> None:
     with pytest.raises(ConfigError, match="entity/project/id"):
-        sources.parse(text)
+        names.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_what_names_no_sweep_is_refused_with_the_forms_there_are(text: str) -> N
 )
 def test_a_sweeps_url_names_it_whatever_the_browser_put_behind(host: str, tail: str) -> None:
     name = SweepName(id="k3f9", project="vision", entity="me", host=host)
-    assert sources.parse(f"https://{host}/me/vision/sweeps/k3f9{tail}") == name
+    assert names.parse(f"https://{host}/me/vision/sweeps/k3f9{tail}") == name
 
 
 def test_a_url_spells_blanks_in_its_own_way() -> None:
-    name = sources.parse("https://wandb.ai/me/my%20project/sweeps/k3f9")
+    name = names.parse("https://wandb.ai/me/my%20project/sweeps/k3f9")
     assert isinstance(name, SweepName)
     assert name.project == "my project"
 
 
 @pytest.mark.parametrize(("entity", "project"), [("me", "sweeps"), ("sweeps", "vision"), ("sweeps", "sweeps")])
 def test_a_project_or_entity_may_be_called_sweeps(entity: str, project: str) -> None:
-    name = sources.parse(f"https://wandb.ai/{entity}/{project}/sweeps/k3f9")
+    name = names.parse(f"https://wandb.ai/{entity}/{project}/sweeps/k3f9")
     assert name == SweepName(id="k3f9", project=project, entity=entity, host="wandb.ai")
 
 
@@ -94,14 +94,14 @@ def test_a_url_of_something_else_is_refused(scheme: str, path: str, words: str) 
     if not (scheme or path):
         words = "no sweep file wandb.ai"
     with pytest.raises((ConfigError, NotFoundError), match=words):
-        sources.parse(f"{scheme}wandb.ai{path}")
+        names.parse(f"{scheme}wandb.ai{path}")
 
 
 @pytest.mark.parametrize("host", ["wandb.ai", "localhost:8080", "acme.wandb.io"])
 def test_a_url_may_lack_its_scheme(host: str) -> None:
     name = SweepName(id="k3f9x2ab", project="vision", entity="me", host=host)
-    assert sources.parse(f"{host}/me/vision/sweeps/k3f9x2ab?nw=x") == name
-    assert sources.parse(f" https://{host}/me/vision/sweeps/k3f9x2ab\n") == name
+    assert names.parse(f"{host}/me/vision/sweeps/k3f9x2ab?nw=x") == name
+    assert names.parse(f" https://{host}/me/vision/sweeps/k3f9x2ab\n") == name
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -120,7 +120,7 @@ def test_a_program_is_no_sweep(name: str, words: str, there: bool) -> None:
     if there:
         Path(name).write_text("import wandb\n")
     with pytest.raises(ConfigError, match=re.escape(words)):
-        sources.parse(name)
+        names.parse(name)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_program_is_no_sweep(name: str, words: str, there: bool) -> None:
 )
 def test_the_name_of_a_file_that_is_not_there_is_no_sweeps(text: str) -> None:
     with pytest.raises(NotFoundError, match=f"no sweep file {re.escape(text)}$"):
-        sources.parse(text)
+        names.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -138,18 +138,18 @@ def test_a_slip_in_a_sweep_files_name_is_pointed_out(text: str) -> None:
     Path("configs").mkdir()
     Path("configs/sweep.yaml").touch()
     with pytest.raises(NotFoundError, match=rf"no sweep file configs/{text}: did you mean configs/sweep.yaml\?"):
-        sources.parse(f"configs/{text}")
+        names.parse(f"configs/{text}")
 
 
 def test_what_is_no_text_is_no_sweep_file() -> None:
     Path("model.pt").write_bytes(b"\x80\x02\xff")
     with pytest.raises(ConfigError, match=r"the sweep file model\.pt is not a text: name a YAML file"):
-        sources.parse("model.pt")
+        names.parse("model.pt")
 
 
 def test_an_id_is_one_though_a_folder_has_that_name() -> None:
     Path("examples").mkdir()
-    assert sources.parse("examples") == SweepName(id="examples")
+    assert names.parse("examples") == SweepName(id="examples")
 
 
 @pytest.mark.parametrize("name", ["sweep.yaml", "sweep.yml", "sweep"])
@@ -157,46 +157,46 @@ def test_a_sweep_file_is_read_whatever_it_is_called(name: str, tmp_path: Path) -
     (tmp_path / "cwd" / "train.py").write_text("")
     found = read(tmp_path / "cwd" / name, GOOD)
     assert found.config["method"] == "grid"
-    assert sources.parse(tmp_path / "cwd" / name) == found
+    assert names.parse(tmp_path / "cwd" / name) == found
 
 
 @pytest.mark.parametrize("odd", [5, None, ["sweep.yaml"], b"sweep.yaml"])
 def test_what_is_neither_a_name_nor_a_file_nor_a_configuration_is_refused(odd: Any) -> None:
     with pytest.raises(ConfigError, match="neither a sweep's name or file nor its configuration as a dictionary"):
-        sources.parse(odd)
+        names.parse(odd)
 
 
 def test_a_yaml_file_that_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFoundError, match=r"no sweep file nowhere\.yaml"):
-        sources.parse("nowhere.yaml")
+        names.parse("nowhere.yaml")
 
 
 def test_a_file_of_nearly_the_same_name_is_pointed_out(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").touch()
     with pytest.raises(NotFoundError, match=r"no sweep file .*sweep\.yml: did you mean .*sweep\.yaml\?"):
-        sources.parse(tmp_path / "sweep.yml")
+        names.parse(tmp_path / "sweep.yml")
 
 
 def test_a_file_of_another_name_is_not(tmp_path: Path) -> None:
     (tmp_path / "long.yaml").touch()
     with pytest.raises(NotFoundError, match=r"no sweep file .*nosuch\.yaml$"):
-        sources.parse(tmp_path / "nosuch.yaml")
+        names.parse(tmp_path / "nosuch.yaml")
 
 
 def test_a_folders_sweep_file_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "sweeps"
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"does not name a sweep, but a folder: .* or a sweep YAML file$"):
-        sources.parse(folder)
+        names.parse(folder)
     (folder / "lr.yml").touch()
     with pytest.raises(ConfigError, match=r"but a folder: .* or a sweep YAML file, such as .*/sweeps/lr\.yml$"):
-        sources.parse(f"{folder}/")
+        names.parse(f"{folder}/")
 
 
 @pytest.mark.parametrize("text", [".", "..", "project/..", "me/./abc12345"])
 def test_a_folder_is_no_sweep(text: str) -> None:
     with pytest.raises(ConfigError, match="does not name a sweep"):
-        sources.parse(text)
+        names.parse(text)
 
 
 def test_a_misspelt_key_is_pointed_out(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_program_that_is_no_file_or_not_what_runs_stays_as_it_is(tmp_path: Pat
     ],
 )
 def test_the_number_of_runs_is_known_where_it_is_bounded(config: dict[str, Any], size: int | None) -> None:
-    assert sources.grid_size(config) == size
+    assert names.grid_size(config) == size
 
 
 @given(widths=st.lists(st.integers(1, 6), min_size=1, max_size=6))
@@ -274,7 +274,7 @@ def test_a_grid_is_as_large_as_the_product_of_its_values(widths: list[int]) -> N
     for place, width in enumerate(widths):
         product *= width
         parameters[f"p{place}"] = {"values": list(range(width))}
-    assert sources.grid_size({"method": "grid", "parameters": parameters}) == product
+    assert names.grid_size({"method": "grid", "parameters": parameters}) == product
 
 
 @pytest.mark.parametrize(

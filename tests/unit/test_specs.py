@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.specs import (
+from wandb_submit.spec import (
     ArraySpec,
     SweepRef,
     check_mem,

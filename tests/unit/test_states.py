@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
 
 MAY_GO_ON = [TaskState.PENDING, TaskState.RUNNING, TaskState.UNKNOWN]
 

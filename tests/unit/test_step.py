@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.agent.step import StepTrial
-from wandb_submit.specs import ArraySpec, Ranks, SubmissionSpec
+from wandb_submit.agent.runs.step import StepTrial
+from wandb_submit.spec import ArraySpec, Ranks, SubmissionSpec
 
 
 @pytest.mark.parametrize(

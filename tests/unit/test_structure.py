@@ -117,7 +117,7 @@ def _is_module(name: str) -> bool:
 
 
 def part(name: str) -> str:
-    """The part of the package that a module belongs to: `wandb_submit.agent.loop` is of `agent`."""
+    """The part of the package that a module belongs to: `wandb_submit.agent.sweep_agent` is of `agent`."""
     return [*name.split("."), ""][1]
 
 

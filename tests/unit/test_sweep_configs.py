@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from wandb_submit import sources
-from wandb_submit.agent.command import RunFiles, macros
+from wandb_submit.agent.runs.command import RunFiles, macros
 from wandb_submit.errors import ConfigError, NotFoundError
-from wandb_submit.sources import SweepFile
-from wandb_submit.sweep_commands import MACROS, missing_script
-from wandb_submit.sweep_configs import DISTRIBUTIONS, KEYS, METRIC_KEYS, PARAMETER_KEYS, STOPPING_KEYS, remarks
+from wandb_submit.wandb_api import names
+from wandb_submit.wandb_api.names import SweepFile
+from wandb_submit.wandb_api.sweep_commands import MACROS, missing_script
+from wandb_submit.wandb_api.sweep_configs import (
+    DISTRIBUTIONS,
+    KEYS,
+    METRIC_KEYS,
+    PARAMETER_KEYS,
+    STOPPING_KEYS,
+    remarks,
+)
 
 GOOD = """
 program: train.py
@@ -86,7 +93,7 @@ def test_nothing_is_said_of_a_good_configuration() -> None:
 def test_what_cannot_come_out_as_it_was_meant_is_refused(text: str, words: str) -> None:
     assert [error for error in remarks(changed(text)).errors if error.startswith(words)]
     with pytest.raises(ConfigError) as raised:
-        sources.parse(changed(text))
+        names.parse(changed(text))
     assert words in str(raised.value)
 
 
@@ -134,7 +141,7 @@ def test_what_probably_will_not_is_warned_of(text: str, words: str) -> None:
     said = remarks(changed(text))
     assert said.errors == []
     assert [warning for warning in said.warnings if warning.startswith(words)], said.warnings
-    found = sources.parse(changed(text))
+    found = names.parse(changed(text))
     assert isinstance(found, SweepFile)
     assert found.warnings == tuple(f"the given configuration: {warning}" for warning in said.warnings)
 
@@ -160,7 +167,7 @@ def test_all_of_it_is_in_one_message(tmp_path: Path) -> None:
         "metod: grid\nprogram: train.py\nmetric: {name: a, goal: max}\ncomand: [x]\nparameters: {a: {min: 1e-5}}\n"
     )
     with pytest.raises(ConfigError) as raised:
-        sources.parse(path)
+        names.parse(path)
     for words in ("lacks `method:`", "write maximize", "write 1.0e-5", "did you mean `command:`"):
         assert words in str(raised.value)
     assert str(raised.value).count("metod") == 1
@@ -191,10 +198,10 @@ def test_a_script_that_is_not_there(config: Mapping[str, object], missing: str |
     assert missing_script(config) == missing
     whole = {"method": "grid", "parameters": {"a": {"value": 1}}, **config}
     if missing is None:
-        sources.parse(whole)
+        names.parse(whole)
         return
     with pytest.raises(NotFoundError, match=missing):
-        sources.parse(whole)
+        names.parse(whole)
 
 
 def test_a_script_beside_the_sweep_file_that_the_command_names_is_pointed_out(tmp_path: Path) -> None:
@@ -203,7 +210,7 @@ def test_a_script_beside_the_sweep_file_that_the_command_names_is_pointed_out(tm
     (folder / "other.py").touch()
     (folder / "s.yaml").write_text("method: grid\nparameters: {a: {value: 1}}\ncommand: [python, other.py]\n")
     with pytest.raises(NotFoundError, match=r"other\.py, which is not in this folder but beside it"):
-        sources.parse(folder / "s.yaml")
+        names.parse(folder / "s.yaml")
 
 
 def test_the_lists_are_those_of_w_and_bs_schema() -> None:

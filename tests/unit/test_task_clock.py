@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.agent.task_clock import TaskClock
-from wandb_submit.events import EventWriter, RunFinished
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import ArraySpec, SubmissionSpec
+from wandb_submit.spec import ArraySpec, SubmissionSpec
+from wandb_submit.store.events import EventWriter, RunFinished
+from wandb_submit.store.paths import SubmissionPaths
 
 
 def spec(time_min: int | None = 60, executor: str = "slurm", **changes: float) -> SubmissionSpec:

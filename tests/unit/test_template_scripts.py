@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from unit.conftest import Program
 
-from wandb_submit import config, templates
-from wandb_submit.config import Options
 from wandb_submit.executors.catalog import pick
-from wandb_submit.executors.slurm import SlurmExecutor
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.process import python_argv
-from wandb_submit.specs import ArraySpec
+from wandb_submit.executors.slurm.executor import SlurmExecutor
+from wandb_submit.options import build, templates
+from wandb_submit.options.build import Options
+from wandb_submit.spec import ArraySpec
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.system.process import python_argv
 
 SCRIPTS = Path(__file__).with_name("scripts")
 NAMES = sorted(path.stem for path in templates.packaged().glob("*.yaml"))
@@ -29,7 +29,7 @@ def test_a_packaged_template_makes_this_script(name: str, program: Program) -> N
     program("sbatch", "exit 99")
     program("srun", "exit 99")
     program("sinfo", "exit 1")
-    spec = config.build_spec(
+    spec = build.build_spec(
         Options(executor="slurm", templates=(name,), array="4%2"),
         workdir=Path("/home/me/vision"),
         pick_executor=pick,

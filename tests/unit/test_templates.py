@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit import templates
 from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.options import templates
 
 
 @pytest.fixture

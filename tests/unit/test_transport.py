@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from wandb_submit.errors import ConfigError, RefusedError
-from wandb_submit.transport import NoAnswerError, Transport
+from wandb_submit.wandb_api.http import NoAnswerError, Transport
 
 KEY = "k3y" * 13
 CERTIFICATE = Path(__file__).with_name("tls") / "certificate.pem"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from wandb_submit.agent.members import gentlest_signal
-from wandb_submit.agent.trial import Trial
-from wandb_submit.process import wait_until
+from wandb_submit.agent.runs.members import gentlest_signal
+from wandb_submit.agent.runs.trial import Trial
+from wandb_submit.system.process import wait_until
 
 # A killed run takes all with it that carry its id: not what other tests have started.
 RUN = f"r{os.getpid()}"
@@ -59,7 +59,7 @@ except KeyboardInterrupt:
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
-from wandb_submit.agent.trial import Trial
+from wandb_submit.agent.runs.trial import Trial
 
 async def main():
     log = Path(sys.argv[1])

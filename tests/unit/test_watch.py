@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from wandb_submit.server.clock import Clock
-from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database
-from wandb_submit.server.heard import Heard
-from wandb_submit.server.settings import Settings
+from wandb_submit.server.control.settings import Settings
+from wandb_submit.server.request.context import ServerFacts
+from wandb_submit.server.request.heard import Heard
+from wandb_submit.server.service.watch import Watch
+from wandb_submit.server.storage.clock import Clock
+from wandb_submit.server.storage.database import Database
 from wandb_submit.server.sweeps.background import BackgroundSearch
-from wandb_submit.server.watch import Watch
 
 CRASH_AFTER_S, GONE_GRACE_S = 300.0, 15.0
 

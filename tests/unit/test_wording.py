@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from wandb_submit.wording import alike, counted, exit_words
+from wandb_submit.text import alike, counted, exit_words
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs")])

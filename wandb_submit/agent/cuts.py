@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from wandb_submit.agent.guards import least_failures
-from wandb_submit.events import AgentStarted, EventReader, RunFinished, RunStarted, sort_key
-from wandb_submit.halts import SERVER_ASKED, TIME_LIMIT, Halt
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.store.events import AgentStarted, EventReader, RunFinished, RunStarted, sort_key
+from wandb_submit.store.halt import SERVER_ASKED, TIME_LIMIT, Halt
+from wandb_submit.store.paths import SubmissionPaths
 
 _MOST = 2  # so many starts of a task that finish nothing and end in a cut say that the limit is too short
 _ADVICE = "submit again with a longer --time"

@@ -6,8 +6,8 @@ import os
 import socket
 from pathlib import Path
 
-from wandb_submit.gpu_variables import entries, variable_of
-from wandb_submit.specs import SubmissionSpec
+from wandb_submit.devices.variables import entries, variable_of
+from wandb_submit.spec import SubmissionSpec
 
 _DEVICES = Path("/dev")
 # sbatch's other options that ask for GPUs, and how their values begin where they do.

@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from wandb_submit.events import EventReader, RunAbandoned, RunFinished
+from wandb_submit.store.events import EventReader, RunAbandoned, RunFinished
 
 FLAPPING_FAILURES = 3
 FLAPPING_WINDOW_S = 60.0

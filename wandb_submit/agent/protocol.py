@@ -13,9 +13,6 @@ from typing import Any
 
 import yaml
 
-from wandb_submit.answers import Answer, error_messages
-from wandb_submit.credentials import Login, find_login, why_it_ended
-from wandb_submit.daemon_thread import in_daemon_thread
 from wandb_submit.errors import (
     NotFoundError,
     NotLoggedInError,
@@ -23,9 +20,12 @@ from wandb_submit.errors import (
     UnavailableError,
     WandbSubmitError,
 )
-from wandb_submit.paths import server_command
-from wandb_submit.specs import OFFLINE_SERVER, Endpoint, SweepRef
-from wandb_submit.transport import NoAnswerError, Transport
+from wandb_submit.spec import OFFLINE_SERVER, Endpoint, SweepRef
+from wandb_submit.store.paths import server_command
+from wandb_submit.system.threads import in_daemon_thread
+from wandb_submit.wandb_api.answers import Answer, error_messages
+from wandb_submit.wandb_api.credentials import Login, find_login, why_it_ended
+from wandb_submit.wandb_api.http import NoAnswerError, Transport
 
 # `yaml.safe_load`'s is Python's own: running it leaves 0.3 MB more of each agent in memory that no other shares.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -17,13 +17,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from wandb_submit.agent import cuts, gpus, slurm_job
-from wandb_submit.agent.loop import Outcome, SweepAgent
 from wandb_submit.agent.shares import Share, shares
-from wandb_submit.agent.stock import StockAgent
-from wandb_submit.events import AgentStarted, AgentStopped, EventWriter, agent_name
-from wandb_submit.gpu_variables import variable_of
-from wandb_submit.halts import CANCELLED, PREEMPTED, TIME_LIMIT
-from wandb_submit.paths import SubmissionPaths
+from wandb_submit.agent.sweep_agent import Outcome, SweepAgent
+from wandb_submit.agent.wandb_agent import StockAgent
+from wandb_submit.devices.variables import variable_of
+from wandb_submit.store.events import AgentStarted, AgentStopped, EventWriter, agent_name
+from wandb_submit.store.halt import CANCELLED, PREEMPTED, TIME_LIMIT
+from wandb_submit.store.paths import SubmissionPaths
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask

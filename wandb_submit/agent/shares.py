@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from wandb_submit.gpu_variables import CUDA, with_only
+from wandb_submit.devices.variables import CUDA, with_only
 
 _T = TypeVar("_T")
 

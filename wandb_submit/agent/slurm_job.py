@@ -8,8 +8,8 @@ import os
 import re
 import socket
 
-from wandb_submit import process
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.system import process
 
 _NEVER = ("None", "N/A")
 _TIMEOUT_S = 15.0  # the grace of a preempted job goes on meanwhile

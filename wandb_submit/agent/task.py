@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wandb_submit import interpreter
-from wandb_submit.agent import slurm_job, step
-from wandb_submit.agent.loop import Outcome
+from wandb_submit.agent import slurm_job
 from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
+from wandb_submit.agent.runs import interpreter, step
+from wandb_submit.agent.sweep_agent import Outcome
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.events import AgentStopped, EventWriter, agent_name
-from wandb_submit.halts import Halt
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.spec import Endpoint, SubmissionSpec, SweepRef
+from wandb_submit.store.events import AgentStopped, EventWriter, agent_name
+from wandb_submit.store.halt import Halt
+from wandb_submit.store.paths import SubmissionPaths
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from wandb_submit.events import EventReader, RunFinished
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import SubmissionSpec
+from wandb_submit.spec import SubmissionSpec
+from wandb_submit.store.events import EventReader, RunFinished
+from wandb_submit.store.paths import SubmissionPaths
 
 
 class TaskClock:

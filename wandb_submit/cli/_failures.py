@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wandb_submit.run_logs import LastWords
-from wandb_submit.wording import alike
+from wandb_submit.store.logs import LastWords
+from wandb_submit.text import alike
 
 if TYPE_CHECKING:
-    from wandb_submit.records import RunView
-    from wandb_submit.snapshot import Snapshot
-    from wandb_submit.submission import Submission
+    from wandb_submit.store.record import RunView
+    from wandb_submit.submission.snapshot import Snapshot
+    from wandb_submit.submission.submission import Submission
 
 _SHOWN = 5  # sentences, and names in one of them
 _LOOKED_AT = 50  # runs: the last ones that failed

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wandb_submit.specs import parse_seconds
+from wandb_submit.spec import parse_seconds
 
 if TYPE_CHECKING:
-    from wandb_submit.submission import Submission
+    from wandb_submit.submission.submission import Submission
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -20,8 +20,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def find_submission(name: str | None) -> Submission:
     """The submission that a name stands for; says so where that is the name of a part of it."""
-    from wandb_submit import lookup
-    from wandb_submit.submission import Submission
+    from wandb_submit.store import lookup
+    from wandb_submit.submission.submission import Submission
 
     found = lookup.find(name)
     if found.part:

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from wandb_submit.cli._ledger import Column, Ledger
 from wandb_submit.cli._render import state_text
-from wandb_submit.snapshot import Snapshot
-from wandb_submit.states import TaskState
-from wandb_submit.wording import duration
+from wandb_submit.executors.states import TaskState
+from wandb_submit.submission.snapshot import Snapshot
+from wandb_submit.text import duration
 
 _COLUMNS = (
     Column(name="submission", stays=True),

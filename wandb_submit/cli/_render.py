@@ -19,7 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wandb_submit.cli._ledger import Column, Ledger
-from wandb_submit.events import (
+from wandb_submit.executors.states import TaskState
+from wandb_submit.store.events import (
     AgentRegistered,
     AgentStarted,
     AgentStopped,
@@ -31,13 +32,12 @@ from wandb_submit.events import (
     ServerLost,
     Stamped,
 )
-from wandb_submit.states import TaskState
-from wandb_submit.wording import counted, duration, exit_words
+from wandb_submit.text import counted, duration, exit_words
 
 if TYPE_CHECKING:
-    from wandb_submit.records import RunView
-    from wandb_submit.snapshot import Snapshot, TaskView
-    from wandb_submit.sweeps import Results
+    from wandb_submit.store.record import RunView
+    from wandb_submit.submission.snapshot import Snapshot, TaskView
+    from wandb_submit.wandb_api.sweeps import Results
 
 _STYLES = {
     TaskState.PENDING: "yellow",

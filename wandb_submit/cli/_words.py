@@ -7,7 +7,7 @@ import os
 import re
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.sweep_names import FORMS, is_id, near_file
+from wandb_submit.wandb_api.sweep_names import FORMS, is_id, near_file
 
 # In the order of the help.
 COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync")

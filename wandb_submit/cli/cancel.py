@@ -10,10 +10,10 @@ import click
 from wandb_submit.cli._options import submission_argument
 from wandb_submit.cli.status import all_snapshots
 from wandb_submit.errors import ConfigError
-from wandb_submit.wording import counted
+from wandb_submit.text import counted
 
 if TYPE_CHECKING:
-    from wandb_submit.submission import Submission
+    from wandb_submit.submission.submission import Submission
 
 
 @click.command("cancel", short_help="End a submission's agents and their runs.")
@@ -24,8 +24,8 @@ def command(submission_id: str | None) -> None:
     Their runs are asked to end first, and killed after a grace. The sweep itself stays as it is. ID is a submission's
     or, as `status` and Slurm print it, a task's: hp7z3a_1. Without ID, the submissions that run are listed.
     """
-    from wandb_submit import lookup
-    from wandb_submit.submission import Submission
+    from wandb_submit.store import lookup
+    from wandb_submit.submission.submission import Submission
 
     if submission_id is None:
         raise ConfigError("\n".join(_those_that_run()))

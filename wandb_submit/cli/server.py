@@ -16,10 +16,10 @@ import click
 
 from wandb_submit.cli._options import json_option, seconds
 from wandb_submit.errors import NotFoundError, UnavailableError
-from wandb_submit.wording import counted
+from wandb_submit.text import counted
 
 if TYPE_CHECKING:
-    from wandb_submit.server.lifecycle import ServerInfo
+    from wandb_submit.server.control.lifecycle import ServerInfo
 
 _data_option = click.option(
     "--data", type=click.Path(path_type=Path), help="The server's data folder. Default: .wandb-submit/server."
@@ -58,8 +58,8 @@ def start(
 
     Its folder remembers all of these options: one that is not given stays as it was last time.
     """
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.store.paths import server_dir
 
     running = lifecycle.start(
         data or server_dir(),
@@ -81,8 +81,8 @@ def start(
 
 def _introduce(running: ServerInfo, option: str) -> None:
     """Tells how to use the server; with its key, if others can reach it and nobody has seen the key yet."""
-    from wandb_submit.server.addresses import is_loopback
-    from wandb_submit.server.auth import is_first_showing
+    from wandb_submit.server.control.addresses import is_loopback
+    from wandb_submit.server.request.auth import is_first_showing
 
     if is_loopback(running.host) or not is_first_showing(running.data_dir):
         click.echo(f'point a shell at it with: eval "$(wandb-submit server env{option})"', err=True)
@@ -105,8 +105,8 @@ def stop(data: Path | None, yes: bool) -> None:
     While agents are at work, it asks first where there is a terminal, and says so elsewhere. They and their runs go on
     without the server, and bring it what it has missed once it is started again.
     """
-    from wandb_submit.paths import server_command, server_dir
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.store.paths import server_command, server_dir
 
     folder = data or server_dir()
     if works := _what_works(folder):
@@ -120,7 +120,7 @@ def stop(data: Path | None, yes: bool) -> None:
 
 def _what_works(folder: Path) -> str:
     """How many agents and runs of a folder's server have not ended; empty if none, or if it does not run or answer."""
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
 
     running = lifecycle.status(folder)
     try:
@@ -141,8 +141,8 @@ def _what_works(folder: Path) -> str:
 @json_option
 def status(data: Path | None, as_json: bool) -> None:
     """Tell whether the server runs, where, and what it holds. The exit status is 0 if it does, 3 if not."""
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.store.paths import server_dir
 
     folder = data or server_dir()
     running = lifecycle.status(folder)
@@ -165,8 +165,8 @@ def status(data: Path | None, as_json: bool) -> None:
 @_data_option
 def env(data: Path | None) -> None:
     """Print shell code that points `wandb` at the server: eval "$(wandb-submit server env)"."""
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.store.paths import server_dir
 
     folder = data or server_dir()
     running = lifecycle.status(folder)
@@ -181,8 +181,8 @@ def env(data: Path | None) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
 def show_log(data: Path | None, lines: int, follow: bool) -> None:
     """Print the end of the server's log."""
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server import log
+    from wandb_submit.server.control import log
+    from wandb_submit.store.paths import server_dir
 
     folder = data or server_dir()
     path = folder / log.FILE
@@ -201,8 +201,8 @@ def backup(data: Path | None, destination: Path) -> None:
     The copy is as private as the original: it holds the key, too. `wandb-submit server start --data DEST` goes on
     from it.
     """
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server.backup import back_up
+    from wandb_submit.server.control.backup import back_up
+    from wandb_submit.store.paths import server_dir
 
     size = back_up(data or server_dir(), destination)
     click.echo(f"{destination} ({size / 1e6:.1f} MB)")
@@ -224,7 +224,7 @@ def _in_words(known: Mapping[str, Any]) -> str:
 
 
 def _print_environment(running: ServerInfo) -> None:
-    from wandb_submit.credentials import Login, patience, trial_environment
+    from wandb_submit.wandb_api.credentials import Login, patience, trial_environment
 
     address = trial_environment(Login(running.url, running.api_key), offline=True)
     for name, value in {**address, **patience(os.environ, offline=True)}.items():
@@ -232,8 +232,8 @@ def _print_environment(running: ServerInfo) -> None:
 
 
 def _not_running(folder: Path) -> NotFoundError:
-    from wandb_submit.credentials import why_it_ended
-    from wandb_submit.paths import server_command
+    from wandb_submit.store.paths import server_command
+    from wandb_submit.wandb_api.credentials import why_it_ended
 
     remedy = f"start it with `{server_command('start', folder)}`"
     return NotFoundError(f"no server runs on {folder}: {remedy}{why_it_ended(folder)}")

@@ -11,7 +11,7 @@ from wandb_submit.cli._options import find_submission, json_option, submission_a
 from wandb_submit.errors import ConfigError, WandbSubmitError
 
 if TYPE_CHECKING:
-    from wandb_submit.snapshot import Snapshot
+    from wandb_submit.submission.snapshot import Snapshot
 
 
 @click.command("status", short_help="Show what runs where.")
@@ -40,11 +40,11 @@ def command(submission_id: str | None, show_all: bool, as_json: bool) -> None:
 
 def all_snapshots() -> list[Snapshot]:
     """All submissions of this folder, the newest last; says which ones cannot be read."""
-    from wandb_submit import records
-    from wandb_submit.submission import Submission
+    from wandb_submit.store import record
+    from wandb_submit.submission.submission import Submission
 
     found = []
-    for paths in records.all_submissions():
+    for paths in record.all_submissions():
         try:
             found.append(Submission(paths))
         except WandbSubmitError as error:  # one that cannot be read hides none of the others

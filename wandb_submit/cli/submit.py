@@ -13,12 +13,12 @@ import click
 from wandb_submit.cli._options import activation_options, json_option, resource_options, slurm_options
 from wandb_submit.cli._words import no_command, refuse
 from wandb_submit.errors import NotFoundError, NotLoggedInError
-from wandb_submit.wording import counted
+from wandb_submit.text import counted
 
 if TYPE_CHECKING:
-    from wandb_submit.api import Prepared
-    from wandb_submit.submission import Submission
-    from wandb_submit.sweeps import Sweep
+    from wandb_submit.submission.submission import Submission
+    from wandb_submit.submission.submit import Prepared
+    from wandb_submit.wandb_api.sweeps import Sweep
 
 
 @click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
@@ -71,8 +71,8 @@ def command(
     """
     if wait and detach:
         raise click.UsageError("--wait: --detach says the opposite. Give one of them.")
-    from wandb_submit import api
-    from wandb_submit.config import Options
+    from wandb_submit.options.build import Options
+    from wandb_submit.submission import submit
 
     options = Options(
         executor=executor,
@@ -102,7 +102,7 @@ def command(
     )
     refuse(sweep)
     with _server_in_view(offline=offline), _word_in_view(sweep):
-        prepared = api.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
+        prepared = submit.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     _warn(prepared.warnings)
@@ -119,7 +119,7 @@ def command(
         _warn(sweep.warnings)
 
     with _server_in_view(offline=offline):
-        submission = api.send(prepared, tell)
+        submission = submit.send(prepared, tell)
     _announce(prepared, submission)
     if wait or (prepared.spec.executor == "local" and not detach):
         # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.
@@ -172,8 +172,8 @@ def _server_in_view(*, offline: bool) -> Iterator[None]:
     if not offline:
         yield
         return
-    from wandb_submit.paths import server_dir
-    from wandb_submit.server import lifecycle
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.store.paths import server_dir
 
     ran = lifecycle.status(server_dir()) is not None
     try:

@@ -15,15 +15,15 @@ import click
 
 from wandb_submit.cli._options import json_option
 from wandb_submit.errors import ConfigError
-from wandb_submit.wording import counted
+from wandb_submit.text import counted
 
 if TYPE_CHECKING:
-    from wandb_submit.credentials import Login
-    from wandb_submit.onward.connection import Connection
-    from wandb_submit.onward.place import Place
-    from wandb_submit.onward.progress import Progress
-    from wandb_submit.onward.source import OfflineSweep, Source
-    from wandb_submit.onward.sync import Failure, Outcome, Plan
+    from wandb_submit.server.export import OfflineSweep, Source
+    from wandb_submit.sync.connection import Connection
+    from wandb_submit.sync.place import Place
+    from wandb_submit.sync.progress import Progress
+    from wandb_submit.sync.sync import Failure, Outcome, Plan
+    from wandb_submit.wandb_api.credentials import Login
 
 # A server that does not even greet is told of soon; later, patience saves what has been begun.
 _GREETING_S = 20.0
@@ -62,18 +62,18 @@ def command(
     Repeating the command sends what is new, and goes on where an earlier one was interrupted. The key is found as
     `wandb` finds it: run `wandb login` first.
     """
-    from wandb_submit import sources
-    from wandb_submit.onward.connection import Connection
-    from wandb_submit.onward.journal import look_at_journal, open_journal
-    from wandb_submit.onward.place import Place
-    from wandb_submit.onward.progress import Progress
-    from wandb_submit.onward.project import Project, own_entity
-    from wandb_submit.onward.source import Source
-    from wandb_submit.onward.sync import carry_out, make_plan
-    from wandb_submit.paths import server_dir
+    from wandb_submit.server.export import Source
+    from wandb_submit.store.paths import server_dir
+    from wandb_submit.sync.connection import Connection
+    from wandb_submit.sync.journal import look_at_journal, open_journal
+    from wandb_submit.sync.place import Place
+    from wandb_submit.sync.progress import Progress
+    from wandb_submit.sync.project import Project, own_entity
+    from wandb_submit.sync.sync import carry_out, make_plan
+    from wandb_submit.wandb_api import names
 
-    name = sources.parse(sweep_id)
-    if not isinstance(name, sources.SweepName):
+    name = names.parse(sweep_id)
+    if not isinstance(name, names.SweepName):
         raise ConfigError(f"{sweep_id} is a file: name a sweep of the offline server by its id")
     source = Source(data or server_dir())
     sweep = source.sweep(name.id, entity=name.entity, project=name.project)
@@ -122,11 +122,11 @@ def _entity(name: str | None, login: Login) -> str:
 
 def _login(url: str | None, source: Source) -> Login:
     """The server that the sweep goes to, and the key for it."""
-    from wandb_submit import sweeps
-    from wandb_submit.credentials import find_login
-    from wandb_submit.onward.place import api_address
-    from wandb_submit.server import lifecycle
-    from wandb_submit.specs import Endpoint
+    from wandb_submit.server.control import lifecycle
+    from wandb_submit.spec import Endpoint
+    from wandb_submit.sync.place import api_address
+    from wandb_submit.wandb_api import sweeps
+    from wandb_submit.wandb_api.credentials import find_login
 
     named = url or os.environ.get("WANDB_BASE_URL")
     endpoint = Endpoint(base_url=api_address(named)) if named else sweeps.default_endpoint()
@@ -183,7 +183,7 @@ def _show_plan(plan: Plan, place: Place, *, as_json: bool) -> None:
 def _show_outcome(plan: Plan, outcome: Outcome, progress: Progress, place: Place, *, as_json: bool) -> None:
     from rich.filesize import decimal
 
-    from wandb_submit.onward.sync import counts
+    from wandb_submit.sync.sync import counts
 
     sent = counts(plan, outcome.failures)
     url = place.sweep_url(outcome.sweep_id)

@@ -23,7 +23,7 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the templates, and where each one is."""
-    from wandb_submit import templates
+    from wandb_submit.options import templates
 
     rows = [
         {"name": name, "description": templates.description(path), "path": str(path)}
@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print the template NAME (or file) as it is, with its comments."""
-    from wandb_submit import templates
+    from wandb_submit.options import templates
 
     click.echo(templates.text(templates.find(name)), nl=False)
 
@@ -56,10 +56,10 @@ def check(file: str) -> None:
     All problems are in one message, with exit status 2. What its commands need and this machine lacks, such as
     `module`, is a note: compute nodes may have it.
     """
-    from wandb_submit import config, setup_needs
     from wandb_submit.executors import catalog
+    from wandb_submit.options import build, setup_needs
 
-    spec = config.check_template(file, catalog.pick)
+    spec = build.check_template(file, catalog.pick)
     for need in setup_needs.missing(spec.activation):
         click.echo(f"note: {need}; where the tasks run it must be there", err=True)
     click.echo(f"{file}: all well")

@@ -11,13 +11,13 @@ import click
 
 from wandb_submit.cli._options import find_submission, json_option, submission_argument
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.wording import uninitialized_words
+from wandb_submit.text import uninitialized_words
 
 if TYPE_CHECKING:
-    from wandb_submit.records import RunView
-    from wandb_submit.snapshot import Snapshot
-    from wandb_submit.submission import Submission
-    from wandb_submit.sweeps import Results
+    from wandb_submit.store.record import RunView
+    from wandb_submit.submission.snapshot import Snapshot
+    from wandb_submit.submission.submission import Submission
+    from wandb_submit.wandb_api.sweeps import Results
 
 
 # What Ctrl-C will do, said before: whether it ends the agents.
@@ -50,7 +50,7 @@ def wait_and_report(submission: Submission, *, as_json: bool, ctrl_c_cancels: bo
     snapshot = _follow(submission, ctrl_c_cancels=ctrl_c_cancels)
     from wandb_submit.cli._failures import tell
     from wandb_submit.cli._render import results_text, snapshot_json
-    from wandb_submit.paths import server_command
+    from wandb_submit.store.paths import server_command
 
     results: Results | None = None
     problem: str | None = None

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from wandb_submit.devices import nvidia
 from wandb_submit.devices.gpu import Gpu
-from wandb_submit.gpu_variables import CUDA
+from wandb_submit.devices.variables import CUDA
 
 _MPS_SERVER = "nvidia-cuda-mps"  # computes nothing, but stays on its GPUs
 

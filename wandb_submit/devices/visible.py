@@ -13,8 +13,8 @@ from wandb_submit.devices import amd, nvidia
 from wandb_submit.devices.cores import SYS
 from wandb_submit.devices.gpu import Gpu, called
 from wandb_submit.devices.slurm_node import jobs_gpus
+from wandb_submit.devices.variables import CUDA, HIP, ROCR, VARIABLES, entries
 from wandb_submit.errors import RefusedError
-from wandb_submit.gpu_variables import CUDA, HIP, ROCR, VARIABLES, entries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

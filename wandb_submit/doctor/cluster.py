@@ -7,12 +7,12 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from wandb_submit import process
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import UnavailableError, WandbSubmitError
-from wandb_submit.executors import slurm_cli, slurm_site
-from wandb_submit.executors.slurm_refusals import Topic, slurms_words
-from wandb_submit.specs import DEFAULT_GRACE_S
+from wandb_submit.executors.slurm import cli, site
+from wandb_submit.executors.slurm.refusals import Topic, slurms_words
+from wandb_submit.spec import DEFAULT_GRACE_S
+from wandb_submit.system import process
 
 _COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 _TIMEOUT_S = 20.0
@@ -54,9 +54,9 @@ def findings(partition: str | None) -> Iterator[Finding]:
 
 
 def _limits(config: str) -> Iterator[Finding]:
-    most = slurm_cli.parse_max_array_size(config)
+    most = cli.parse_max_array_size(config)
     yield Finding(topic="arrays", words=f"MaxArraySize {most or 'not told'}; larger ones become several arrays")
-    kill_wait_s = slurm_cli.parse_kill_wait_s(config)
+    kill_wait_s = cli.parse_kill_wait_s(config)
     if kill_wait_s is not None and kill_wait_s < DEFAULT_GRACE_S:
         yield Finding(
             topic="grace",
@@ -76,7 +76,7 @@ def _accounting(config: str) -> Iterator[Finding]:
         )
         return
     yield Finding(topic="accounting", words="there")
-    limits = slurm_site.own_limits()
+    limits = site.own_limits()
     for limit in limits:
         yield Finding(topic="limits", words=limit)
     if not limits:
@@ -84,13 +84,13 @@ def _accounting(config: str) -> Iterator[Finding]:
 
 
 def _partitions(partition: str | None) -> Iterator[Finding]:
-    groups = slurm_site.node_groups(partition)
+    groups = site.node_groups(partition)
     if not groups:
         yield Finding(
             topic="partitions",
             words="sinfo names none that you may see" if partition is None else f"sinfo knows no partition {partition}",
             verdict=Verdict.FAILED,
-            remedy=slurm_site.choices(Topic.PARTITION) or "ask the site which one is yours, and name it: --partition",
+            remedy=site.choices(Topic.PARTITION) or "ask the site which one is yours, and name it: --partition",
         )
     for group in groups:
         default = ", default" if group.is_default else ""
@@ -103,7 +103,7 @@ def _partitions(partition: str | None) -> Iterator[Finding]:
 
 
 def _asked(*argv: str) -> str:
-    answer = process.run(argv, timeout_s=_TIMEOUT_S, env=slurm_cli.plain_environment(os.environ))
+    answer = process.run(argv, timeout_s=_TIMEOUT_S, env=cli.plain_environment(os.environ))
     if answer.returncode != 0:
         raise UnavailableError(f"{argv[0]} fails: {slurms_words(answer.stderr)}")
     return answer.stdout

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from wandb_submit.doctor import quota
 from wandb_submit.doctor.finding import Finding, Verdict
-from wandb_submit.files import is_full, try_to_write
-from wandb_submit.paths import home
+from wandb_submit.store.paths import home
+from wandb_submit.system.files import is_full, try_to_write
 
 _LOW_GB = 2.0
 _LOW_FILES = 1000

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from wandb_submit import sweeps
-from wandb_submit.credentials import check_mode
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
+from wandb_submit.wandb_api import sweeps
+from wandb_submit.wandb_api.credentials import check_mode
 
 
 def findings() -> Iterator[Finding]:

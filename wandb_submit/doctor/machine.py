@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.devices.strangers import watch_for
 from wandb_submit.doctor.finding import Finding
-from wandb_submit.wording import counted
+from wandb_submit.text import counted
 
 
 def findings() -> Iterator[Finding]:

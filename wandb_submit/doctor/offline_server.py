@@ -7,9 +7,9 @@ from pathlib import Path
 
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.files import try_to_write
-from wandb_submit.paths import server_dir
-from wandb_submit.server import lifecycle
+from wandb_submit.server.control import lifecycle
+from wandb_submit.store.paths import server_dir
+from wandb_submit.system.files import try_to_write
 
 
 def findings() -> Iterator[Finding]:

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wandb_submit import process, sweeps
 from wandb_submit.doctor import wandb_dir
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.executors import slurm_cli
-from wandb_submit.executors.slurm_refusals import slurms_words
-from wandb_submit.paths import home
+from wandb_submit.executors.slurm import cli
+from wandb_submit.executors.slurm.refusals import slurms_words
+from wandb_submit.store.paths import home
+from wandb_submit.system import process
+from wandb_submit.wandb_api import sweeps
 
 _QUEUE_S = 60
 _TIMEOUT_S = _QUEUE_S + 60.0
@@ -25,7 +26,7 @@ _TOPIC = "from a node"
 _LOOK = """
 import json, os, socket, sys
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.transport import Transport
+from wandb_submit.wandb_api.http import Transport
 mark, url, wandb_dir = sys.argv[1:]
 place = wandb_dir
 while not os.path.lexists(place):
@@ -64,7 +65,7 @@ def findings(place: Mapping[str, str]) -> Iterator[Finding]:
 def _looked(mark: Path, url: str, where: Sequence[str]) -> Iterator[Finding]:
     look = ["srun", "--ntasks=1", "--time=5", f"--immediate={_QUEUE_S}", "--job-name=wandb-submit-doctor", *where]
     # Neither a job around us nor the current folder's modules are to decide.
-    environment = slurm_cli.sbatch_environment(os.environ, "")
+    environment = cli.sbatch_environment(os.environ, "")
     below = wandb_dir.folder()
     answer = process.run(
         [*look, sys.executable, "-I", "-c", _LOOK, str(mark), url, str(below)], timeout_s=_TIMEOUT_S, env=environment

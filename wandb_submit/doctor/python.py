@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wandb_submit import process
 from wandb_submit.doctor import client_versions
 from wandb_submit.doctor.finding import Finding, Verdict
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.system import process
 
 _TIMEOUT_S = 120.0  # importing wandb from a cold network file system
 _TOPIC = "runs' Python"

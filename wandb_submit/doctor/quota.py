@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit import process
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.system import process
 
 _TIMEOUT_S = 20.0  # an NFS server that does not answer
 _GB = 1024**2  # in the KiB that both programs count in

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wandb_submit.doctor.finding import Finding, Verdict
-from wandb_submit.files import is_full, try_to_write
-from wandb_submit.paths import current_folder
+from wandb_submit.store.paths import current_folder
+from wandb_submit.system.files import is_full, try_to_write
 
 REMEDY = "set WANDB_DIR to a folder that can be written to where the runs are"
 

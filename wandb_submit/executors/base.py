@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from wandb_submit.errors import RefusedError
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import SubmissionSpec
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
+from wandb_submit.spec import SubmissionSpec
+from wandb_submit.store.paths import SubmissionPaths
 
 if TYPE_CHECKING:  # it brings an HTTP client, which `status` has no use for
     from wandb_submit.agent.task import AgentTask

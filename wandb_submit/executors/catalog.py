@@ -40,7 +40,7 @@ def load_executor(name: str) -> Executor:
         RefusedError: if it cannot work on this machine.
     """
     if name == "slurm":
-        from wandb_submit.executors.slurm import SlurmExecutor
+        from wandb_submit.executors.slurm.executor import SlurmExecutor
 
         return SlurmExecutor()
     from wandb_submit.executors.local.executor import LocalExecutor

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.server import log
-from wandb_submit.server.requirements import check_installed
-from wandb_submit.server.settings import Choices, Settings
+from wandb_submit.server.control import log
+from wandb_submit.server.control.requirements import check_installed
+from wandb_submit.server.control.settings import Choices, Settings
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Choices]:
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         data_dir, choices = _parse(sys.argv[1:] if arguments is None else arguments)
         formatter = log.set_up(data_dir)
         check_installed()
-        from wandb_submit.server.serve import serve
+        from wandb_submit.server.service.serve import serve
 
         serve(data_dir, choices, formatter.hide)
     except WandbSubmitError as error:

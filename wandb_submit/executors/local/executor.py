@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from wandb_submit import activation, process
 from wandb_submit.devices import Gpu, VisibleGpus, usable_cores, visible_gpus
 from wandb_submit.devices.cores import side_by_side, time_quota
 from wandb_submit.devices.strangers import watch_for, watch_nobody
+from wandb_submit.devices.variables import VARIABLES
 from wandb_submit.errors import NotFoundError, RefusedError
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand, Pool, Slot, places
 from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, is_alive
-from wandb_submit.gpu_variables import VARIABLES
-from wandb_submit.paths import SubmissionPaths
-from wandb_submit.specs import Activation, SubmissionSpec
-from wandb_submit.states import TaskState
-from wandb_submit.wording import counted
+from wandb_submit.executors.states import TaskState
+from wandb_submit.options import activation
+from wandb_submit.spec import Activation, SubmissionSpec
+from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.system import process
+from wandb_submit.text import counted
 
 if TYPE_CHECKING:
     from wandb_submit.agent.task import AgentTask
@@ -190,7 +191,7 @@ class LocalExecutor:
         self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths, keep: Callable[[Sequence[str]], None]
     ) -> None:
         """Starts the submission's scheduler, once its tasks are on record."""
-        from wandb_submit.executors.plugin import WorkstationExecutor, job_ids
+        from wandb_submit.executors.local.submitit_plugin import WorkstationExecutor, job_ids
 
         assert isinstance(plan, LocalPlan)  # noqa: S101 the plan came from this class
         spec = plan.spec
@@ -217,7 +218,7 @@ class LocalExecutor:
 
     def abandon(self, paths: SubmissionPaths) -> None:
         """Kills the scheduler's tasks, and waits until it has ended."""
-        from wandb_submit.executors.plugin import tell_scheduler
+        from wandb_submit.executors.local.submitit_plugin import tell_scheduler
 
         files = SchedulerFiles.of(paths.jobs, paths.id)
         for _ in range(2):  # the second time it kills
@@ -258,7 +259,7 @@ class LocalExecutor:
 
     def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
         """Asks the scheduler to stop, or to end some of its tasks; asked twice, it kills."""
-        from wandb_submit.executors.plugin import tell_scheduler
+        from wandb_submit.executors.local.submitit_plugin import tell_scheduler
 
         files = SchedulerFiles.of(paths.jobs, paths.id)
         if len(jobs) == len(ArrayFile.load(files).jobs):

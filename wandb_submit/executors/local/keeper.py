@@ -18,9 +18,9 @@ from pathlib import Path
 from wandb_submit.executors.local import scheduler
 from wandb_submit.executors.local.state import SchedulerFiles
 from wandb_submit.executors.local.task import import_what_tasks_need
-from wandb_submit.files import try_lock
-from wandb_submit.kinship import adopt_orphans, die_with_parent
-from wandb_submit.wording import signal_name
+from wandb_submit.system.files import try_lock
+from wandb_submit.system.kinship import adopt_orphans, die_with_parent
+from wandb_submit.text import signal_name
 
 _LOCK_PATIENCE_S = 2.0  # a `status` that looks whether we are alive holds our lock for a moment, too
 

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from wandb_submit.agent.members import is_wandbs_own
-from wandb_submit.process import JOB
+from wandb_submit.agent.runs.members import is_wandbs_own
+from wandb_submit.system.process import JOB
 
 _log = logging.getLogger(__name__)
 # One that forks faster than it is found is given up, with a word.

@@ -13,8 +13,8 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from wandb_submit import files
 from wandb_submit.executors.local.locks import KeptOpen, Lock, lock_folder
+from wandb_submit.system import files
 
 _log = logging.getLogger(__name__)
 _PREFIX = "waits-"

@@ -16,9 +16,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit import files
 from wandb_submit.devices import Gpu
 from wandb_submit.errors import RefusedError
+from wandb_submit.system import files
 
 
 def lock_folder() -> Path:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from wandb_submit.devices import Gpu
 from wandb_submit.devices.strangers import Watch, watch_nobody
+from wandb_submit.devices.variables import CUDA, with_only
 from wandb_submit.executors.local.closings import Closings
 from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.locks import DeviceLocks, Lock, core_lock, gpu_locks, lock_folder
-from wandb_submit.gpu_variables import CUDA, with_only
 
 _LOOK_AT_STRANGERS_S = 5.0  # how often to look whether a stranger's process has left a GPU: nothing tells
 

@@ -34,11 +34,11 @@ from wandb_submit.executors.local.state import (
     TaskRow,
 )
 from wandb_submit.executors.local.task import TaskProcess, fork_task, run_task
-from wandb_submit.files import is_full
-from wandb_submit.halts import Halt
-from wandb_submit.paths import task_log
-from wandb_submit.states import TaskState
-from wandb_submit.wording import signal_name
+from wandb_submit.executors.states import TaskState
+from wandb_submit.store.halt import Halt
+from wandb_submit.store.paths import task_log
+from wandb_submit.system.files import is_full
+from wandb_submit.text import signal_name
 
 _log = logging.getLogger(__name__)  # which, unlike `print`, does not mind a full disk
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

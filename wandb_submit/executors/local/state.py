@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wandb_submit.devices import Gpu
+from wandb_submit.devices.variables import CUDA
 from wandb_submit.errors import NotFoundError
 from wandb_submit.executors.local.pool import Demand
-from wandb_submit.files import is_locked, write_private
-from wandb_submit.gpu_variables import CUDA
-from wandb_submit.states import TaskState
+from wandb_submit.executors.states import TaskState
+from wandb_submit.system.files import is_locked, write_private
 
 REQUEUE_EXIT_CODE = 144  # what a task exits with to be queued again
 KEEPER = "wandb_submit.executors.local.keeper"  # the module that a scheduler's command line names, before its folder

@@ -18,8 +18,8 @@ from pathlib import Path
 from wandb_submit.executors.local.leftovers import kill_leftovers
 from wandb_submit.executors.local.state import ArrayFile
 from wandb_submit.executors.task_program import import_submission, without_chatter
-from wandb_submit.kinship import die_with_parent
-from wandb_submit.process import JOB, run_in_shell, take_environment_of_shell
+from wandb_submit.system.kinship import die_with_parent
+from wandb_submit.system.process import JOB, run_in_shell, take_environment_of_shell
 
 _UNKNOWN = 255  # the exit status of a task that somebody else has been told
 

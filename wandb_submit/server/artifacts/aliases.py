@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 
 from wandb_submit.server.artifacts import ids
 from wandb_submit.server.artifacts.collection import find as find_collection
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 # W&B puts it on the newest version of a collection.
 LATEST = "latest"

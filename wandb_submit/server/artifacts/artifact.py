@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import aliases, collection, contents, ids, manifest
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.control.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.run import by_name as run_by_name
-from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 # An artifact with its sequence and project; every one that is shown was read by this.
 SELECT = (

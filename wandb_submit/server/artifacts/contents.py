@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wandb_submit.server.artifacts import ids
-from wandb_submit.server.auth import authorization
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.auth import authorization
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 _log = logging.getLogger(__name__)
 _MD5_BYTES = 16

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from wandb_submit.server.artifacts import contents, entries, manifest
-from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database
-from wandb_submit.server.downloads import attachment
-from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.uploads import Upload, received
+from wandb_submit.server.request.context import ServerFacts
+from wandb_submit.server.request.downloads import attachment
+from wandb_submit.server.request.uploads import Upload, received
+from wandb_submit.server.storage.database import Database
+from wandb_submit.server.storage.refusals import Refusal
 
 # So many entries at a time: the writer of the database is everybody's.
 _CHUNK = 2000

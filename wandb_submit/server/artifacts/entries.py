@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.server.artifacts import contents
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.file_paths import new_file_name
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.file_paths import new_file_name
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 # Of the JSON text; some 700,000 entries. It is read at once.
 MAX_BYTES = 100_000_000

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from wandb_submit.server.artifacts import collection, ids, versions
 from wandb_submit.server.artifacts.artifact import by_number
 from wandb_submit.server.artifacts.files_listing import artifact_files, files_of_entries, manifest_fields
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import connection, edges, number_after, page_size
-from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import find, project_fields
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import connection, edges, number_after, page_size
 from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import storage_id
-from wandb_submit.server.timestamps import iso
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.timestamps import iso
 
 # How versions can be ordered, and by what they can be chosen.
 _ORDERS = {

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import ids
 from wandb_submit.server.artifacts.contents import storage_path
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import edges, number_after, page_size
-from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.signed_urls import signed_url
-from wandb_submit.server.timestamps import iso
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import edges, number_after, page_size
+from wandb_submit.server.request.signed_urls import signed_url
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.timestamps import iso
 
 # SQLite takes more, but nobody names so many.
 _MAX_NAMES = 10_000

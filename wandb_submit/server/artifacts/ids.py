@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.refusals import Refusal
 
 # The database has no larger numbers.
 _MAX_DIGITS = 18

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import artifact
 from wandb_submit.server.artifacts.fields import artifact_fields
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import connection
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import connection
 from wandb_submit.server.runs import run
+from wandb_submit.server.storage.refusals import Refusal
 
 
 def use_artifact(context: Context, arguments: Arguments) -> Mapping[str, object]:

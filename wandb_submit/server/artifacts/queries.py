@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import artifact, collection, ids, versions
 from wandb_submit.server.artifacts.fields import artifact_fields, collection_fields, membership_fields
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import connection
-from wandb_submit.server.timestamps import iso
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import connection
+from wandb_submit.server.storage.timestamps import iso
 
 
 def artifact_by_id(context: Context, arguments: Arguments) -> Mapping[str, object] | None:

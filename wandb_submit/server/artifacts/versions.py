@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from wandb_submit.server.artifacts import aliases, collection, ids
 from wandb_submit.server.artifacts.artifact import by_client_id
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 
 def named(tx: Transaction, collection_number: int, alias: str) -> sqlite3.Row | None:

@@ -12,9 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
-from wandb_submit.kinship import die_with_parent
 from wandb_submit.server.engine.package import sentence
 from wandb_submit.server.engine.work import Desk
+from wandb_submit.system.kinship import die_with_parent
 
 # A configuration that asks for more shall end this process, and not take the machine's memory.
 _MAX_MEMORY = 4 * 1024**3

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
+from wandb_submit.server.engine.config import Config
 from wandb_submit.server.engine.package import load
-from wandb_submit.server.sweeps.config import Config
 
 
 @dataclass(kw_only=True, slots=True)

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 
 from wandb_submit.metrics import Metric
-from wandb_submit.server.engine.answers import Verdict
+from wandb_submit.server.engine.config import METHODS, Config, searched_here
 from wandb_submit.server.engine.grid import Grid, read_grid
 from wandb_submit.server.engine.hyperband import bands
 from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
 from wandb_submit.server.engine.space import read_space, sample
-from wandb_submit.server.sweeps.config import METHODS, Config, searched_here
+from wandb_submit.server.request.engine_answers import Verdict
 
 # What the database can hold; nobody will see the end of such a grid.
 _MAX_SIZE = 2**62

@@ -8,12 +8,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from wandb_submit.metrics import Metric
-from wandb_submit.server.engine.answers import Drawn, Point
+from wandb_submit.server.engine.config import Config
 from wandb_submit.server.engine.grid import read_grid
 from wandb_submit.server.engine.package import load, plain, sentence, too_large, unfit
 from wandb_submit.server.engine.space import read_space, sample, skip
 from wandb_submit.server.engine.tried import Tried
-from wandb_submit.server.sweeps.config import Config
+from wandb_submit.server.request.engine_answers import Drawn, Point
 
 # Random points are drawn so many at a time, and always the same ones together: all that a new sweep keeps in stock, so
 # that agents which ask at once, before anything can be drawn in the background, get theirs.

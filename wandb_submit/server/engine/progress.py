@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from wandb_submit.metrics import Metric, finite
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.engine.answers import Ruling
+from wandb_submit.server.engine.config import Config, stops_early, target
 from wandb_submit.server.engine.hyperband import Progress, bands, runs_to_stop
+from wandb_submit.server.request.engine_answers import Ruling
 from wandb_submit.server.runs.history import metric_values
 from wandb_submit.server.runs.json_values import summary_number
 from wandb_submit.server.runs.state import LIVE
-from wandb_submit.server.sweeps.config import Config, stops_early, target
+from wandb_submit.server.storage.database import Transaction
 
 
 @dataclass(kw_only=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wandb_submit.metrics import Metric
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.engine.answers import Point
+from wandb_submit.server.engine.config import Config
+from wandb_submit.server.request.engine_answers import Point
 from wandb_submit.server.runs.json_values import summary_number
-from wandb_submit.server.sweeps.config import Config
+from wandb_submit.server.storage.database import Transaction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

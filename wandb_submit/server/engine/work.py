@@ -7,15 +7,15 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling, Verdict
+from wandb_submit.server.engine.config import Config, outline_of, parse_config, searched_here
 from wandb_submit.server.engine.judge import judge
 from wandb_submit.server.engine.points import draw_bayes, draw_grid, draw_random
 from wandb_submit.server.engine.progress import Follower
 from wandb_submit.server.engine.tried import tried
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.readers import replacing
-from wandb_submit.server.sweeps.config import Config, outline_of, parse_config, searched_here
+from wandb_submit.server.request.engine_answers import Drawn, Proposal, Ruling, Verdict
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.readers import replacing
 
 
 class Desk:

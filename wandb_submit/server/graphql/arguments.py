@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from wandb_submit.server.client_json import read_object
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.client_json import read_object
+from wandb_submit.server.storage.refusals import Refusal
 
 _T = TypeVar("_T")
 _MAX_INTEGER = 2**62

@@ -24,7 +24,7 @@ from graphql.utilities import value_from_ast_untyped
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.not_offered import words
 from wandb_submit.server.graphql.request import Document
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.refusals import Refusal
 
 # How much work one request may be: the selections that are looked at, however they came to be so many. The largest
 # request of W&B's clients, a page of 1,000 runs with all of their fields, comes to a thirtieth of it.

@@ -15,7 +15,7 @@ from graphql.language import (
     parse,
 )
 
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.refusals import Refusal
 
 # The longest request of W&B's clients is a tenth of this. Reading this much holds up the event loop for a moment.
 _MAX_LETTERS = 64 * 1024

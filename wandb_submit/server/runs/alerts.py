@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.storage.refusals import Refusal
 
 _MS = 1000  # what the client gives `waitDuration` in (wandb 0.31)
 _log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.slices import Doomed, demand_few
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.slices import Doomed, demand_few
 
 
 def fork(context: Context, row: sqlite3.Row, config: Mapping[str, object], *, is_new: bool) -> int | None:

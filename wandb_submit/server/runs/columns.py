@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.control.settings import DEFAULT_ENTITY
 from wandb_submit.server.runs.json_values import first_of, summary_value
 from wandb_submit.server.runs.state import SHOWN_STATE
-from wandb_submit.server.settings import DEFAULT_ENTITY
+from wandb_submit.server.storage.refusals import Refusal
 
 _SECTIONS = {"summary_metrics": "summary", "summaryMetrics": "summary", "summary": "summary", "config": "config"}
 _MAX_LEVELS = 20

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import edges, number_after
+from wandb_submit.server.request.pages import edges, number_after
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.storage.database import Transaction
 
 # The name of the file that clients make of it when the run ends.
 CONSOLE_FILE = "output.log"

@@ -6,19 +6,19 @@ import json
 import sqlite3
 
 from wandb_submit.server.artifacts.lineage import run_artifacts
-from wandb_submit.server.context import Context
+from wandb_submit.server.control.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.executor import ABSENT
-from wandb_submit.server.large_json import entries
-from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import find, project_fields
+from wandb_submit.server.projects.viewer import user
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.large_json import entries
 from wandb_submit.server.runs import branching, console, history, sampling
 from wandb_submit.server.runs.files_listing import file_count, run_files
 from wandb_submit.server.runs.run import by_name, storage_id, upsert
 from wandb_submit.server.runs.state import shown_state
-from wandb_submit.server.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
-from wandb_submit.server.timestamps import iso
-from wandb_submit.server.viewer import user
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.timestamps import iso
 
 
 def run_fields(context: Context, row: sqlite3.Row) -> dict[str, object]:

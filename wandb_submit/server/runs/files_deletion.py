@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.file_paths import checked_file_name, run_folder
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.file_paths import checked_file_name, run_folder
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.run import SELECT
+from wandb_submit.server.storage.refusals import Refusal
 
 # As files_listing.py writes it: the run's number and the file's name.
 _FILE_ID = re.compile(r"file-([0-9]{1,18})-(.+)", re.DOTALL)

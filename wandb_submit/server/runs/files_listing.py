@@ -10,16 +10,16 @@ import sqlite3
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from wandb_submit.server.auth import authorization
-from wandb_submit.server.context import Context
-from wandb_submit.server.file_paths import checked_file_name
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import connection
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.file_paths import checked_file_name
+from wandb_submit.server.request.auth import authorization
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import connection
+from wandb_submit.server.request.signed_urls import signed_url
 from wandb_submit.server.runs import console
 from wandb_submit.server.runs.run import by_name, storage_id
-from wandb_submit.server.signed_urls import signed_url
-from wandb_submit.server.timestamps import iso
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.timestamps import iso
 
 
 def file_url(context: Context, entity: str, project: str, run: str, name: str) -> str:

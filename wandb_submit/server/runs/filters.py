@@ -11,9 +11,9 @@ import datetime as dt
 import json
 from collections.abc import Callable, Mapping
 
-from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.regexp import checked_pattern
 from wandb_submit.server.runs.columns import Column, Kind
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.regexp import checked_pattern
 
 # Below what SQLite takes (of values, and of conditions that are nested or joined), so that it is us who refuse.
 _MAX_PARAMETERS = 10_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from wandb_submit.metrics import Metric
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.runs.json_values import logged_number
+from wandb_submit.server.storage.database import Transaction
 
 
 def length(tx: Transaction, run: int, stream: str) -> int:

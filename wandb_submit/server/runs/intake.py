@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
-from wandb_submit.server.clerk import Clerk
-from wandb_submit.server.context import Context, ServerFacts
-from wandb_submit.server.database import Database, Transaction
+from wandb_submit.server.request.clerk import Clerk
+from wandb_submit.server.request.context import Context, ServerFacts
 from wandb_submit.server.runs import stream
 from wandb_submit.server.runs.sent import Sent, read_sent
-from wandb_submit.server.slices import cut, written
-from wandb_submit.server.staging import part_of, stage_stream
+from wandb_submit.server.storage.database import Database, Transaction
+from wandb_submit.server.storage.slices import cut, written
+from wandb_submit.server.storage.staging import part_of, stage_stream
 
 # Entity, project and name of a run.
 Place: TypeAlias = tuple[str, str, str]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from wandb_submit.metrics import Metric, finite
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 
 # SQLite's paths into JSON compare a name with the text of the JSON, whose escapes they know only in newer versions.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_./ -]+")

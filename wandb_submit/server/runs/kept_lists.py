@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wandb_submit.server.transaction import Transaction
+from wandb_submit.server.storage.transaction import Transaction
 
 if TYPE_CHECKING:  # it knows a run's states, which know the server that has these lists
     from wandb_submit.server.runs.orders import Order

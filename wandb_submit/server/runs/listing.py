@@ -6,9 +6,9 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import edges, page_size
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import edges, page_size
 from wandb_submit.server.runs.columns import run_column
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.filters import Where

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.columns import Kind, run_column
+from wandb_submit.server.storage.refusals import Refusal
 
 _MAX_KEYS = 10
 _DEFAULT = "+created_at"

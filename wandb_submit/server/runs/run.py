@@ -13,16 +13,16 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.large_json import over
-from wandb_submit.server.projects import checked_name, find_or_create
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import checked_name, find_or_create
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.large_json import over
+from wandb_submit.server.request.uploads import UPLOADS
 from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
-from wandb_submit.server.slices import Doomed, demand_few
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.slices import Doomed, demand_few
 from wandb_submit.server.sweeps import search, sweep
-from wandb_submit.server.uploads import UPLOADS
 
 # A run with what belongs to it; every run that is shown was read by this.
 SELECT = (

@@ -10,11 +10,11 @@ import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
-from wandb_submit.server.client_json import read_object
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.history import length
+from wandb_submit.server.storage.client_json import read_object
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 
 _DEFAULT_SAMPLES = 500
 _LAST_STEP = 2**62

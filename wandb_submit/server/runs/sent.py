@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from wandb_submit.server.client_json import read_object, storable
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.storage.client_json import read_object, storable
+from wandb_submit.server.storage.refusals import Refusal
 
 HISTORY = "wandb-history.jsonl"
 _HISTORIES = {HISTORY: "history", "wandb-events.jsonl": "events"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from wandb_submit.server.context import Context
+from wandb_submit.server.request.context import Context
 
 _log = logging.getLogger(__name__)
 

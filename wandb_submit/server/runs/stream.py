@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.history import length
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.runs.sent import CONSOLE, Row, Sent
 from wandb_submit.server.runs.state import state_after_exit
-from wandb_submit.server.slices import Doomed, demand_few
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.slices import Doomed, demand_few
 from wandb_submit.server.sweeps import sweep
 
 _REPLACE_LINE = "INSERT OR REPLACE INTO console (run, number, line) VALUES (?, ?, ?)"

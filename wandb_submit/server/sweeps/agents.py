@@ -6,10 +6,10 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.state import end_without_exit, give_back
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
 from wandb_submit.server.sweeps.controller import next_scheduled

@@ -8,11 +8,11 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Database, Transaction
-from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling
+from wandb_submit.server.engine.config import config_of, is_large, stops_early, target
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.engine_answers import Drawn, Proposal, Ruling
+from wandb_submit.server.storage.database import Database, Transaction
 from wandb_submit.server.sweeps import search
-from wandb_submit.server.sweeps.config import config_of, is_large, stops_early, target
 from wandb_submit.server.sweeps.search_process import SearchFailedError, SearchProcess, SearchRefusedError
 from wandb_submit.server.sweeps.stock import Lack, lack
 from wandb_submit.server.sweeps.sweep import ENDED, by_number

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.storage.refusals import Refusal
 
 # Parsed once per agent and heartbeat; W&B's agents name one run, an agent of several trials a few.
 _MAX_REPORTED = 1000

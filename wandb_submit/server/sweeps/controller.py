@@ -12,9 +12,9 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wandb_submit.server.client_json import read_object
-from wandb_submit.server.context import Context
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.storage.client_json import read_object
+from wandb_submit.server.storage.refusals import Refusal
 
 # Runs that were scheduled long ago are of no interest to the controller, and the text is read at every heartbeat.
 _REMEMBERED = 1000

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 
 from wandb_submit.metrics import Metric
 from wandb_submit.server.artifacts.queries import project_artifacts
-from wandb_submit.server.context import Context
+from wandb_submit.server.engine.config import config_of, is_controlled, run_cap
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.graphql.not_offered import NO_REGISTRIES, REGISTRY_PREFIX
-from wandb_submit.server.pages import connection
-from wandb_submit.server.projects import find, project_fields
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import find, project_fields
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import connection
 from wandb_submit.server.runs.fields import run_fields
 from wandb_submit.server.runs.json_values import best_value
 from wandb_submit.server.runs.listing import run_count, runs_page
 from wandb_submit.server.runs.run import SELECT as SELECT_RUN
 from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.storage.timestamps import iso
 from wandb_submit.server.sweeps import sweep
-from wandb_submit.server.sweeps.config import config_of, is_controlled, run_cap
 from wandb_submit.server.sweeps.listing import sweeps_page
-from wandb_submit.server.timestamps import iso
 
 # An agent that has said nothing for so long is shown as gone; W&B's own say something every 5 s.
 _SILENT_AGENT_S = 120

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from wandb_submit.server.context import Context
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.pages import edges, number_after, page_size
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.pages import edges, number_after, page_size
 from wandb_submit.server.runs.columns import sweep_column
 from wandb_submit.server.runs.filters import Where
 

@@ -6,10 +6,10 @@ import json
 import sqlite3
 from typing import TypeAlias
 
-from wandb_submit.server.context import Context
+from wandb_submit.server.engine.config import config_of
+from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.state import WAITING
 from wandb_submit.server.sweeps import search, sweep
-from wandb_submit.server.sweeps.config import config_of
 from wandb_submit.server.sweeps.controller import Scheduled, note_scheduled
 from wandb_submit.server.sweeps.sweep import by_number
 

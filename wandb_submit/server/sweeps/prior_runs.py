@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.projects import find
+from wandb_submit.server.projects.projects import find
 from wandb_submit.server.runs.columns import run_column
 from wandb_submit.server.runs.filters import Where
+from wandb_submit.server.storage.database import Transaction
 
 
 def find_prior_runs(tx: Transaction, values: Arguments) -> tuple[list[int], list[str]]:

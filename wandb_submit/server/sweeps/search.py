@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wandb_submit.server.context import Context
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.engine.answers import Point
-from wandb_submit.server.sweeps.config import config_of, run_cap, searched_here
+from wandb_submit.server.engine.config import config_of, run_cap, searched_here
+from wandb_submit.server.request.context import Context
+from wandb_submit.server.request.engine_answers import Point
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.sweeps.sweep import by_number, settle
 
 

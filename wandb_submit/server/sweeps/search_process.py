@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wandb_submit.errors import UnavailableError
-from wandb_submit.process import python_argv, start_worker
-from wandb_submit.server.engine.answers import Drawn, Proposal, Ruling, Verdict
+from wandb_submit.server.request.engine_answers import Drawn, Proposal, Ruling, Verdict
+from wandb_submit.system.process import python_argv, start_worker
 
 _log = logging.getLogger(__name__)
 # Far more than any search takes: bayes with 100,000 runs takes seconds.

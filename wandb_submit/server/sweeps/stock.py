@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.engine.config import Config, config_of, searched_here
 from wandb_submit.server.runs.state import ENDED as RUN_ENDED
-from wandb_submit.server.sweeps.config import Config, config_of, searched_here
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.sweeps.search import handed_out
 from wandb_submit.server.sweeps.sweep import ENDED
 

@@ -9,13 +9,13 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 
 from wandb_submit.errors import UnavailableError
-from wandb_submit.server.context import Context, Preparing, Resolver
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.engine.answers import Drawn, Proposal
 from wandb_submit.server.graphql.arguments import Arguments
-from wandb_submit.server.projects import find_or_create, project_fields
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import find_or_create, project_fields
+from wandb_submit.server.request.context import Context, Preparing, Resolver
+from wandb_submit.server.request.engine_answers import Drawn, Proposal
 from wandb_submit.server.runs.state import LIVE, kill_waiting
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.sweeps.controller import checked_controller, stop_early
 from wandb_submit.server.sweeps.prior_runs import adopt, find_prior_runs
 

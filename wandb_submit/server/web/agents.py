@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.devices import run_device
 from wandb_submit.server.web.links import run_url
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 
 _MAX_ARTIFACTS = 200
 

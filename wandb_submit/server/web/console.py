@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 
 TAIL = 200
 # A line may be a megabyte of a progress bar.

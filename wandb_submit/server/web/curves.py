@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from wandb_submit.metrics import Metric, finite
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.runs.json_values import logged_number
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.charts.figure import Point
 
 # As many as a chart has room for: of each, the lowest and the highest value are drawn, so that no spike is lost.

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from wandb_submit.server.file_paths import run_folder
+from wandb_submit.server.projects.file_paths import run_folder
 
 # wandb's client uploads it with every run.
 METADATA = "wandb-metadata.json"

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.projects import find
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.projects.projects import find
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.web.links import project_url, run_url
 from wandb_submit.server.web.paging import Paging
 from wandb_submit.server.web.sweep_line import SELECT, SweepLine, sweep_lines

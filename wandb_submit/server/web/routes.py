@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from wandb_submit.server.auth import is_authorized
-from wandb_submit.server.connections import Connection
-from wandb_submit.server.context import ServerFacts
-from wandb_submit.server.database import Database, Lane, Transaction
-from wandb_submit.server.refusals import Refusal
+from wandb_submit.server.request.auth import is_authorized
+from wandb_submit.server.request.connections import Connection
+from wandb_submit.server.request.context import ServerFacts
+from wandb_submit.server.storage.database import Database, Lane, Transaction
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.web.home import read_home, read_project
 from wandb_submit.server.web.run import read_run
 from wandb_submit.server.web.site import ASSETS, asset, error_page, page, render

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.refusals import Refusal
 from wandb_submit.server.runs.run import by_name
 from wandb_submit.server.runs.state import LIVE
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.web.artifacts import ArtifactLine, artifact_lines
 from wandb_submit.server.web.console import console_tail
 from wandb_submit.server.web.devices import run_device

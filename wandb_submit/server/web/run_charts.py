@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.charts.figure import Curve, Figure, Point, plot
 from wandb_submit.server.web.curves import read_curves
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wandb_submit.metrics import finite
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.goal import Goal
 from wandb_submit.server.web.links import with_query
 from wandb_submit.server.web.paging import Paging

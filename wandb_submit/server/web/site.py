@@ -9,7 +9,7 @@ from importlib.resources import files
 import jinja2
 from starlette.responses import Response
 
-from wandb_submit import __version__
+from wandb_submit._version import __version__
 from wandb_submit.server.web import wording
 
 # The files that pages refer to, and their types.

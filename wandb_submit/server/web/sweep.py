@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wandb_submit.server.database import Transaction
-from wandb_submit.server.refusals import Refusal
-from wandb_submit.server.sweeps.config import Config, config_of
+from wandb_submit.server.engine.config import Config, config_of
+from wandb_submit.server.storage.database import Transaction
+from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.web.agents import AgentLine, agent_lines
 from wandb_submit.server.web.goal import Goal, chosen_goal
 from wandb_submit.server.web.links import run_url

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wandb_submit.metrics import Metric, finite
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.charts.figure import Curve, Dot, Figure, plot
 from wandb_submit.server.web.charts.parallel import Line, Parallel, parallel
 from wandb_submit.server.web.curves import read_curve

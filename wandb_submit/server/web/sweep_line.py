@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wandb_submit.server.database import Transaction
+from wandb_submit.server.engine.config import config_of, run_cap
 from wandb_submit.server.runs.json_values import best_value
-from wandb_submit.server.sweeps.config import config_of, run_cap
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.goal import Goal, goal_of
 from wandb_submit.server.web.links import project_url, sweep_url
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from wandb_submit.metrics import Metric, finite
-from wandb_submit.server.database import Transaction
 from wandb_submit.server.runs.json_values import summary_number, summary_value
 from wandb_submit.server.runs.state import ENDED
+from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.values import config_values
 
 _T = TypeVar("_T")

@@ -1,0 +1,1 @@
+"""Starting, stopping and finding the offline server, from outside of its process."""

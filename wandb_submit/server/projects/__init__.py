@@ -1,0 +1,1 @@
+"""Projects, their viewer, and their files."""

@@ -1,0 +1,1 @@
+"""The running service: routes, schema, start and end."""

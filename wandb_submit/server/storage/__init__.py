@@ -1,0 +1,1 @@
+"""What the server keeps: tables, transactions, and the forms of values."""

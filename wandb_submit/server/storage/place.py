@@ -1,0 +1,98 @@
+"""Where a server keeps its data, and whether that is still what it was when the server began.
+
+Files that somebody deletes, moves or replaces stay open: what is written to them is lost with the process, and nothing
+says so. Only their names tell.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from wandb_submit.server.control.lock import FILE as LOCK
+from wandb_submit.server.control.settings import DATABASE
+
+_KEPT = ("", LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
+# These are made when they are needed, and may be links to another file system.
+_FOLDERS = ("files", "artifacts")
+# It has the page count and SQLite's own counters of changes (https://www.sqlite.org/fileformat.html).
+_HEADER_BYTES = 100
+_REMEDY = "Put the data back, or restore a backup, and start the server again"
+
+
+class GoneError(sqlite3.OperationalError):
+    """The data is not where it was: nothing that is written now would be found again."""
+
+
+class Place:
+    """A data folder with an open database.
+
+    Args:
+        data_dir: the folder.
+        copies: how often the server itself has begun or ended to write to the database file; odd while it does.
+    """
+
+    def __init__(self, data_dir: Path, copies: Callable[[], int]) -> None:
+        self._data_dir = data_dir
+        self._copies = copies
+        # As texts: to join paths takes longer than to look.
+        self._folders = [str(data_dir / name) for name in _FOLDERS]
+        self._known = {path: _identity(path) for path in (str(data_dir / name) for name in _KEPT)}
+        # Never closed: the kernel would give back SQLite's locks on the file with it
+        # (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        self._database = os.open(data_dir / DATABASE, os.O_RDONLY)
+        self._copies_seen, self._written = copies(), self._fingerprint()
+
+    def check(self) -> None:
+        """Looks whether all is there; it takes microseconds.
+
+        Raises:
+            GoneError: if something was deleted, moved or replaced.
+            sqlite3.OperationalError: if that cannot be told now.
+        """
+        for folder in self._folders:
+            if folder not in self._known and (there := _identity(folder)) is not None:
+                self._known[folder] = there
+        for path, known in self._known.items():
+            if _identity(path) != known:
+                raise _gone(path, "deleted, moved or replaced")
+
+    def check_content(self) -> None:
+        """Looks whether the database file has what the server wrote: a copy in its place keeps its name and number.
+
+        Raises:
+            GoneError: if somebody else has written to it.
+            OSError: if that cannot be told now.
+        """
+        before, written = self._copies(), self._fingerprint()
+        ours = before % 2 or before != self._copies_seen or self._copies() != before
+        if not ours and written != self._written:
+            self._set_log_aside()
+            raise _gone(str(self._data_dir / DATABASE), "overwritten")
+        self._copies_seen, self._written = before, written
+
+    def _fingerprint(self) -> tuple[int, bytes]:
+        return os.fstat(self._database).st_size, os.pread(self._database, _HEADER_BYTES, 0)
+
+    def _set_log_aside(self) -> None:
+        """Keeps what the server has not yet copied into the file from being mixed with what is in it now."""
+        log = self._data_dir / f"{DATABASE}-wal"
+        log.rename(log.with_name(f"{log.name}.overwritten"))
+
+
+def _gone(path: str, what: str) -> GoneError:
+    words = f"{path} was {what} while the offline sweep server ran"
+    return GoneError(f"{words}: it has stopped, because nothing more could be kept. {_REMEDY}")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from every other one; nothing if it is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 it is a text
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise sqlite3.OperationalError(f"cannot look at {path}: {error.strerror or error}") from error
+    return status.st_dev, status.st_ino

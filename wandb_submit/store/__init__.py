@@ -1,0 +1,1 @@
+"""A submission's folder: what lies where, what agents write down, and how it is read."""

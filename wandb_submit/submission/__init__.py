@@ -1,0 +1,1 @@
+"""Submitting a sweep, and what becomes of it."""

@@ -1,0 +1,1 @@
+"""What any program on this machine needs: processes, files, threads."""

@@ -1,0 +1,1 @@
+"""The way to a W&B server: names of sweeps, the login, requests."""
