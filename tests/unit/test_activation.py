@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.conftest import Program
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.options import activation
+from wandb_submit.executors import activation
+from wandb_submit.options.build import build_spec
+from wandb_submit.options.table import Options
 from wandb_submit.spec import Activation
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.system.process import take_environment_of_shell
@@ -26,8 +29,11 @@ def paths(tmp_path: Path) -> SubmissionPaths:
     return SubmissionPaths(folder)
 
 
-def read(workdir: Path = Path("/w"), **values: object) -> Activation:
-    return activation.read(values, workdir)
+def read(workdir: Path = Path("/w"), **values: Any) -> Activation:
+    spec = build_spec(
+        Options(**values), workdir=workdir, pick_executor=lambda _: "local", default_array=lambda spec: spec.array
+    )
+    return spec.activation
 
 
 def in_shell(active: Activation, paths: SubmissionPaths, then: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +115,7 @@ def test_what_is_no_whole_command_is_refused_by_its_text(command: str, key: str)
 def test_a_secret_is_refused_and_not_repeated(name: str, value: str) -> None:
     for values in ({"env": {name: value}}, {"setup": [f"export {name}={value}"]}, {"setup": [f"{name}='{value}' run"]}):
         with pytest.raises(ConfigError, match="looks like a secret") as caught:
-            activation.read(values, Path("/w"))
+            read(**values)
         assert name in str(caught.value)
         assert value not in str(caught.value)
 

@@ -9,7 +9,7 @@ from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.executors.catalog import pick
 from wandb_submit.options import build as config
 from wandb_submit.options import sbatch
-from wandb_submit.options.build import Options
+from wandb_submit.options.table import Options
 from wandb_submit.spec import Activation, ArraySpec, Preload, SubmissionSpec
 
 WORKDIR = Path("/somewhere")
@@ -17,7 +17,7 @@ WORKDIR = Path("/somewhere")
 
 def build(**options: Any) -> SubmissionSpec:
     return config.build_spec(
-        Options(**{"executor": "slurm", **options}),
+        {"executor": "slurm", **options},
         workdir=WORKDIR,
         pick_executor=pick,
         default_array=lambda spec: ArraySpec(count=5),
@@ -55,7 +55,7 @@ def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
         asked.append((spec.executor, spec.gpus_per_task, spec.cpus_per_task, spec.agents_per_task))
         return ArraySpec(count=1)
 
-    options = Options(executor="local", gpus_per_task=2, agents_per_task=3)
+    options: Options = {"executor": "local", "gpus_per_task": 2, "agents_per_task": 3}
     config.build_spec(options, workdir=WORKDIR, pick_executor=pick, default_array=default)
     assert asked == [("local", 2, None, 3)]
 
@@ -70,9 +70,9 @@ def test_the_default_array_is_asked_for_with_what_a_task_gets() -> None:
     ],
 )
 def test_gpus_of_this_machine_are_named(text: str, names: tuple[str, ...], tmp_path: Path) -> None:
-    assert build(executor="local", gpus=text).gpus == names
-    assert build(executor="local", templates=(template(tmp_path, f"gpus: {text}"),)).gpus == names
-    assert build(executor="local", templates=(template(tmp_path, f"gpus: [{text}]"),)).gpus == names
+    assert build(executor="local", gpu_ids=text).gpus == names
+    assert build(executor="local", templates=(template(tmp_path, f"gpu-ids: {text}"),)).gpus == names
+    assert build(executor="local", templates=(template(tmp_path, f"gpu-ids: [{text}]"),)).gpus == names
 
 
 def test_the_default_number_of_gpus_is_a_workstations_alone() -> None:
@@ -87,23 +87,23 @@ def test_the_default_number_of_gpus_is_a_workstations_alone() -> None:
         return config.build_spec(Options(**options), **place, default_gpus=default).gpus_per_task
 
     assert gpus(executor="slurm") is None
-    assert [gpus(executor="local", gpus="0,2", gpus_per_task=asks) for asks in (2, 0)] == [2, 0]
+    assert [gpus(executor="local", gpu_ids="0,2", gpus_per_task=asks) for asks in (2, 0)] == [2, 0]
     assert not asked
-    assert gpus(executor="local", gpus="0,2") == 1
+    assert gpus(executor="local", gpu_ids="0,2") == 1
     assert asked == [("local", ("0", "2"))]
 
 
 @pytest.mark.parametrize("text", ["", "0,", "a100:1", "-1", "2-0", "0;1", "all"])
 def test_what_is_no_list_of_gpus_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"--gpus {text!r} is no list of GPUs"):
-        build(executor="local", gpus=text)
+    with pytest.raises(ConfigError, match=f"--gpu-ids {text!r} is no list of GPUs"):
+        build(executor="local", gpu_ids=text)
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [({"gpus": "1"}, "--gpus names"), ({"include_busy": True}, "--include-b")]
+    ("options", "says"), [({"gpu_ids": "1"}, "--gpu-ids"), ({"include_busy": True}, "--include-busy")]
 )
 def test_slurm_chooses_its_own_gpus(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=f"{says}.* --gpus-per-task .*--sbatch gpus=N"):
+    with pytest.raises(ConfigError, match=f"^{says} works only with --executor local. On Slurm, use --gpus-per-task.$"):
         build(**options)
 
 
@@ -136,7 +136,7 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
             cpus_per_task=0,
             count=0,
             time="soon",
-            sbatch=("array=3", "wrap=x"),
+            sbatch={"array": "3", "wrap": "x"},
             templates=(name,),
         )
     problems = str(caught.value).splitlines()
@@ -156,19 +156,19 @@ def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -
 @pytest.mark.parametrize("form", ["{}=x", "{}", "--{}=x"])
 def test_options_that_are_ours_are_refused_with_what_to_do_instead(key: str, form: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        build(sbatch=(form.format(key),))
+        build(sbatch=dict([sbatch.key_value(form.format(key))]))
     assert str(caught.value) == f"--sbatch {key}: {sbatch.OWNED[key]}"
 
 
 def test_an_underscore_does_not_get_an_owned_option_through(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--sbatch cpus-per-task: use --cpus-per-task"):
-        build(sbatch=("cpus_per_task=4",))
+        build(sbatch={"cpus_per_task": 4})
     with pytest.raises(ConfigError, match="--sbatch job-name"):
         build(templates=(template(tmp_path, "sbatch: {job_name: x}"),))
 
 
 def test_further_sbatch_options_keep_their_values_or_have_none() -> None:
-    spec = build(sbatch=("exclusive", "mail_type=END", "--comment=a=b", "licenses="))
+    spec = build(sbatch=dict(map(sbatch.key_value, ("exclusive", "mail_type=END", "--comment=a=b", "licenses="))))
     assert spec.sbatch == {"exclusive": None, "mail-type": "END", "comment": "a=b", "licenses": ""}
 
 
@@ -181,7 +181,7 @@ def test_a_template_can_name_an_option_without_a_value(tmp_path: Path) -> None:
 def test_sbatch_options_with_a_flag_of_their_own_come_from_flags_and_templates(name: str, tmp_path: Path) -> None:
     written = template(tmp_path, f"{name}: theirs")
     assert build(templates=(written,)).sbatch == {name: "theirs"}
-    assert build(templates=(written,), flags={name: "mine"}).sbatch == {name: "mine"}
+    assert build(templates=(written,), **{name: "mine"}).sbatch == {name: "mine"}
 
 
 def test_flags_win_over_templates(tmp_path: Path) -> None:
@@ -189,18 +189,18 @@ def test_flags_win_over_templates(tmp_path: Path) -> None:
         "array: 9\ngpus-per-task: 9\ncpus-per-task: 9\nmem: 9G\ntime: 9\ncount: 9\nexecutor: local\nsbatch: {nice: 9}"
     )
     ours = {"array": "1", "gpus_per_task": 0, "cpus_per_task": 1, "mem": "1G", "time": "3", "count": 1}
-    spec = build(**ours, sbatch=("nice=1",), templates=(template(tmp_path, text),))
-    assert spec == build(**ours, sbatch=("nice=1",))
+    spec = build(**ours, sbatch={"nice": "1"}, templates=(template(tmp_path, text),))
+    assert spec == build(**ours, sbatch={"nice": "1"})
 
 
 def test_a_flag_wins_over_a_template_that_names_the_same_option_below_sbatch(tmp_path: Path) -> None:
     written = template(tmp_path, "sbatch: {partition: theirs}")
-    assert build(templates=(written,), flags={"partition": "mine"}).sbatch == {"partition": "mine"}
+    assert build(templates=(written,), partition="mine").sbatch == {"partition": "mine"}
 
 
 def test_a_free_sbatch_option_wins_over_a_templates_own_key(tmp_path: Path) -> None:
     written = template(tmp_path, "partition: theirs")
-    assert build(templates=(written,), sbatch=("partition=mine",)).sbatch == {"partition": "mine"}
+    assert build(templates=(written,), sbatch={"partition": "mine"}).sbatch == {"partition": "mine"}
 
 
 def test_later_templates_win_over_earlier_ones(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_later_templates_win_over_earlier_ones(tmp_path: Path) -> None:
 def test_how_runs_environments_are_made_is_joined_of_templates_and_flags(tmp_path: Path) -> None:
     first = template(tmp_path, "env: {A: 1, B: 1}\nsetup: one\nteardown: [x]\npython: p1", "first.yaml")
     second = template(tmp_path, "env: {B: 2}\nsetup:\n  - two\n", "second.yaml")
-    spec = build(templates=(first, second), env=("C=a=b",), setup=("three",), python="p2")
+    spec = build(templates=(first, second), env={"C": "a=b"}, setup=("three",), python="p2")
     assert spec.activation == Activation(
         env={"A": "1", "B": "2", "C": "a=b"}, setup=("one", "two", "three"), teardown=("x",), python="p2"
     )
@@ -255,7 +255,7 @@ def test_a_template_that_is_not_there_is_not_found() -> None:
 @pytest.mark.parametrize("text", ["=x", "a b=x", "comment=one\ntwo"])
 def test_what_would_not_stay_one_line_of_the_script_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
-        build(sbatch=(text,))
+        build(sbatch=dict([sbatch.key_value(text)]))
 
 
 def test_how_runs_end_and_tasks_begin_anew() -> None:
@@ -269,7 +269,7 @@ def test_how_runs_end_and_tasks_begin_anew() -> None:
 
 
 def test_a_job_that_slurm_may_not_requeue_does_not_try() -> None:
-    assert build(sbatch=("no-requeue",)).max_requeues == 0
+    assert build(sbatch={"no-requeue": None}).max_requeues == 0
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_modules_to_preload_come_from_templates_and_flags(
 def test_what_a_function_uses_is_preloaded_where_it_can_be_unless_something_else_was_asked_for() -> None:
     def of(preload: list[str] | None, nodes: int | None = None) -> SubmissionSpec:
         return config.build_spec(
-            Options(executor="slurm", preload=preload, nodes=nodes),
+            {"executor": "slurm", "preload": preload, "nodes": nodes},
             workdir=WORKDIR,
             pick_executor=pick,
             default_array=lambda spec: ArraySpec(count=5),

@@ -51,7 +51,9 @@ def test_an_agent_loads_nothing_heavy_by_itself() -> None:
     assert loaded_after("import wandb_submit.agent.task") == []
 
 
-@pytest.mark.parametrize("name", ["config", "records", "sweeps", "executors.catalog", "executors.local.state"])
+@pytest.mark.parametrize(
+    "name", ["options.build", "store.record", "wandb_api.sweeps", "executors.catalog", "executors.local.state"]
+)
 def test_what_every_command_needs_is_light(name: str) -> None:
     assert not {"wandb", "submitit"} & set(loaded_after(f"import wandb_submit.{name}"))
 

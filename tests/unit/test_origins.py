@@ -9,7 +9,7 @@ import pytest
 from wandb_submit.errors import ConfigError
 from wandb_submit.options import blame
 from wandb_submit.options import build as config
-from wandb_submit.options.build import Options
+from wandb_submit.options.table import Options
 from wandb_submit.spec import ArraySpec, SubmissionSpec
 
 
@@ -41,8 +41,8 @@ def test_each_problem_of_a_template_is_marked(site: str) -> None:
 def test_what_was_typed_is_not_the_templates(site: str) -> None:
     found = problems(Options(templates=(site,), mem="much", count=0))
     assert [problem for problem in found if "in the template" not in problem] == [
-        "--count 0 is not a whole number of at least 1",
         "--mem 'much' is not a memory size: write for example 16G or 500M",
+        "--count 0 is not a whole number of at least 1",
     ]
     same = problems(Options(templates=(site,), mem="lots"))
     assert [problem for problem in same if "--mem" in problem and "in the template" in problem] == []

@@ -13,13 +13,14 @@ from unit.conftest import Program
 
 from wandb_submit.agent.task import AgentTask
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.executors.activation import _WATCH_SETUP
 from wandb_submit.executors.base import TaskRef, TooManyTasksError
 from wandb_submit.executors.catalog import pick
 from wandb_submit.executors.slurm import states as slurm_states
 from wandb_submit.executors.slurm.executor import SlurmExecutor, split
 from wandb_submit.executors.states import TaskState
-from wandb_submit.options.activation import _WATCH_SETUP
-from wandb_submit.options.build import Options, build_spec
+from wandb_submit.options.build import build_spec
+from wandb_submit.options.table import Options
 from wandb_submit.spec import Activation, ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.system.process import python_argv
@@ -162,7 +163,9 @@ def test_what_is_typed_in_slurms_formats_reaches_sbatch_as_it_is(
         gpus_per_task="a100:1",
         time="1-02:00:00",
         mem="16G",
-        flags={"constraint": "a|b&c", "gres": "gpu:a100:1", "nodelist": "n[1-3]"},
+        constraint="a|b&c",
+        gres="gpu:a100:1",
+        nodelist="n[1-3]",
     )
     asked = build_spec(options, workdir=tmp_path, pick_executor=pick, default_array=lambda *_: ArraySpec(count=1))
     parameters = lines_after(slurm.plan(asked, paths).render(), "Parameters")

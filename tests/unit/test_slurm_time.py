@@ -10,7 +10,8 @@ from unit.conftest import Program
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.executors.slurm import time as slurm_time
-from wandb_submit.spec import ArraySpec, SubmissionSpec, parse_limit_min
+from wandb_submit.options.values import parse_limit_min
+from wandb_submit.spec import ArraySpec, SubmissionSpec
 
 LINES = {
     "main": "main|main*|2-00:00:00|1:00:00|64|257000|(null)|(null)",

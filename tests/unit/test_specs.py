@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.spec import (
-    ArraySpec,
-    SweepRef,
-    check_mem,
-    parse_gpus,
-    parse_limit_min,
-    parse_seconds,
-    parse_time_min,
-)
+from wandb_submit.options.values import check_mem, parse_gpus, parse_limit_min, parse_seconds, parse_time_min
+from wandb_submit.spec import ArraySpec, SweepRef
 
 small = st.integers(min_value=0, max_value=59)
 positive = st.integers(min_value=1, max_value=10_000)

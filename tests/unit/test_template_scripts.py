@@ -15,7 +15,7 @@ from unit.conftest import Program
 from wandb_submit.executors.catalog import pick
 from wandb_submit.executors.slurm.executor import SlurmExecutor
 from wandb_submit.options import build, templates
-from wandb_submit.options.build import Options
+from wandb_submit.options.table import Options
 from wandb_submit.spec import ArraySpec
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.system.process import python_argv

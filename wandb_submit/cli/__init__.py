@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 
 import click
 
 from wandb_submit import __version__
+from wandb_submit.cli._options import GroupedOption
 from wandb_submit.cli._words import COMMANDS, refuse
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.options.table import Group
+
+_DEBUG = "--debug"
 
 
 class _Group(click.Group):
@@ -26,8 +31,10 @@ class _Group(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if _DEBUG in args:  # wherever it stands
+            args = [_DEBUG, *(arg for arg in args if arg != _DEBUG)]
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
-        first = next((arg for arg in args if arg not in ("--debug",)), None)
+        first = next((arg for arg in args if arg != _DEBUG), None)
         if first is not None and first not in COMMANDS and first not in own:
             refuse(first)
             at = args.index(first)
@@ -41,13 +48,20 @@ class _Group(click.Group):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         submit = self.get_command(ctx, "submit")
         assert submit is not None  # noqa: S101 it is in the list above
-        rows = [row for parameter in submit.get_params(ctx) if (row := parameter.get_help_record(ctx))]
-        with formatter.section("Options"):
-            formatter.write_dl([row for row in rows if not row[0].startswith("--help")])
-        own = [row for parameter in self.get_params(ctx) if (row := parameter.get_help_record(ctx))]
-        with formatter.section("General options"):
-            formatter.write_dl(own)
+        options = [option for option in submit.get_params(ctx) if isinstance(option, GroupedOption)]
+        _section(ctx, formatter, "Options needed first", [option for option in options if option.first])
+        for group in Group:
+            _section(ctx, formatter, group.value, [o for o in options if o.group is group and not o.first])
+        _section(ctx, formatter, "General", self.get_params(ctx))
         self.format_commands(ctx, formatter)
+
+
+def _section(
+    ctx: click.Context, formatter: click.HelpFormatter, heading: str, options: Sequence[click.Parameter]
+) -> None:
+    if rows := [row for option in options if (row := option.get_help_record(ctx))]:
+        with formatter.section(heading):
+            formatter.write_dl(rows)
 
 
 @click.group(
@@ -55,7 +69,7 @@ class _Group(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     no_args_is_help=True,
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(_DEBUG, is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="wandb-submit")
 def main(debug: bool) -> None:
     """Run a W&B sweep in parallel: a Slurm job array, or one agent per GPU of this machine.
@@ -71,7 +85,7 @@ def main(debug: bool) -> None:
 
 def run() -> None:
     """Runs the command line; errors of ours become one message and their exit status."""
-    debug = "--debug" in sys.argv
+    debug = _DEBUG in sys.argv
     try:
         # Not standalone: click would turn Ctrl-C into "Aborted!" and exit status 1.
         sys.exit(main.main(prog_name="wandb-submit", standalone_mode=False))

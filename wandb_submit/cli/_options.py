@@ -1,13 +1,16 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share, and those of a submission."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from wandb_submit.spec import parse_seconds
+from wandb_submit.options import table
+from wandb_submit.options.sbatch import key_value
+from wandb_submit.options.table import Group, Many, Opt, Options
+from wandb_submit.options.values import parse_seconds
 
 if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
@@ -36,65 +39,70 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
     return None if value is None else parse_seconds(value, str(parameter.name).replace("_", "-"))
 
 
-def together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
-    """Makes one decorator of several, the first one's option first."""
+class GroupedOption(click.Option):
+    """An option of `submit` with its place in the help.
 
-    def decorate(function: _F) -> _F:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
+    Attributes:
+        group: its heading.
+        first: whether it stands on top, among those that people need on their first day.
+    """
 
-    return decorate
+    def __init__(self, *args: Any, group: Group, first: bool = False, **kwargs: Any) -> None:  # noqa: ANN401 click's
+        super().__init__(*args, **kwargs)
+        self.group = group
+        self.first = first
 
 
-resource_options = together(
-    click.option("--executor", metavar="NAME", help="auto, slurm or local. Default: auto (Slurm where there is one)."),
-    click.option("--array", metavar="N[%K]", help="N array tasks, at most K at a time; 0-15%4 is 16%4."),
-    click.option(
-        "--gpus-per-task", metavar="[TYPE:]G", help="GPUs of each task; 0: none. Default: 1 on a workstation."
-    ),
-    click.option(
-        "--gpus", metavar="LIST", help="This machine's GPUs to choose from: 0,2 or 0-3 or UUIDs. Default: all."
-    ),
-    click.option(
-        "--include-busy", is_flag=True, default=None, help="Take GPUs of this machine that others compute on, too."
-    ),
-    click.option("--cpus-per-task", type=int, metavar="C", help="Cores of each task."),
-    click.option("--mem", metavar="SIZE", help="Memory of each task, as sbatch reads it: 16G."),
-    click.option(
-        "--time", metavar="LIMIT", help="Time limit of each task: 4:00:00. Default: the partition's, or none."
-    ),
-    click.option("--agents-per-task", type=int, metavar="K", help="K agents share each task's GPUs and cores."),
-    click.option("--nodes", type=int, metavar="N", help="N nodes for each task, which has its GPUs and cores on each."),
-    click.option("--ranks-per-node", type=int, metavar="R", help="Start each run R times per node, as ranks of it."),
-    click.option("--agent", metavar="NAME", help="native, or wandb for the `wandb agent` command. Default: native."),
-    click.option(
-        "--preload",
-        metavar="MODULES",
-        help="Import these once per agent, such as torch,transformers, and fork each run from there.",
-    ),
-    click.option("--count", type=int, metavar="N", help="Runs per agent, as for `wandb agent`."),
-    click.option(
-        "--grace", metavar="S", help="Seconds (or 5m, 1h) that a run gets to end when it is told to. Default: 60."
-    ),
-    click.option("--max-requeues", type=int, metavar="N", help="How often a task may be requeued. Default: no limit."),
-    click.option(
-        "--min-time-per-run",
-        metavar="TIME",
-        help="How long a run takes: less time left than this, and a task requeues.",
-    ),
-    click.option("--template", "templates", multiple=True, metavar="NAME|FILE", help="A site profile; later ones win."),
-)
-activation_options = together(
-    click.option("--env", multiple=True, metavar="NAME=VALUE", help="A variable of the runs; not for secrets."),
-    click.option("--setup", multiple=True, metavar="COMMAND", help="A shell command before a task's agents begin."),
-    click.option("--teardown", multiple=True, metavar="COMMAND", help="A shell command when they have ended."),
-    click.option("--python", metavar="COMMAND", help="The runs' Python: a path, or a command that stands for it."),
-)
-slurm_options = together(
-    *(
-        click.option(f"--{name}", metavar=name.upper(), help=f"sbatch's --{name}.")
-        for name in ("partition", "account", "qos", "constraint", "nodelist", "exclude", "gres", "reservation")
-    ),
-    click.option("--sbatch", multiple=True, metavar="KEY[=VALUE]", help="Any other sbatch option."),
-)
+def grouped(*names: str, group: Group, first: bool = False, **kwargs: Any) -> Callable[[_F], _F]:  # noqa: ANN401 click's
+    """Declares an option of `submit` that is the command line's alone."""
+    return click.option(*names, cls=GroupedOption, group=group, first=first, **kwargs)
+
+
+def submission_options(function: _F) -> _F:
+    """Adds every option of the table."""
+    for name, option in reversed(list(table.TABLE.items())):
+        function = _declared(name, option)(function)
+    return function
+
+
+def given(values: Mapping[str, Any]) -> Options:
+    """What was typed, as options; lists and mappings of which nothing was typed are left out."""
+    read = {name: _typed(table.TABLE[name], value) for name, value in values.items() if value not in (None, ())}
+    return cast(Options, read)
+
+
+def which_gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Refuses `--gpus`, which is a number for Slurm, and may be meant as GPUs' names."""
+    if value is not None:
+        raise click.UsageError(
+            f"--gpus {value}: a number of GPUs or their names? Write --gpus-per-task {value} for the number that each "
+            f"task gets, or --gpu-ids {value} for GPUs of this machine to choose from.",
+            context,
+        )
+
+
+def _declared(name: str, option: Opt) -> Callable[[_F], _F]:
+    letters = [f"-{option.short}"] if option.short else []
+    kind: dict[str, Any] = {"metavar": option.metavar} if option.metavar else {"is_flag": True, "default": None}
+    return grouped(
+        *letters,
+        table.flag(name),
+        name,
+        group=option.group,
+        first=option.first,
+        multiple=option.many is not None,
+        help=option.help,
+        **kind,
+    )
+
+
+def _typed(option: Opt, value: Any) -> object:  # noqa: ANN401 a text, a flag's truth or texts
+    if option.many is Many.MAPPING:
+        read = key_value if option.group is Group.SLURM else _name_value
+        return dict(map(read, cast(Sequence[str], value)))
+    return list(value) if option.many is Many.LIST else value
+
+
+def _name_value(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return name, value if equals else None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wandb_submit.cli._options import activation_options, json_option, resource_options, slurm_options
+from wandb_submit.cli._options import given, grouped, submission_options, which_gpus
 from wandb_submit.cli._words import no_command, refuse
 from wandb_submit.errors import NotFoundError, NotLoggedInError
+from wandb_submit.options.table import Group
 from wandb_submit.text import counted
 
 if TYPE_CHECKING:
@@ -23,47 +24,25 @@ if TYPE_CHECKING:
 
 @click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
 @click.argument("sweep")
-@resource_options
-@activation_options
-@slurm_options
-@click.option("--offline", is_flag=True, help="Run without W&B, on this folder's offline server.")
-@click.option("--clip", is_flag=True, help="Submit as many array tasks as the cluster takes now, if not all.")
-@click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and do nothing.")
-@click.option("--wait", is_flag=True, help="Wait for the end. Default: for local agents, not for Slurm's.")
-@click.option("--detach", is_flag=True, help="Return at once. Default: for Slurm's agents, not for local ones.")
-@json_option
+@submission_options
+@grouped("--offline", is_flag=True, group=Group.RUNS, first=True, help="Run without W&B, on this folder's own server.")
+@grouped("--clip", is_flag=True, group=Group.SLURM, help="Submit as many tasks as the cluster takes now, if not all.")
+@grouped("--gpus", hidden=True, expose_value=False, callback=which_gpus, group=Group.DEVICES, help="Refused.")
+@grouped(
+    "--dry-run", is_flag=True, group=Group.OUTPUT, first=True, help="Print exactly what would be submitted; do nothing."
+)
+@grouped("--wait", is_flag=True, group=Group.OUTPUT, help="Wait for the end. Default: for local agents alone.")
+@grouped("--detach", is_flag=True, group=Group.OUTPUT, help="Return at once. Default: for Slurm's agents.")
+@grouped("--json", "as_json", is_flag=True, group=Group.OUTPUT, help="Print JSON for scripts.")
 def command(
     sweep: str,
-    executor: str | None,
-    array: str | None,
-    gpus_per_task: str | None,
-    gpus: str | None,
-    include_busy: bool | None,
-    cpus_per_task: int | None,
-    mem: str | None,
-    time: str | None,
-    agents_per_task: int | None,
-    nodes: int | None,
-    ranks_per_node: int | None,
-    agent: str | None,
-    preload: str | None,
-    count: int | None,
-    grace: str | None,
-    max_requeues: int | None,
-    min_time_per_run: str | None,
-    templates: tuple[str, ...],
-    env: tuple[str, ...],
-    setup: tuple[str, ...],
-    teardown: tuple[str, ...],
-    python: str | None,
-    sbatch: tuple[str, ...],
     offline: bool,
     clip: bool,
     dry_run: bool,
     wait: bool,
     detach: bool,
     as_json: bool,
-    **flags: str | None,
+    **options: object,
 ) -> None:
     """Start agents for a sweep.
 
@@ -71,38 +50,11 @@ def command(
     """
     if wait and detach:
         raise click.UsageError("--wait: --detach says the opposite. Give one of them.")
-    from wandb_submit.options.build import Options
     from wandb_submit.submission import submit
 
-    options = Options(
-        executor=executor,
-        array=array,
-        gpus_per_task=gpus_per_task,
-        gpus=gpus,
-        include_busy=include_busy,
-        cpus_per_task=cpus_per_task,
-        mem=mem,
-        time=time,
-        agents_per_task=agents_per_task,
-        nodes=nodes,
-        ranks_per_node=ranks_per_node,
-        agent=agent,
-        preload=None if preload is None else [preload],
-        count=count,
-        grace=grace,
-        max_requeues=max_requeues,
-        min_time_per_run=min_time_per_run,
-        templates=templates,
-        env=env,
-        setup=setup,
-        teardown=teardown,
-        python=python,
-        sbatch=sbatch,
-        flags={name: value for name, value in flags.items() if value is not None},
-    )
     refuse(sweep)
     with _server_in_view(offline=offline), _word_in_view(sweep):
-        prepared = submit.prepare(sweep, options, offline=offline, dry_run=dry_run, clip=clip)
+        prepared = submit.prepare(sweep, given(options), offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     _warn(prepared.warnings)

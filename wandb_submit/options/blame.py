@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from wandb_submit.errors import ConfigError, WandbSubmitError
-from wandb_submit.options.build import Options
+from wandb_submit.options.table import Options
 
 
 def named(error: ConfigError, options: Options, build: Callable[[Options], object]) -> ConfigError:
@@ -17,8 +16,8 @@ def named(error: ConfigError, options: Options, build: Callable[[Options], objec
         options: what it raised it for.
         build: checks options.
     """
-    typed = _problems(dataclasses.replace(options, templates=()), build)
-    by_template = {name: _problems(Options(templates=(name,)), build) for name in options.templates}
+    typed = _problems({**options, "templates": None}, build)
+    by_template = {name: _problems({"templates": [name]}, build) for name in options.get("templates") or ()}
 
     def marked(problem: str) -> str:
         names = [name for name, problems in by_template.items() if problem in problems]

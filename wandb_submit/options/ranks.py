@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wandb_submit.errors import ConfigError
 from wandb_submit.spec import Ranks, SubmissionSpec
 
 
@@ -18,20 +17,11 @@ def ranks(nodes: int | None, per_node: int | None) -> Ranks | None:
     return Ranks(nodes=nodes or 1, per_node=per_node or 1)
 
 
-def check(spec: SubmissionSpec) -> None:
-    """Makes sure that a run can be started as its ranks.
-
-    Raises:
-        ConfigError: naming every problem, one per line.
-    """
-    if spec.ranks is None:
+def problems(spec: SubmissionSpec) -> Iterator[str]:
+    """What keeps a run from being started as its ranks, a line each."""
+    asked = spec.ranks
+    if asked is None:
         return
-    problems = list(_problems(spec, spec.ranks))
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _problems(spec: SubmissionSpec, asked: Ranks) -> Iterator[str]:
     option = f"--nodes {asked.nodes}" if asked.nodes > 1 else f"--ranks-per-node {asked.per_node}"
     if spec.executor != "slurm":
         many = "one machine is one node" if asked.nodes > 1 else "Slurm's srun starts them, and here there is none"

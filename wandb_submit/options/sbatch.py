@@ -55,7 +55,7 @@ def gather(layer: Mapping[str, object], no_value: Sequence[object] = ()) -> dict
     """Moves the sbatch options that have flags of their own to the others, so that there is one place for each."""
     rest = {key: value for key, value in layer.items() if key not in FLAGS and key != "sbatch"}
     free = layer.get("sbatch")
-    if free is not None and not isinstance(free, dict):
+    if free is not None and not isinstance(free, Mapping):
         return {**rest, "sbatch": free}  # refused later, with the other problems
     named = {key: value for key, value in layer.items() if key in FLAGS}
     others = {str(key).replace("_", "-"): None if value in no_value else value for key, value in (free or {}).items()}
@@ -63,19 +63,18 @@ def gather(layer: Mapping[str, object], no_value: Sequence[object] = ()) -> dict
     return {**rest, "sbatch": options} if options else rest
 
 
-def check(values: Mapping[str, object]) -> dict[str, str | None]:
-    """Checks the sbatch options, and refuses those that are ours to set.
+def checked(option: str, given: object) -> dict[str, str | None]:
+    """Checks sbatch options, and refuses those that are ours to set.
 
     Raises:
         ConfigError: naming every problem, one per line.
     """
-    given = values.get("sbatch") or {}
-    if not isinstance(given, dict):
+    if not isinstance(given, Mapping):
         raise ConfigError(f"sbatch: {given!r} is not a mapping of sbatch options")
-    options = {key: None if value is None else str(value) for key, value in given.items()}
-    problems = [f"--sbatch {key}: {OWNED[key]}" for key in options if key in OWNED]
+    options = {str(key): None if value is None else str(value) for key, value in given.items()}
+    problems = [f"{option} {key}: {OWNED[key]}" for key in options if key in OWNED]
     problems += [
-        f"--sbatch {key}={value}: not an sbatch option: write KEY=VALUE, or KEY alone, on one line"
+        f"{option} {key}={value}: not an sbatch option: write KEY=VALUE, or KEY alone, on one line"
         for key, value in options.items()
         if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or (value is not None and not value.isprintable())
     ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import inspect
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wandb_submit import notebook
 from wandb_submit.agent.runs import interpreter
@@ -23,8 +22,8 @@ from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
 from wandb_submit.options import blame
 from wandb_submit.options import build as config
-from wandb_submit.options.build import Options
-from wandb_submit.options.keywords import sbatch_flags
+from wandb_submit.options.documentation import documented
+from wandb_submit.options.table import Options
 from wandb_submit.spec import ArraySpec, Endpoint, SubmissionSpec
 from wandb_submit.store import record as records
 from wandb_submit.store.paths import SubmissionPaths, current_folder, home, server_dir
@@ -35,6 +34,9 @@ from wandb_submit.submission.submission import Submission
 from wandb_submit.system.files import unwritable
 from wandb_submit.text import counted
 from wandb_submit.wandb_api import names, sweeps
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # Python 3.11 has it in `typing`
 
 __all__ = ["Prepared", "Submission", "attach", "prepare", "send", "submit"]
 
@@ -78,109 +80,32 @@ class Prepared:
         return dataclasses.replace(self, spec=spec, plan=self.executor.plan(spec, self.paths))
 
 
+@documented
 def submit(
     sweep: str | os.PathLike[str] | Mapping[str, Any],
     *,
     function: Callable[[], object] | None = None,
-    executor: str = "auto",
-    array: int | str | None = None,
-    gpus_per_task: int | str | None = None,
-    gpus: str | None = None,
-    include_busy: bool = False,
-    cpus_per_task: int | None = None,
-    mem: str | None = None,
-    time: str | None = None,
-    agents_per_task: int | None = None,
-    nodes: int | None = None,
-    ranks_per_node: int | None = None,
-    agent: str | None = None,
-    preload: Sequence[str] | None = None,
-    count: int | None = None,
-    grace: float | str | None = None,
-    max_requeues: int | None = None,
-    min_time_per_run: str | None = None,
-    templates: Sequence[str] = (),
-    env: Mapping[str, str] | None = None,
-    setup: Sequence[str] = (),
-    teardown: Sequence[str] = (),
-    python: str | None = None,
-    sbatch: Mapping[str, str | None] | None = None,
     offline: bool = False,
     clip: bool = False,
-    **flags: str | None,
+    **options: Unpack[Options],
 ) -> Submission:
     """Starts agents for a sweep and returns at once; the command line's main job.
+
+    What in a configuration may not come out as it was meant is a `UserWarning`.
 
     Args:
         sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file or its content as a
             dictionary, to create it from.
         function: what runs call, as `wandb.agent(function=...)` does, each in a process of its own; without one they
             run the sweep's command. It may be defined in a notebook. What it uses is imported once per agent.
-        executor: `slurm`, `local` or `auto`.
-        array: the number of array tasks, or `N%K` for at most K at a time; indices such as `0-15%4` are counted.
-        gpus_per_task: GPUs of each task, with a type as `a100:1`; 0 hides them. Default: one on a workstation that has
-            GPUs; Slurm is asked for none.
-        gpus: this machine's GPUs to choose from, such as `0,2`, `0-3` or UUIDs; not for Slurm, which chooses its own.
-        include_busy: take GPUs of this machine that others compute on, too.
-        cpus_per_task: cores of each task.
-        mem: memory of each task in Slurm's format, such as `16G`.
-        time: time limit of each task in Slurm's format, such as `4:00:00`. Default: the partition's own, or
-            none on a workstation.
-        agents_per_task: how many agents share each task's GPUs and cores.
-        nodes: nodes of each task; its GPUs, cores and memory are on each of them.
-        ranks_per_node: processes that each run is started as on every node, by srun; 1 if `nodes` are more than one.
-        agent: `native`, which is ours and the default, or `wandb` for the `wandb agent` command.
-        preload: modules that each agent imports once, so that runs are forked with them; an empty list starts each
-            run by itself. Default: what the function uses; nothing for a command.
-        count: runs per agent.
-        grace: seconds that a run gets to end when it is told to, or a text such as `5m`.
-        max_requeues: how often a task may be requeued; `None` is as often as it takes.
-        min_time_per_run: how long a run takes, in Slurm's format; with less time left a task is requeued instead.
-        templates: site profiles by name or file; later ones win.
-        env: variables of the runs; not for secrets.
-        setup: shell commands before a task's agents begin, such as `module load cuda`.
-        teardown: shell commands when they have ended.
-        python: the interpreter of the runs, or a command that stands for it.
-        sbatch: further sbatch options by their long names; `None` for one without a value.
         offline: use the offline server of the current folder, and start it if need be.
         clip: submit as many array tasks as the scheduler takes now, if it does not take all.
-        flags: the options of sbatch's that the command has by their own names: `partition`, `account`, `qos`,
-            `constraint`, `nodelist`, `exclude`, `gres` and `reservation`.
-
-    What in a configuration may not come out as it was meant is a `UserWarning`.
+        **options: the options of `wandb-submit`, listed below; `None` is as good as leaving one out.
 
     Raises:
         WandbSubmitError: if anything is wrong; then nothing has been left behind.
     """
-    free = [key if value is None else f"{key}={value}" for key, value in (sbatch or {}).items()]
-    options = Options(
-        executor=executor,
-        array=None if array is None else str(array),
-        gpus_per_task=gpus_per_task,
-        gpus=gpus,
-        include_busy=include_busy or None,
-        cpus_per_task=cpus_per_task,
-        mem=mem,
-        time=time,
-        agents_per_task=agents_per_task,
-        nodes=nodes,
-        ranks_per_node=ranks_per_node,
-        agent=agent,
-        preload=preload,
-        count=count,
-        grace=grace,
-        max_requeues=max_requeues,
-        min_time_per_run=min_time_per_run,
-        templates=templates,
-        env=[f"{name}={value}" for name, value in (env or {}).items()],
-        setup=setup,
-        teardown=teardown,
-        python=python,
-        sbatch=free,
-        flags=sbatch_flags(flags, known=inspect.getfullargspec(submit).kwonlyargs),
-    )
     prepared = prepare(sweep, options, function=function, offline=offline, clip=clip)
-
     for text in prepared.warnings:
         warnings.warn(text, stacklevel=2)
     told: list[str] = []
@@ -274,7 +199,7 @@ def prepare(
 
     def checked(asked: Options) -> SubmissionSpec:
         # A template by itself is judged for the executor that was typed.
-        spec = build(dataclasses.replace(asked, executor=options.executor))
+        spec = build({**asked, "executor": options.get("executor")})
         interpreter.check(spec)
         return spec
 
@@ -395,7 +320,7 @@ def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
 
 
 def _a_node(options: Options) -> str | None:
-    return catalog.load_executor(catalog.pick(str(options.merged().get("executor", "auto")))).a_node()
+    return catalog.load_executor(catalog.pick(config.executor_asked_for(options))).a_node()
 
 
 def _default_array(spec: SubmissionSpec, left: int | None) -> ArraySpec:

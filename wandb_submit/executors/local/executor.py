@@ -15,12 +15,13 @@ from wandb_submit.devices.cores import side_by_side, time_quota
 from wandb_submit.devices.strangers import watch_for, watch_nobody
 from wandb_submit.devices.variables import VARIABLES
 from wandb_submit.errors import NotFoundError, RefusedError
+from wandb_submit.executors import activation
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand, Pool, Slot, places
 from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.executors.states import TaskState
-from wandb_submit.options import activation
+from wandb_submit.options.table import TABLE, flag
 from wandb_submit.spec import Activation, SubmissionSpec
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.system import process
@@ -88,10 +89,10 @@ class LocalPlan:
             )
         if spec.gpu_type is not None:
             notes.append(f"any GPU of this machine will do: its type ({spec.gpu_type}) is not looked at")
-        if spec.mem is not None:
-            notes.append("--mem is not enforced on this machine")
-        if spec.sbatch:
-            notes.append(f"not used on this machine: {', '.join(f'--{key}' for key in spec.sbatch)}")
+        for name, option in TABLE.items():
+            if option.local and (value := getattr(spec, name, None)):
+                flags = [f"--{key}" for key in value] if isinstance(value, Mapping) else [flag(name)]
+                notes.append(f"{option.local} on this machine: {', '.join(flags)}")
         return tuple(notes)
 
     def render(self) -> str:

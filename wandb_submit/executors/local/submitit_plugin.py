@@ -32,7 +32,7 @@ from wandb_submit.executors.local.state import (
     TaskRow,
     is_alive,
 )
-from wandb_submit.spec import parse_gpu_names
+from wandb_submit.options.values import parse_gpu_names
 from wandb_submit.system import process
 from wandb_submit.text import counted
 

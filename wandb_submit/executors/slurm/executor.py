@@ -17,12 +17,13 @@ from submitit.slurm.slurm import SlurmExecutor as SubmititSlurmExecutor
 from submitit.slurm.slurm import SlurmJob
 
 from wandb_submit.errors import RefusedError, UnavailableError
+from wandb_submit.executors import activation
 from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.slurm import cli, sbatch, time
 from wandb_submit.executors.slurm import site as slurm_site
 from wandb_submit.executors.slurm import states as slurm_states
 from wandb_submit.executors.slurm.refusals import LimitError, away, slurms_words
-from wandb_submit.options import activation, ranks
+from wandb_submit.options import ranks
 from wandb_submit.spec import DEFAULT_GRACE_S, ArraySpec, SubmissionSpec
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.system import process

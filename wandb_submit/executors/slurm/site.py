@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.executors.slurm import cli
 from wandb_submit.executors.slurm.refusals import Topic
-from wandb_submit.spec import parse_limit_min
+from wandb_submit.options.values import parse_limit_min
 from wandb_submit.system import process
 
 _TIMEOUT_S = 5.0

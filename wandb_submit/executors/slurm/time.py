@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from wandb_submit.errors import ConfigError
 from wandb_submit.executors.slurm import site
 from wandb_submit.executors.slurm.site import NodeGroup
-from wandb_submit.spec import SubmissionSpec, parse_time_min
+from wandb_submit.options.values import parse_time_min
+from wandb_submit.spec import SubmissionSpec
 
 _FOR_EVER = "where sbatch takes it, tasks may wait for ever"
 
