@@ -9,7 +9,7 @@ SIDE_BY_SIDE := -n 4 --dist loadfile
 EACH_APART := -n 2 --dist loadgroup
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint format $(BY_FILE) $(BY_TEST) oldest newer-slurm torch gpu bed clean
+.PHONY: demo test lint format $(BY_FILE) $(BY_TEST) oldest newer-slurm torch gpu bed docs reference clean
 
 demo: .venv/offline
 	wandb-submit examples/quickstart/sweep.yaml --offline --executor local --array 4
@@ -54,6 +54,14 @@ torch: .venv/dev .venv-torch/made
 gpu: .venv/dev .venv-torch/made
 	tests/testbed/slurm start
 	WANDB_SUBMIT_TORCH=$(CURDIR)/.venv-torch/bin python -m pytest tests/gpu
+
+# The documentation site, with warnings as errors.
+docs: .venv/dev reference
+	sphinx-build -W --keep-going -q -b html docs docs/_build
+
+# The pages that are made from the code.
+reference: .venv/dev
+	python scripts/reference
 
 bed: .venv/dev
 	tests/testbed/slurm start

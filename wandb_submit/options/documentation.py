@@ -1,4 +1,4 @@
-"""The options' names and documentation in a function that takes all of them."""
+"""The options' documentation: in a function that takes all of them, and on a page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import TypeVar, get_type_hints
 
-from wandb_submit.options.table import TABLE, Opt, Options
+from wandb_submit.options.table import TABLE, Group, Opt, Options, flag
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _WIDTH = 116
@@ -42,3 +42,33 @@ def words(option: Opt) -> str:
     """What is to be said of an option where there is room."""
     local = f"On a workstation it is {option.local}." if option.local else ""
     return " ".join(part for part in (option.help, option.more, local) if part)
+
+
+def page() -> str:
+    """The reference page of all options, in Markdown."""
+    lines = [_PAGE]
+    for group in Group:
+        options = [(name, option) for name, option in TABLE.items() if option.group is group]
+        if options:
+            lines += [f"## {group.value}\n", "| flag | template and Python | meaning |", "|---|---|---|"]
+            lines += [_row(name, option) for name, option in options] + [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_PAGE = """\
+# Options
+
+<!-- Made by `make reference` from wandb_submit/options/table.py. -->
+
+The options of `wandb-submit SWEEP`. Templates use the flag's name without its dashes, Python the same name with
+underscores. `--offline`, `--clip`, `--dry-run`, `--wait`, `--detach` and `--json` are no template keys.
+"""
+
+
+def _row(name: str, option: Opt) -> str:
+    short = f"`-{option.short}`, " if option.short else ""
+    value = f" {option.metavar}" if option.metavar else ""
+    keys = [f"`{key}`" for key in dict.fromkeys((flag(name).removeprefix("--"), name))]
+    named = ", ".join(keys) if option.template else f"{keys[-1]} (Python)"
+    cells = (f"{short}`{flag(name)}{value}`", named, words(option))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
