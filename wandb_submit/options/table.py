@@ -92,24 +92,24 @@ class Options(TypedDict, total=False):
     array: Annotated[
         int | str | None,
         Opt(
-            help="N tasks, at most K at a time. Default: one per device, or 8.",
+            help="N tasks, at most K at a time. Default: one per GPU or core, or 8.",
             group=Group.RESOURCES,
             metavar="N[%K]",
             read=values.array,
             first=True,
-            more="Indices such as `0-15%4` are counted; tasks are numbered from 0. A sweep with fewer runs left gets "
-            "fewer tasks.",
+            more="8 is the default on Slurm; it is never more than the runs left. Indices such as `0-15%4` are counted: "
+            "tasks are numbered from 0.",
         ),
     ]
     gpus_per_task: Annotated[
         int | str | None,
         Opt(
-            help="GPUs of each task; 0 hides them all.",
+            help="GPUs of each task; 0: none. Default: 1 on a workstation.",
             group=Group.DEVICES,
             metavar="[TYPE:]G",
             read=values.gpus,
             first=True,
-            more="A type such as `a100:1` is for Slurm; a workstation does not look at it.",
+            more="Slurm is asked for none by default. A type such as `a100:1` is for Slurm; a workstation ignores it.",
         ),
     ]
     gpu_ids: Annotated[
@@ -154,7 +154,7 @@ class Options(TypedDict, total=False):
     time: Annotated[
         str | int | None,
         Opt(
-            help="Time limit of each task, such as 4:00:00. Default: the site's.",
+            help="Time limit of each task: 4:00:00. Default: the partition's, or none.",
             group=Group.RESOURCES,
             metavar="LIMIT",
             short="t",
@@ -220,9 +220,9 @@ class Options(TypedDict, total=False):
         ),
     ]
     grace: Annotated[
-        float | None,
+        float | str | None,
         Opt(
-            help="Seconds that a stopped run gets to end. Default: 60.",
+            help="Time that a stopped run gets to end, such as 90 or 5m. Default: 60 s.",
             group=Group.RUNS,
             metavar="S",
             read=values.seconds,
