@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from wandb_submit import __version__
 from wandb_submit.cli._options import GroupedOption
@@ -36,10 +37,20 @@ class _Group(click.Group):
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         first = next((arg for arg in args if arg != _DEBUG), None)
         if first is not None and first not in COMMANDS and first not in own:
-            refuse(first)
+            if not ctx.resilient_parsing:  # as where a shell completes
+                refuse(first)
             at = args.index(first)
             args = [*args[:at], "submit", *args[at:]]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, files, and what `submit` has, for that command may be left out."""
+        submit = self.get_command(ctx, "submit")
+        assert submit is not None  # noqa: S101 it is in the list above
+        own = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            return own + submit.shell_complete(ctx, incomplete)
+        return [*own, CompletionItem(incomplete, type="file")]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "SWEEP [OPTIONS]")

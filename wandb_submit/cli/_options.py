@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from wandb_submit.cli import _complete
 from wandb_submit.options import table
 from wandb_submit.options.sbatch import key_value
 from wandb_submit.options.table import Group, Many, Opt, Options
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-submission_argument = click.argument("submission_id", metavar="[ID]", required=False)
+submission_argument = click.argument(
+    "submission_id", metavar="[ID]", required=False, shell_complete=_complete.submissions_and_runs
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
@@ -92,6 +95,7 @@ def _declared(name: str, option: Opt) -> Callable[[_F], _F]:
         first=option.first,
         multiple=option.many is not None,
         help=option.help,
+        shell_complete=_complete.VALUES.get(name),
         **kind,
     )
 

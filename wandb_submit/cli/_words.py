@@ -10,7 +10,7 @@ from wandb_submit.errors import ConfigError
 from wandb_submit.wandb_api.sweep_names import FORMS, is_id, near_file
 
 # In the order of the help.
-COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync")
+COMMANDS = ("submit", "status", "logs", "wait", "cancel", "templates", "doctor", "server", "sync", "demo", "completion")
 # What other programs call it.
 _ELSEWHERE = {
     "status": "ls list ps top jobs queue squeue show info describe watch agents tasks runs state sweeps",

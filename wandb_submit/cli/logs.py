@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wandb_submit.cli import _complete
+from wandb_submit.cli._options import submission_argument
+
 if TYPE_CHECKING:
     from wandb_submit.store.lookup import Found
     from wandb_submit.submission.submission import Submission
 
 
 @click.command("logs", short_help="Show what runs and agents printed.")
-@click.argument("submission_id", metavar="[ID]", required=False)
-@click.argument("run_id", metavar="[RUN]", required=False)
+@submission_argument
+@click.argument("run_id", metavar="[RUN]", required=False, shell_complete=_complete.runs)
 @click.option("--task", metavar="T", help="Print the log of array task T itself: its agent's.")
 def command(submission_id: str | None, run_id: str | None, task: str | None) -> None:
     """List the runs of a submission (default: the newest) with their logs, or print the log of one.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wandb_submit.cli import _complete
 from wandb_submit.cli._options import given, grouped, submission_options, which_gpus
 from wandb_submit.cli._words import no_command, refuse
 from wandb_submit.errors import NotFoundError, NotLoggedInError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
-@click.argument("sweep")
+@click.argument("sweep", shell_complete=_complete.files)
 @submission_options
 @grouped("--offline", is_flag=True, group=Group.RUNS, first=True, help="Run without W&B, on this folder's own server.")
 @grouped("--clip", is_flag=True, group=Group.SLURM, help="Submit as many tasks as the cluster takes now, if not all.")

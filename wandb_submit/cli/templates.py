@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from wandb_submit.cli import _complete
 from wandb_submit.cli._options import json_option
 
 
@@ -40,7 +41,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete.templates)
 def show(name: str) -> None:
     """Print the template NAME (or file) as it is, with its comments."""
     from wandb_submit.options import templates
@@ -49,7 +50,7 @@ def show(name: str) -> None:
 
 
 @command.command()
-@click.argument("file")
+@click.argument("file", shell_complete=_complete.templates)
 def check(file: str) -> None:
     """Check the template FILE (or name): its keys, values and commands. Submits nothing.
 

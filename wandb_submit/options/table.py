@@ -97,8 +97,8 @@ class Options(TypedDict, total=False):
             metavar="N[%K]",
             read=values.array,
             first=True,
-            more="8 is the default on Slurm; it is never more than the runs left. Indices such as `0-15%4` are counted: "
-            "tasks are numbered from 0.",
+            more="8 is the default on Slurm; it is never more than the runs left. Indices such as `0-15%4` are "
+            "counted: tasks are numbered from 0.",
         ),
     ]
     gpus_per_task: Annotated[
