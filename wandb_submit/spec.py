@@ -165,6 +165,7 @@ class SubmissionSpec:
             enforce it.
         time_min: the time limit in minutes; `None` is the partition's own.
         time: the same as it was typed.
+        job_name: what Slurm calls the jobs; `None` is the sweep's id.
         sbatch: further sbatch options by their long names; `None` stands for an option without a value.
         agents_per_task: how many agents share a task's devices.
         ranks: the processes that a run is started as, on all of its task's nodes; `None` is one, which may start more.
@@ -189,6 +190,7 @@ class SubmissionSpec:
     mem: str | None = None
     time_min: int | None = None
     time: str | None = None
+    job_name: str | None = None
     sbatch: Mapping[str, str | None] = field(default_factory=dict)
     agents_per_task: int = 1
     ranks: Ranks | None = None

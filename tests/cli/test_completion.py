@@ -42,11 +42,11 @@ def test_partitions_are_slurms(shell: Shell) -> None:
 def test_submissions_and_runs_are_completed(shell: Shell) -> None:
     sweep = shell.sweep("import wandb\nwandb.init().finish()", parameters={"x": {"values": [1]}})
     ended = shell.json(sweep, "--offline", "--executor", "local")
-    (run,) = ended["results"]["runs"]
+    (started,) = shell.events(ended["id"], "run_started")
     own = f"plain,{ended['id']}"
     assert completed(shell, "wandb-submit status ")[0] == own
     assert completed(shell, f"wandb-submit cancel {ended['id'][:2]}")[0] == own
-    assert completed(shell, f"wandb-submit logs {ended['id']} ") == [f"plain,{run['id']}"]
+    assert completed(shell, f"wandb-submit logs {ended['id']} ") == [f"plain,{started['run']}"]
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])

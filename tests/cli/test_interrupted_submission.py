@@ -12,7 +12,7 @@ TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on sen
 REFUSED = "sbatch: error: Batch job submission failed: Job dependency problem"
 SBATCH = """\
 [ "$1" = --test-only ] && exit
-[ -e taken ] || {{ touch taken; echo 100; exit; }}
+[ -e taken ] || {{ echo "100|$2" >taken; echo 100; exit; }}
 echo '{words}' >&2
 exit 1
 """
@@ -33,6 +33,7 @@ def site(shell: Shell, words: str, scancel: str) -> str:
         sbatch=SBATCH.format(words=words),
         srun="exit 99",
         sinfo="echo 127.0.0.1",
+        squeue="cat taken; echo '7|/elsewhere/jobs/other.sh'",
         scontrol="echo 'MaxArraySize            = 2'",
         scancel=scancel,
     )
@@ -51,7 +52,7 @@ def test_what_was_taken_before_is_cancelled_and_the_sweep_is_named(shell: Shell,
     assert words.rpartition(": ")[2] in done.stderr
     assert "created sweep local/tests/" in done.stderr
     (cancelled,) = (shell.folder / "cancelled").read_text().splitlines()
-    assert "--name=wandb-submit-" in cancelled
+    assert cancelled == "100"
     assert submissions(shell) == []
 
 
@@ -61,4 +62,5 @@ def test_what_cannot_be_cancelled_either_is_said_with_the_command_that_does(shel
     done = shell.run(sweep, "--offline", "--executor", "slurm", "--array", "4", PATH=path)
     assert done.returncode == 5
     assert "may wait in the queue and cannot be cancelled" in done.stderr
-    assert "run `scancel --user=" in done.stderr
+    assert "run `squeue " in done.stderr
+    assert "`scancel` what lies in " in done.stderr

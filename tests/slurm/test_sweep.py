@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 from slurm.bed import GPU1, GPU2
@@ -165,8 +166,9 @@ def test_dry_run_prints_the_script_that_is_then_submitted(root_shell: Shell) -> 
     assert not (root_shell.folder / ".wandb-submit").exists()
     submitted = root_shell.json(*options, "--wait")
     (script,) = (root_shell.submission(submitted["id"]) / "jobs").glob("*_submission.sh")
-    shown_id = shown.partition("--job-name=wandb-submit-")[2].split()[0]
-    assert script.read_text() == shown.replace(shown_id, submitted["id"]).rstrip("\n") + "\n"
+    (shown_id,) = set(re.findall(r"/\.wandb-submit/(\w+)/", shown))
+    expected = shown.replace(shown_id, submitted["id"]).replace("SWEEP_ID", submitted["sweep"].rpartition("/")[2])
+    assert script.read_text() == expected.rstrip("\n") + "\n"
 
 
 def test_what_is_asked_for_wins_over_variables_of_sbatch(root_shell: Shell) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import shlex
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def test_the_script_of_a_dry_run_is_the_whole_script(slurm: SlurmExecutor, paths
 #SBATCH --cpus-per-task=8
 #SBATCH --exclusive
 #SBATCH --gpus-per-task=1
-#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --job-name=SWEEP_ID
 #SBATCH --mem=16G
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -256,6 +255,9 @@ class Site:
         self.queued.write_text("0\n")
         program("sbatch", SBATCH.format(log=self.log, queued=self.queued, most=most))
         program("scontrol", "echo 'MaxArraySize            = 5'")
+        (jobs,) = folder.glob("*/abc234/jobs")
+        (folder / "queue").write_text(f"9|/elsewhere/jobs/s.sh\n100|{jobs}/.submission_1.sh\n")
+        program("squeue", f"cat {folder}/queue")
         program("scancel", f'echo "$@" >>{self.cancelled}; {scancel.format(queued=self.queued)}')
 
     def asked(self) -> list[str]:
@@ -343,7 +345,7 @@ def test_an_array_that_is_refused_takes_the_ones_before_it_along(
     with pytest.raises(TooManyTasksError) as caught:
         slurm.submit(plan, tasks(paths, 15), paths, [].extend)
     assert caught.value.fits == 11
-    assert site.cancelled.read_text().splitlines() == [f"--user={getpass.getuser()} --name=wandb-submit-abc234"]
+    assert site.cancelled.read_text().splitlines() == ["100"]
 
 
 def test_what_cannot_be_taken_back_is_said_with_the_command_that_does(
@@ -352,7 +354,7 @@ def test_what_cannot_be_taken_back_is_said_with_the_command_that_does(
     Site(program, tmp_path, most=11, scancel="echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
     plan = slurm.plan(spec(array=ArraySpec(count=15)), paths)
     with pytest.raises(
-        UnavailableError, match=r"Unable to contact.* run `scancel --user=\w+ --name=wandb-submit-abc234`"
+        UnavailableError, match=r"Unable to contact.* run `squeue .*`, and `scancel` what lies in .*/abc234/jobs$"
     ):
         slurm.submit(plan, tasks(paths, 15), paths, [].extend)
 

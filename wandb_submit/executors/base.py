@@ -76,6 +76,10 @@ class Plan(Protocol):
         """What the person should know about it: a default that was filled in, a limit that will bite."""
         ...
 
+    def for_sweep(self, sweep_id: str) -> Plan:
+        """The same plan, for the sweep of that id."""
+        ...
+
     def render(self) -> str:
         """The plan's text, exactly as it would be submitted."""
         ...

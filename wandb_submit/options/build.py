@@ -152,6 +152,7 @@ def _spec(read: Mapping[str, Any], executor: str, workdir: Path, function: Prelo
         mem=read.get("mem"),
         time_min=time.minutes if time else None,
         time=time.text if time else None,
+        job_name=read.get("job_name"),
         sbatch=extra,
         agents_per_task=read.get("agents_per_task", 1),
         ranks=runs_ranks,

@@ -28,7 +28,7 @@ OWNED = {
     "chdir": "the runs start in the folder that you submit from",
     "error": "each task's log is in the submission's folder; see `wandb-submit logs`",
     "output": "each task's log is in the submission's folder; see `wandb-submit logs`",
-    "job-name": "the job is named after the submission",
+    "job-name": "use --job-name",
     "nodes": "use --nodes",
     "ntasks": "use --nodes and --ranks-per-node",
     "ntasks-per-node": "use --ranks-per-node",

@@ -299,6 +299,16 @@ class Options(TypedDict, total=False):
             more="A wrapper is for example `apptainer exec train.sif python`.",
         ),
     ]
+    job_name: Annotated[
+        str | None,
+        Opt(
+            help="Name of the Slurm jobs. Default: the sweep's id.",
+            group=Group.SLURM,
+            metavar="NAME",
+            short="J",
+            local="not used",
+        ),
+    ]
     partition: Annotated[str | None, _sbatchs("partition", "p", "Partitions")]
     account: Annotated[str | None, _sbatchs("account", "A")]
     qos: Annotated[str | None, _sbatchs("qos", "q", "Quality of service")]

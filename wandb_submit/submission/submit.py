@@ -223,6 +223,8 @@ def prepare(
         )
     executor = catalog.load_executor(spec.executor)
     plan = executor.plan(spec, paths)
+    if found is not None:
+        plan = plan.for_sweep(found.ref.id)
     if offline and not dry_run:
         node = executor.a_node()
         notes += endpoints.words_on_server(node)
@@ -316,7 +318,7 @@ def _submit(prepared: Prepared, sweep: sweeps.Sweep, server: Endpoint) -> None:
         )
         records.save(paths, record)
 
-    prepared.executor.submit(prepared.plan, tasks, paths, keep)
+    prepared.executor.submit(prepared.plan.for_sweep(sweep.ref.id), tasks, paths, keep)
 
 
 def _a_node(options: Options) -> str | None:

@@ -3,7 +3,7 @@
 # Parameters
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=4
-#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --job-name=SWEEP_ID
 #SBATCH --mem=8G
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -4,7 +4,7 @@
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=8
 #SBATCH --gpus-per-task=1
-#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --job-name=SWEEP_ID
 #SBATCH --mem=32G
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -4,7 +4,7 @@
 #SBATCH --array=0-3%2
 #SBATCH --cpus-per-task=32
 #SBATCH --gpus-per-task=4
-#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --job-name=SWEEP_ID
 #SBATCH --mem=128G
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

@@ -2,7 +2,7 @@
 
 # Parameters
 #SBATCH --array=0-3%2
-#SBATCH --job-name=wandb-submit-abc234
+#SBATCH --job-name=SWEEP_ID
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 import shlex
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # A slow slurmctld answers within its MessageTimeout (10 s by default, often raised) or not at all.
 _TIMEOUT_S = 120.0
+NO_SWEEP_YET = "SWEEP_ID"  # what a dry run calls the jobs of a sweep that is not created
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +50,13 @@ class SlurmPlan:
     def count(self) -> int:
         """How many array tasks there are."""
         return self.spec.array.count
+
+    def for_sweep(self, sweep_id: str) -> SlurmPlan:
+        """The same plan; its jobs are called like the sweep, unless a name was asked for."""
+        if self.spec.job_name is not None:
+            return self
+        scripts = tuple(script.replace(_named(NO_SWEEP_YET), _named(sweep_id), 1) for script in self.scripts)
+        return dataclasses.replace(self, spec=dataclasses.replace(self.spec, job_name=sweep_id), scripts=scripts)
 
     def render(self) -> str:
         """The sbatch scripts."""
@@ -181,18 +190,17 @@ class SlurmExecutor:
         keep(jobs)
 
     def abandon(self, paths: SubmissionPaths) -> None:
-        """Cancels the arrays by their name: an id may not have reached us."""
-        argv = ["scancel", f"--user={getpass.getuser()}", f"--name={_job_name(paths)}"]
+        """Cancels the arrays whose script lies in the submission's folder: an id may not have reached us."""
+        look = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"]
         try:
-            answer = process.run(argv, timeout_s=_TIMEOUT_S, env=cli.plain_environment(os.environ))
-            problem = slurms_words(answer.stderr) if answer.returncode != 0 else None
+            lines = (line.partition("|") for line in _told(look).splitlines())
+            if arrays := sorted({array for array, _, script in lines if script.startswith(f"{paths.jobs}/")}):
+                _told(["scancel", *arrays])
         except UnavailableError as error:
-            problem = str(error)
-        if problem is not None:
             raise UnavailableError(
-                f"what was submitted may wait in the queue and cannot be cancelled ({problem}): "
-                f"when Slurm answers again, run `{shlex.join(argv)}`"
-            )
+                f"what was submitted may wait in the queue and cannot be cancelled ({error}): when Slurm answers "
+                f"again, run `{shlex.join(look)}`, and `scancel` what lies in {paths.jobs}"
+            ) from error
 
     def states(self, tasks: Sequence[TaskRef]) -> list[TaskStatus]:
         """Asks squeue once, and sacct once for what squeue has forgotten."""
@@ -206,8 +214,20 @@ class SlurmExecutor:
             raise UnavailableError(f"scancel failed: {slurms_words(answer.stderr)}")
 
 
-def _job_name(paths: SubmissionPaths) -> str:
-    return f"wandb-submit-{paths.id}"
+def _named(job: str) -> str:
+    return f"#SBATCH --job-name={job}\n"
+
+
+def _told(argv: list[str]) -> str:
+    """What one of Slurm's commands prints.
+
+    Raises:
+        UnavailableError: if it fails.
+    """
+    answer = process.run(argv, timeout_s=_TIMEOUT_S, env=cli.plain_environment(os.environ))
+    if answer.returncode != 0:
+        raise UnavailableError(f"{argv[0]} failed: {slurms_words(answer.stderr)}")
+    return answer.stdout
 
 
 def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) -> ArrayExecutor:
@@ -222,7 +242,7 @@ def _submitit(spec: SubmissionSpec, array: ArraySpec, paths: SubmissionPaths) ->
     if spec.time is not None:
         further["time"] = spec.time
     executor.update_parameters(
-        job_name=_job_name(paths),
+        job_name=spec.job_name or NO_SWEEP_YET,
         time=spec.time_min,
         **_shape(spec),
         array_parallelism=array.at_once,
