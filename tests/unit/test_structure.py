@@ -14,62 +14,29 @@ import wandb_submit
 
 ROOT = Path(wandb_submit.__file__).parent
 
-# Lowest first. `credentials`, `sources` and `halts` stand above the values and files that they take.
-LEVELS = (
-    {"answers", "client_noise", "daemon_thread", "errors", "kinship", "metrics", "states", "sweep_commands", "wording"},
-    {
-        "specs",
-        "paths",
-        "files",
-        "process",
-        "events",
-        "run_logs",
-        "templates",
-        "gpu_variables",
-        "sbatch_options",
-        "direct_connections",
-        "proxied_connections",
-        "proxies",
-        "sweep_names",
-        "sweep_configs",
-    },
-    {"credentials", "sources", "halts", "activation", "interpreter", "keywords", "ranks", "setup_needs", "transport"},
-    {"config", "devices", "functions", "preloads", "sweeps", "records", "agent"},
-    {"lookup", "origins", "siblings", "executors", "server"},
-    {"snapshot", "onward", "doctor"},
-    {"submission", "endpoints"},
-    {"notebook"},
-    {"api"},
-    {"cli"},
-    {"__main__", "run_module"},
-)
-LIGHT = {
-    "errors",
-    "states",
-    "specs",
-    "paths",
-    "files",
-    "events",
-    "halts",
-    "credentials",
-    "kinship",
-    "metrics",
-    "process",
-    "answers",
-    "client_noise",
-    "direct_connections",
-    "transport",
-    "proxies",
-    "gpu_variables",
-    "daemon_thread",
-    "interpreter",
-    "run_logs",
-    "wording",
+# Who may import whom. A room may import the ones that stand in its row, a whole one or a module of it; a row of several
+# names holds for each of them, and none of them imports another.
+_GROUND = "_version errors metrics spec system text devices"
+MAY_IMPORT = {
+    "_version errors metrics text": "",
+    "spec system": "errors",
+    "devices": "errors system",
+    "store options": "errors metrics spec system text devices.variables",
+    "wandb_api": f"{_GROUND} store.paths",
+    "agent": f"{_GROUND} store wandb_api",
+    "executors": f"{_GROUND} store options wandb_api agent",
+    "server": "_version errors metrics spec system store.paths",
+    "doctor submission sync": f"{_GROUND} store options wandb_api agent executors server.control server.export",
+    "notebook": f"{_GROUND} store options wandb_api submission",
+    "cli": f"{_GROUND} store options wandb_api executors doctor submission sync server.control server.export",
+    "__main__": "cli",
 }
+# What agents, of which there may be hundreds, never load: the options, and what costs memory.
+RULES = {room: allowed.split() for rooms, allowed in MAY_IMPORT.items() for room in rooms.split()}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 # submitit's plugins tell it to requeue by leaving with a status of their own; it runs them in a task's process,
 # which leaves with it, too: a fork must not go back into its scheduler.
-MAY_EXIT = {Path("executors/plugin.py"), Path("executors/local/task.py")}
+MAY_EXIT = {Path("executors/local/submitit_plugin.py"), Path("executors/local/task.py")}
 
 
 @dataclass(frozen=True)
@@ -121,12 +88,20 @@ def part(name: str) -> str:
     return [*name.split("."), ""][1]
 
 
+def _module(name: str) -> Path:
+    """The file of a module by its name; of a room, its own file."""
+    path = Path(*name.split(".")[1:])
+    return path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
+
+
 def own_part(module: Path) -> str:
     return module.with_suffix("").parts[0]
 
 
-def level(name: str) -> int:
-    return next(number for number, parts in enumerate(LEVELS) if name in parts)
+def allowed(name: str, room: str) -> bool:
+    """Whether a room may import a module of another one."""
+    module = name.removeprefix("wandb_submit.")
+    return any(module == entry or module.startswith(f"{entry}.") for entry in RULES[room])
 
 
 def importers_of(package: str) -> dict[Path, list[Import]]:
@@ -147,22 +122,50 @@ def is_program(module: Path) -> bool:
 PARTS = [module for module in MODULES if module != Path("__init__.py")]
 
 
-def test_every_part_of_the_package_has_a_level() -> None:
-    assert {own_part(module) for module in PARTS} == set().union(*LEVELS)
+def test_every_room_has_a_rule_and_every_rule_a_room() -> None:
+    assert {own_part(module) for module in PARTS} == set(RULES)
+
+
+def test_no_rule_goes_back_up() -> None:
+    """A room that another one may import never may import that one, directly or around others."""
+
+    def above(room: str, seen: tuple[str, ...] = ()) -> None:
+        assert room not in seen, f"a circle: {' > '.join([*seen, room])}"
+        for entry in RULES[room]:
+            above(entry.partition(".")[0], (*seen, room))
+
+    for room in RULES:
+        above(room)
 
 
 @pytest.mark.parametrize("module", PARTS, ids=str)
-def test_a_module_imports_only_lower_levels_and_its_own_part(module: Path) -> None:
+def test_a_module_imports_only_what_its_room_may(module: Path) -> None:
     own = own_part(module)
-    parts = {part(item.name) for item in imports(module) if item.name.startswith("wandb_submit.")}
-    assert [name for name in parts - {own} if level(name) >= level(own)] == []
+    names = [item.name for item in imports(module) if item.name.startswith("wandb_submit.")]
+    assert [name for name in names if part(name) != own and not allowed(name, own)] == []
 
 
-@pytest.mark.parametrize("folder", ["agent", "server"])
-def test_what_runs_for_itself_imports_the_lowest_levels_alone(folder: str) -> None:
-    modules = [module for module in PARTS if own_part(module) == folder]
-    parts = {part(item.name) for module in modules for item in imports(module) if item.name.startswith("wandb_submit.")}
-    assert parts - {folder} <= LIGHT
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    graph = {
+        module: {
+            _module(item.name)
+            for item in imports(module)
+            if item.name.startswith("wandb_submit.") and not (item.lazy or item.typing)
+        }
+        & set(MODULES)
+        for module in MODULES
+    }
+    done: set[Path] = set()
+
+    def visit(module: Path, path: tuple[Path, ...]) -> None:
+        assert module not in path, f"a circle: {' > '.join(map(str, [*path, module]))}"
+        if module not in done:
+            for other in graph[module] - {module}:
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
 
 
 @pytest.mark.parametrize("module", [module for module in PARTS if module.parent.name == "programs"], ids=str)
@@ -173,8 +176,8 @@ def test_what_runs_in_the_trainings_environment_needs_python_3_8_alone(module: P
 
 def test_wandb_is_imported_by_one_module_and_only_where_it_is_used() -> None:
     found = importers_of("wandb")
-    assert set(found) == {Path("sweeps.py")}
-    assert [item for item in found[Path("sweeps.py")] if not (item.lazy or item.typing)] == []
+    assert set(found) == {Path("wandb_api/sweeps.py")}
+    assert [item for item in found[Path("wandb_api/sweeps.py")] if not (item.lazy or item.typing)] == []
 
 
 def test_submitit_is_imported_by_executors_and_only_late_by_their_task() -> None:
@@ -186,7 +189,7 @@ def test_submitit_is_imported_by_executors_and_only_late_by_their_task() -> None
 
 def test_programs_are_started_in_one_place() -> None:
     starters = {module for module in MODULES if any(call.startswith("subprocess.") for call in calls(module))}
-    assert starters == {Path("process.py")}
+    assert starters == {Path("system/process.py")}
 
 
 @pytest.mark.parametrize("module", [module for module in PARTS if own_part(module) != "cli"], ids=str)

@@ -8,6 +8,7 @@ import pytest
 
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.options import templates
+from wandb_submit.system import mappings
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_malformed_yaml_is_located_by_line_and_column(named: Path) -> None:
 def test_what_is_no_mapping_is_called_what_it_is(content: str, kind: str, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(content)
     with pytest.raises(ConfigError, match=f"holds {kind}, not a mapping"):
-        templates.read_mapping(tmp_path / "f.yaml", "sweep")
+        mappings.read_mapping(tmp_path / "f.yaml", "sweep")
 
 
 @pytest.mark.parametrize(
@@ -115,17 +116,17 @@ def test_what_is_no_mapping_is_called_what_it_is(content: str, kind: str, tmp_pa
 def test_a_file_that_cannot_be_read_is_a_configuration_error_that_names_it(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"the sweep file .*f\.yaml"):
-        templates.read_mapping(tmp_path / "f.yaml", "sweep")
+        mappings.read_mapping(tmp_path / "f.yaml", "sweep")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the sweep file"):
-        templates.read_mapping(tmp_path, "sweep")
+        mappings.read_mapping(tmp_path, "sweep")
 
 
 def test_keys_are_text_whatever_yaml_makes_of_them(tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text("1: a\noff: b\n")
-    assert templates.read_mapping(tmp_path / "f.yaml", "sweep") == {"1": "a", "False": "b"}
+    assert mappings.read_mapping(tmp_path / "f.yaml", "sweep") == {"1": "a", "False": "b"}
 
 
 def test_later_templates_win_and_their_sbatch_options_are_joined() -> None:

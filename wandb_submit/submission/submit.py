@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wandb_submit import notebook
 from wandb_submit.agent.runs import interpreter
 from wandb_submit.agent.runs.launcher import why_cold
 from wandb_submit.agent.task import AgentTask
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "Submission", "attach", "prepare", "send", "submit"]
 
 _T = TypeVar("_T")
-notebook.register()
 
 _AT_SERVER = 'eval "$(wandb-submit server env)"; '  # points `wandb` at the folder's server
 _SLURM_ARRAY = 8  # agents of a Slurm submission that names no number

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wandb_submit.errors import ConfigError, NotFoundError
-from wandb_submit.options.templates import read_mapping
+from wandb_submit.system.mappings import read_mapping
 from wandb_submit.wandb_api import sweep_commands, sweep_configs, sweep_names
 from wandb_submit.wandb_api.sweep_names import SweepName
 
