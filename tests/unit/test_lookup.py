@@ -9,8 +9,8 @@ import pytest
 from submissions import LOCAL, make
 
 from wandb_submit.errors import NotFoundError
-from wandb_submit.store import lookup
 from wandb_submit.store.paths import SubmissionPaths
+from wandb_submit.submission import lookup
 
 SLURM = replace(
     LOCAL,

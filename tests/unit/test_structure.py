@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "wandb_api": f"{_GROUND} store.paths",
     "agent": f"{_GROUND} store wandb_api",
     "executors": f"{_GROUND} store options wandb_api agent",
-    "server": "_version errors metrics spec system store.paths",
+    "server": "_version errors metrics spec system store.paths wandb_api.http",
     "doctor submission sync": f"{_GROUND} store options wandb_api agent executors server.control server.export",
     "notebook": f"{_GROUND} store options wandb_api submission",
     "cli": f"{_GROUND} store options wandb_api executors doctor submission sync server.control server.export",

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from wandb_submit.agent import cuts, gpus, slurm_job
+from wandb_submit.agent.assignment import Assignment
 from wandb_submit.agent.shares import Share, shares
 from wandb_submit.agent.sweep_agent import Outcome, SweepAgent
 from wandb_submit.agent.wandb_agent import StockAgent
@@ -24,12 +25,6 @@ from wandb_submit.devices.variables import variable_of
 from wandb_submit.store.events import AgentStarted, AgentStopped, EventWriter, agent_name
 from wandb_submit.store.halt import CANCELLED, PREEMPTED, TIME_LIMIT
 from wandb_submit.store.paths import SubmissionPaths
-
-if TYPE_CHECKING:
-    from wandb_submit.agent.task import AgentTask
-
-# What submitit checkpoints and requeues a task on, by the variable that it reads.
-REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 
 _TICKS_S = 60.0  # Slurm looks at time limits every 30 s, and sends the signal up to so much earlier
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -53,7 +48,7 @@ class TaskRunner:
     one to another thread, and `Thread.join` would not run its handler before the thread has ended.
     """
 
-    def __init__(self, task: AgentTask) -> None:
+    def __init__(self, task: Assignment) -> None:
         self._task = task
         self._loop = asyncio.new_event_loop()
         self._agents: list[Agent] = []
@@ -93,7 +88,7 @@ class TaskRunner:
         was_draining, self._draining = self._draining, True
         if self._outcomes is None:
             if self._stopping is None:
-                self.stop(TIME_LIMIT if self._is_near_its_limit() else f"received {REQUEUE_SIGNAL.name}")
+                self.stop(TIME_LIMIT if self._is_near_its_limit() else f"received {slurm_job.REQUEUE_SIGNAL.name}")
             if was_draining or (self._task.spec.executor == "slurm" and slurm_job.is_preempted()):
                 self.stop(PREEMPTED)
             self._wait()
@@ -133,7 +128,9 @@ class TaskRunner:
                 self.stop(self._why(number))
             if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
                 self._draining = True
-                signal.raise_signal(REQUEUE_SIGNAL)  # submitit's: it calls `checkpoint`, and requeues the task
+                signal.raise_signal(
+                    slurm_job.REQUEUE_SIGNAL
+                )  # submitit's: it calls `checkpoint`, and requeues the task
 
         wakeup = signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
         before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}

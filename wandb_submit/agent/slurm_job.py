@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import os
 import re
+import signal
 import socket
 
 from wandb_submit.errors import WandbSubmitError
@@ -13,6 +14,8 @@ from wandb_submit.system import process
 
 _NEVER = ("None", "N/A")
 _TIMEOUT_S = 15.0  # the grace of a preempted job goes on meanwhile
+# What submitit checkpoints and requeues a task on, by the variable that it reads.
+REQUEUE_SIGNAL = signal.Signals[f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}"]
 _LOG = logging.getLogger("wandb_submit.agent")
 
 

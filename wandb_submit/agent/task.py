@@ -9,15 +9,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wandb_submit.agent import slurm_job
-from wandb_submit.agent.runner import REQUEUE_SIGNAL, TaskRunner
+from wandb_submit.agent.assignment import Assignment
+from wandb_submit.agent.runner import TaskRunner
 from wandb_submit.agent.runs import interpreter, step
 from wandb_submit.agent.sweep_agent import Outcome
 from wandb_submit.errors import WandbSubmitError
-from wandb_submit.spec import Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.store.events import AgentStopped, EventWriter, agent_name
 from wandb_submit.store.halt import Halt
 from wandb_submit.store.paths import SubmissionPaths
@@ -36,26 +35,8 @@ class AgentFailedError(WandbSubmitError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AgentTask:
-    """One array task: the sweep's agents on the devices that the scheduler gave this process, mostly one.
-
-    The value is pickled into the submission's folder, so it holds no secret.
-
-    Attributes:
-        folder: the submission's folder.
-        index: the task's place in the array, from 0.
-        spec: what was asked for.
-        runs_before: how many runs each agent had finished when the task was requeued; empty at first.
-        restarts: how often the task has been requeued from inside.
-    """
-
-    sweep: SweepRef
-    endpoint: Endpoint
-    folder: Path
-    index: int
-    spec: SubmissionSpec
-    runs_before: tuple[int, ...] = ()
-    restarts: int = 0
+class AgentTask(Assignment):
+    """One array task: the sweep's agents on the devices that the scheduler gave this process, mostly one."""
 
     def __call__(self) -> str:
         """Runs the agents to their end; returns why they left.
@@ -74,7 +55,7 @@ class AgentTask:
             slurm_job.cancel_pending_tasks()
         _raise_if_bad(outcomes)
         if any(outcome.requeue for outcome in outcomes):
-            signal.raise_signal(REQUEUE_SIGNAL)
+            signal.raise_signal(slurm_job.REQUEUE_SIGNAL)
         return "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes))
 
     def _why_not_to_begin(self, paths: SubmissionPaths) -> str | None:
@@ -127,17 +108,6 @@ class AgentTask:
         before = self.runs_before or (0,) * len(outcomes)
         runs = tuple(earlier + outcome.runs for earlier, outcome in zip(before, outcomes, strict=True))
         return DelayedSubmission(dataclasses.replace(self, runs_before=runs, restarts=self.restarts + 1))
-
-    def counts(self) -> list[int | None]:
-        """How many runs each agent may still take; `None` is as many as there are."""
-        limit, agents = self.spec.count, self.spec.agents_per_task
-        if limit is None:
-            return [None] * agents
-        return [max(limit - runs, 0) for runs in self.runs_before or (0,) * agents]
-
-    def all_restarts(self) -> int:
-        """How often the task has been requeued; Slurm counts those that we did not ask for, too."""
-        return max(self.restarts, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
 
     def _requeued_too_often(self, restarts: int) -> bool:
         limit = self.spec.max_requeues

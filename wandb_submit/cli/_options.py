@@ -26,7 +26,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 def find_submission(name: str | None) -> Submission:
     """The submission that a name stands for; says so where that is the name of a part of it."""
-    from wandb_submit.store import lookup
+    from wandb_submit.submission import lookup
     from wandb_submit.submission.submission import Submission
 
     found = lookup.find(name)

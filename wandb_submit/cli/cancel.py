@@ -24,7 +24,7 @@ def command(submission_id: str | None) -> None:
     Their runs are asked to end first, and killed after a grace. The sweep itself stays as it is. ID is a submission's
     or, as `status` and Slurm print it, a task's: hp7z3a_1. Without ID, the submissions that run are listed.
     """
-    from wandb_submit.store import lookup
+    from wandb_submit.submission import lookup
     from wandb_submit.submission.submission import Submission
 
     if submission_id is None:

@@ -13,7 +13,7 @@ from wandb_submit.cli import _complete
 from wandb_submit.cli._options import submission_argument
 
 if TYPE_CHECKING:
-    from wandb_submit.store.lookup import Found
+    from wandb_submit.submission.lookup import Found
     from wandb_submit.submission.submission import Submission
 
 
@@ -27,7 +27,7 @@ def command(submission_id: str | None, run_id: str | None, task: str | None) -> 
     ID and RUN may be cut short as long as they are unambiguous. RUN suffices where a submission of this folder has such
     a run. A task's name, hp7z3a_1, and a log's path will do, too.
     """
-    from wandb_submit.store import lookup
+    from wandb_submit.submission import lookup
     from wandb_submit.submission.submission import Submission
 
     found = lookup.find(submission_id)
@@ -50,7 +50,7 @@ def command(submission_id: str | None, run_id: str | None, task: str | None) -> 
 def _named_task(submission: Submission, name: str) -> Found:
     """The task of a number or a name; its number is the submission's to judge."""
     from wandb_submit.errors import NotFoundError
-    from wandb_submit.store import lookup
+    from wandb_submit.submission import lookup
 
     if name.isdecimal():
         return lookup.Found(paths=submission.paths, tasks=(int(name),))

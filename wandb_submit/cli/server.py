@@ -82,7 +82,7 @@ def start(
 def _introduce(running: ServerInfo, option: str) -> None:
     """Tells how to use the server; with its key, if others can reach it and nobody has seen the key yet."""
     from wandb_submit.server.control.addresses import is_loopback
-    from wandb_submit.server.request.auth import is_first_showing
+    from wandb_submit.server.control.key import is_first_showing
 
     if is_loopback(running.host) or not is_first_showing(running.data_dir):
         click.echo(f'point a shell at it with: eval "$(wandb-submit server env{option})"', err=True)

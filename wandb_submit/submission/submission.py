@@ -15,13 +15,14 @@ from wandb_submit.executors.base import Executor, TaskRef, TaskStatus
 from wandb_submit.executors.catalog import load_executor
 from wandb_submit.executors.states import TaskState
 from wandb_submit.spec import SweepRef
-from wandb_submit.store import lookup, record
+from wandb_submit.store import record
 from wandb_submit.store.events import Stamped
 from wandb_submit.store.halt import Halt
 from wandb_submit.store.logs import failed_setup
 from wandb_submit.store.paths import SubmissionPaths, task_log
 from wandb_submit.store.record import AgentView, Journal, RunView
 from wandb_submit.store.siblings import Siblings, SweepProgress
+from wandb_submit.submission import lookup
 from wandb_submit.submission.snapshot import Snapshot, TaskView
 from wandb_submit.text import counted
 from wandb_submit.wandb_api import sweeps

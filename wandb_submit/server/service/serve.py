@@ -26,10 +26,10 @@ from wandb_submit.errors import RefusedError
 from wandb_submit.server.artifacts.artifact import forget_abandoned
 from wandb_submit.server.artifacts.contents import remove_orphans
 from wandb_submit.server.control.addresses import announced
+from wandb_submit.server.control.key import api_key, close_to_others
 from wandb_submit.server.control.lock import beat, cannot_keep_data, hold, is_held, make_data_dir
 from wandb_submit.server.control.log import FILE as LOG
 from wandb_submit.server.control.settings import DATABASE, Choices, Settings
-from wandb_submit.server.request.auth import api_key, close_to_others
 from wandb_submit.server.request.connections import Gate, behind, raise_limit
 from wandb_submit.server.request.context import Context, ServerFacts
 from wandb_submit.server.request.heard import Heard
