@@ -73,7 +73,7 @@ def test_a_word_that_is_no_command_is_a_sweep_to_submit(args: list[str]) -> None
         ("Help", "did you mean --help?"),
         ("version", "did you mean --version?"),
         ("login", "did you mean `wandb login`?"),
-        ("teh-thing", "they are submit, status, logs, wait, cancel, templates, doctor, server, sync"),
+        ("teh-thing", "they are submit, status, logs, wait, cancel, templates, doctor, server, sync, demo, completion"),
     ],
 )
 @pytest.mark.parametrize("before", [(), ("--debug",)])

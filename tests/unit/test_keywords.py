@@ -8,15 +8,13 @@ from typing import Any
 import pytest
 
 import wandb_submit
-from wandb_submit.options.keywords import sbatch_flags
+from wandb_submit.options import keywords
 from wandb_submit.options.sbatch import FLAGS
+from wandb_submit.options.table import TABLE
 
-KNOWN = ("array", "gpus_per_task")
 
-
-def test_sbatchs_options_are_taken_by_their_names() -> None:
-    assert sbatch_flags(dict.fromkeys(FLAGS, "x"), KNOWN) == dict.fromkeys(FLAGS, "x")
-    assert sbatch_flags({"partition": None, "qos": 5}, KNOWN) == {"qos": "5"}
+def test_every_option_is_a_keyword_and_sbatchs_are_taken_by_their_names() -> None:
+    keywords.check([*TABLE, *FLAGS])
 
 
 @pytest.mark.parametrize(
@@ -28,7 +26,7 @@ def test_sbatchs_options_are_taken_by_their_names() -> None:
         ("template", "did you mean 'templates'?"),
         ("mail_user", "an option of sbatch's is written as sbatch={'mail-user': …}"),
         ("exclusive", "an option of sbatch's is written as sbatch={'exclusive': …}"),
-        ("job_name", "the job is named after the submission"),
+        ("output", "each task's log is in the submission's folder"),
         ("ntasks_per_node", "use --ranks-per-node"),
         ("dry_run", "it is an option of the command's alone"),
     ],
@@ -37,9 +35,9 @@ def test_a_keyword_that_is_nothing_is_one_of_our_errors(
     name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    keywords: dict[str, Any] = {name: 1, "nonsense": 2}
+    given: dict[str, Any] = {name: 1, "nonsense": 2}
     with pytest.raises(wandb_submit.WandbSubmitError) as raised:
-        wandb_submit.submit("sweep.yaml", array=4, **keywords)
+        wandb_submit.submit("sweep.yaml", array=4, **given)
     first, second = str(raised.value).splitlines()
     assert words in first
     assert "submit() has no keyword 'nonsense'" in second

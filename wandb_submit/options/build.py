@@ -93,8 +93,7 @@ def _merged(options: Options) -> tuple[dict[str, object], list[str]]:
         layers.append(sbatch.gather(known, no_value=sbatch.NO_VALUE))
         problems += wrong
     given = {name: value for name, value in options.items() if value is not None and name != "templates"}
-    problems += [table.unknown(name, "option", table.TABLE) for name in given if name not in table.TABLE]
-    layers.append(sbatch.gather({name: value for name, value in given.items() if name in table.TABLE}))
+    layers.append(sbatch.gather(given))
     return templates.merge(map(_in_lists, layers)), problems
 
 

@@ -1,13 +1,15 @@
-"""The keywords of `submit` that are options of sbatch's, and those that are nothing, with what they may have meant."""
+"""The keywords of `submit` that are nothing, with what they may have meant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.options import sbatch
+from wandb_submit.options.table import TABLE
 
+_SUBMITS_OWN = ("function", "offline", "clip")
 _COMMANDS_OWN = ("dry_run", "json", "wait", "detach", "debug")
 _ELSEWHERE = {
     "template": "templates",
@@ -22,29 +24,24 @@ _ELSEWHERE = {
 }
 
 
-def sbatch_flags(given: Mapping[str, object], known: Collection[str]) -> dict[str, str]:
-    """Reads keywords that have no parameter of their own.
-
-    Args:
-        given: the keywords with their values.
-        known: the names of the parameters that there are.
+def check(given: Iterable[str]) -> None:
+    """Makes sure that keywords are options.
 
     Raises:
-        ConfigError: naming every keyword that is no option of sbatch's with a flag of its own, one per line.
+        ConfigError: naming every keyword that is none, one per line.
     """
-    if problems := [_problem(name, known) for name in given if name not in sbatch.FLAGS]:
+    if problems := [_problem(name) for name in given if name not in TABLE]:
         raise ConfigError("\n".join(problems))
-    return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def _problem(name: str, known: Collection[str]) -> str:
+def _problem(name: str) -> str:
     option = name.replace("_", "-")
     said = f"submit() has no keyword {name!r}"
     if name in _COMMANDS_OWN:
         return f"{said}: it is an option of the command's alone"
     if option in sbatch.OWNED:
         return f"{said}: {sbatch.OWNED[option]}"
-    near = difflib.get_close_matches(name.lower(), [*known, *sbatch.FLAGS], n=1, cutoff=0.75)
+    near = difflib.get_close_matches(name.lower(), [*TABLE, *_SUBMITS_OWN], n=1, cutoff=0.75)
     meant = _ELSEWHERE.get(name) or next(iter(near), None)
     other = f"an option of sbatch's is written as sbatch={{{option!r}: …}}"
     return f"{said}: did you mean {meant!r}? ({other})" if meant else f"{said}: {other}"

@@ -19,7 +19,7 @@ from wandb_submit.devices import usable_cores, visible_gpus
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError, WandbSubmitError
 from wandb_submit.executors import catalog
 from wandb_submit.executors.base import Executor, Plan, TooManyTasksError
-from wandb_submit.options import blame
+from wandb_submit.options import blame, keywords
 from wandb_submit.options import build as config
 from wandb_submit.options.documentation import documented
 from wandb_submit.options.table import Options
@@ -155,6 +155,7 @@ def prepare(
     Raises:
         WandbSubmitError: if anything is wrong.
     """
+    keywords.check(options)
     source = names.parse(sweep, needs_program=function is None)
     pickled = None if function is None else Function.pickle(function)
     notes: list[str] = []
