@@ -18,7 +18,7 @@ from slurm.bed import GPU1, environment
 from support import Shell, alive, overlapping, wait_until, with_torch
 
 COMPUTE = Path(__file__).with_name("compute.py")
-LOCAL = ("--offline", "--executor", "local", "--gpus-per-task", "1")
+LOCAL = ("--offline", "--executor", "local", "--gpu-ids-per-task", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_a_gpu_is_known_by_its_uuid_and_by_how_that_begins(shell: Shell, uuids: 
 
 
 def test_who_asks_for_no_gpu_sees_none(shell: Shell) -> None:
-    shell.ok(compute_sweep(shell, 1), "--offline", "--executor", "local", "--array", "1", "--gpus-per-task", "0")
+    shell.ok(compute_sweep(shell, 1), "--offline", "--executor", "local", "--array", "1", "--gpu-ids-per-task", "0")
     assert [one["uuids"] for one in seen(shell.folder)] == [[]]
 
 
@@ -111,7 +111,7 @@ def test_a_strangers_gpu_is_left_to_him_until_he_ends(
     sweep = compute_sweep(shell, 1)
     who = f"(process {stranger.pid} of "
     assert who in shell.run("doctor", "--executor", "local").stdout
-    options = (sweep, *LOCAL, "--gpus", "0", "--array", "1")
+    options = (sweep, *LOCAL, "--gpu-ids", "0", "--array", "1")
     shell.ok(*options, "--include-busy")
     assert len(seen(shell.folder)) == 1
     submitted = shell.run(*options, "--detach", "--json")
@@ -135,7 +135,7 @@ def test_a_killed_scheduler_leaves_nothing_on_the_gpu(shell: Shell, uuids: list[
     os.kill(state["pid"], signal.SIGKILL)
     wait_until(lambda: not alive(run["pid"]), what="the run has ended with its scheduler")
     (shell.folder / "stay").unlink()
-    shell.ok(compute_sweep(shell, 1), *LOCAL, "--array", "1", "--gpus", uuids[0])
+    shell.ok(compute_sweep(shell, 1), *LOCAL, "--array", "1", "--gpu-ids", uuids[0])
     assert {"uuids": [uuids[0]]}.items() <= seen(shell.folder)[-1].items()
 
 
@@ -236,7 +236,7 @@ def test_slurms_tasks_compute_on_the_gpus_that_slurm_gives_them(
     shell = Shell(folder=public_tmp, env={**clean_env, **environment()})
     try:
         sweep = compute_sweep(shell, 3)
-        options = ("--offline", "--executor", "slurm", "--array", "3%1", "--gpus-per-task", "1", "--nodelist", GPU1)
+        options = ("--offline", "--executor", "slurm", "--array", "3%1", "--gpu-ids-per-task", "1", "--nodelist", GPU1)
         answer = shell.json(sweep, *options, "--count", "1", "--wait")
         assert answer["ok"], answer
         check(public_tmp, 3, uuids[:1])

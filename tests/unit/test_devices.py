@@ -1,4 +1,4 @@
-"""Which GPUs a process may use: by the driver, the environment and --gpus. NVML is a fake one, sysfs a folder."""
+"""Which GPUs a process may use: by the driver, the environment and --gpu-ids. NVML is a fake one, sysfs a folder."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_a_machine_with_both_uses_nvidias(nvml: Nvml, kfd: Callable[..., Path]) 
     assert (tokens(visible), visible.variable) == (["0"], CUDA)
 
 
-# --- --gpus
+# --- --gpu-ids
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,8 @@ def test_what_is_not_there_or_not_visible_is_refused_with_what_is(only: str, nvm
     with pytest.raises(RefusedError) as caught:
         visible_gpus({CUDA: "1,2"}, only=[only])
     assert str(caught.value) == (
-        f"--gpus {only}: there is no GPU of this name, or several: the GPUs here are 1 (NVIDIA H100), 2 (NVIDIA A100) "
+        f"--gpu-ids {only}: there is no GPU of this name, or several: the GPUs here are 1 (NVIDIA H100), "
+        "2 (NVIDIA A100) "
         "(within CUDA_VISIBLE_DEVICES='1,2')"
     )
 

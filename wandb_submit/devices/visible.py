@@ -104,7 +104,7 @@ def _chosen(names: Iterable[str], gpus: Sequence[Gpu], limit: str) -> Iterator[G
         if not (found := called(name, gpus)):
             there = ", ".join(gpu.words for gpu in gpus) or "none"
             raise RefusedError(
-                f"--gpus {name}: there is no GPU of this name, or several: the GPUs here are {there}"
+                f"--gpu-ids {name}: there is no GPU of this name, or several: the GPUs here are {there}"
                 + (f" (within {limit})" if limit else "")
             )
         yield from found

@@ -295,5 +295,5 @@ def _time_limit() -> str | None:
 def _limits(spec: SubmissionSpec) -> str:
     """What limits the GPUs to fewer than there may be."""
     limits = [f"{name}={os.environ[name]!r}" for name in VARIABLES if name in os.environ]
-    limits += [f"--gpus {','.join(spec.gpus)}"] if spec.gpus else []
+    limits += [f"--gpu-ids {','.join(spec.gpus)}"] if spec.gpus else []
     return f" ({', '.join(limits)})" if limits else ""

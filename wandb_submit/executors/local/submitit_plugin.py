@@ -105,7 +105,7 @@ class WorkstationExecutor(PicklingExecutor):
 
     Parameters: `gpus_per_task` (`None` hides none, 0 hides all), `cpus_per_task` (`None` is an even share),
     `array_parallelism`, `timeout_min` (`None` is no limit), `signal_delay_s`, `grace_s`, the `gpus` (as for
-    `wandb-submit --gpus`, such as `0,2`) and `cores` to choose from (default: all that this process may use),
+    `wandb-submit --gpu-ids`, such as `0,2`) and `cores` to choose from (default: all that this process may use),
     `include_busy` to take GPUs that others compute on, `halt`, a file whose existence ends the queue, and `setup` and
     `teardown`, lines that a shell runs around each job.
     """
