@@ -25,7 +25,7 @@ from wandb_submit.server.control import addresses, lifecycle, reach
 START = """
 import sys
 from pathlib import Path
-from wandb_submit.server import addresses, lifecycle, reach
+from wandb_submit.server.control import addresses, lifecycle, reach
 info = lifecycle.start(Path(sys.argv[1]))
 print(info.pid, info.url)
 """
