@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wandb_submit.errors import WandbSubmitError
+from wandb_submit.store.journal import RunView
 from wandb_submit.store.logs import LastWords
-from wandb_submit.store.record import RunView
 from wandb_submit.submission.snapshot import Snapshot, TaskView
 from wandb_submit.submission.submission import Submission
 from wandb_submit.text import duration, exit_words, uninitialized_words

@@ -20,8 +20,8 @@ from wandb_submit.store.events import (
     ServerLost,
 )
 from wandb_submit.store.halt import PREEMPTED, TIME_LIMIT
+from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
-from wandb_submit.store.record import Journal
 
 
 @pytest.fixture

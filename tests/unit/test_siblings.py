@@ -9,8 +9,8 @@ import pytest
 from submissions import LOCAL, make
 
 from wandb_submit.store.events import EventWriter, RunFinished
+from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
-from wandb_submit.store.record import Journal
 from wandb_submit.store.siblings import Siblings, SweepProgress
 
 

@@ -27,11 +27,11 @@ def submissions(ctx: click.Context, parameter: click.Parameter, incomplete: str)
 
 def runs(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The runs of the submission that is named before, or of the newest."""
-    from wandb_submit.store import record
+    from wandb_submit.store.journal import Journal
     from wandb_submit.submission import lookup
 
     with contextlib.suppress(WandbSubmitError, OSError):
-        journal = record.Journal(lookup.find(ctx.params.get("submission_id")).paths)
+        journal = Journal(lookup.find(ctx.params.get("submission_id")).paths)
         journal.update()
         return _items(((run.id, f"on {run.host}") for run in journal.runs.values()), incomplete)
     return []

@@ -12,7 +12,7 @@ from wandb_submit.store.logs import LastWords
 from wandb_submit.text import alike
 
 if TYPE_CHECKING:
-    from wandb_submit.store.record import RunView
+    from wandb_submit.store.journal import RunView
     from wandb_submit.submission.snapshot import Snapshot
     from wandb_submit.submission.submission import Submission
 

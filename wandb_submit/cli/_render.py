@@ -35,7 +35,7 @@ from wandb_submit.store.events import (
 from wandb_submit.text import counted, duration, exit_words
 
 if TYPE_CHECKING:
-    from wandb_submit.store.record import RunView
+    from wandb_submit.store.journal import RunView
     from wandb_submit.submission.snapshot import Snapshot, TaskView
     from wandb_submit.wandb_api.sweeps import Results
 

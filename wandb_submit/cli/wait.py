@@ -14,7 +14,7 @@ from wandb_submit.errors import WandbSubmitError
 from wandb_submit.text import uninitialized_words
 
 if TYPE_CHECKING:
-    from wandb_submit.store.record import RunView
+    from wandb_submit.store.journal import RunView
     from wandb_submit.submission.snapshot import Snapshot
     from wandb_submit.submission.submission import Submission
     from wandb_submit.wandb_api.sweeps import Results

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from wandb_submit.errors import NotFoundError
 from wandb_submit.store import record as records
+from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
-from wandb_submit.store.record import Journal, SubmissionRecord
+from wandb_submit.store.record import SubmissionRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 from wandb_submit.errors import NotFoundError, WandbSubmitError
 from wandb_submit.store import paths as layout
 from wandb_submit.store import record as records
+from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
-from wandb_submit.store.record import Journal, SubmissionRecord
+from wandb_submit.store.record import SubmissionRecord
 from wandb_submit.wandb_api import sweeps
 
 _LOG_OF_A_TASK = re.compile(r"_\d+_log\.(?:out|err)$")  # submitit's, see `paths.task_log`

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from wandb_submit.executors.base import TaskStatus
 from wandb_submit.store.halt import Halt
-from wandb_submit.store.record import AgentView, RunView, SubmissionRecord
+from wandb_submit.store.journal import AgentView, RunView
+from wandb_submit.store.record import SubmissionRecord
 from wandb_submit.store.siblings import SweepProgress
 
 

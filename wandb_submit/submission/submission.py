@@ -18,9 +18,9 @@ from wandb_submit.spec import SweepRef
 from wandb_submit.store import record
 from wandb_submit.store.events import Stamped
 from wandb_submit.store.halt import Halt
+from wandb_submit.store.journal import AgentView, Journal, RunView
 from wandb_submit.store.logs import failed_setup
 from wandb_submit.store.paths import SubmissionPaths, task_log
-from wandb_submit.store.record import AgentView, Journal, RunView
 from wandb_submit.store.siblings import Siblings, SweepProgress
 from wandb_submit.submission import lookup
 from wandb_submit.submission.snapshot import Snapshot, TaskView
