@@ -59,8 +59,6 @@ ORDERS = {
 def fill(data_dir: Path, runs: int, names: int) -> None:
     """Writes finished runs, the first of them with a row of many metrics."""
     with sqlite3.connect(data_dir / "server.sqlite3", timeout=60) as database:
-        # The server copies the log itself, and takes it for damage if others do.
-        database.execute("PRAGMA wal_autocheckpoint=0")
         project = database.execute("SELECT id FROM projects WHERE name = ?", (PROJECT,)).fetchone()[0]
         database.executemany(
             "INSERT INTO runs (project, name, state, display_name, config, summary, created_at, heartbeat_at)"

@@ -177,7 +177,7 @@ async def _serve(data_dir: Path, choices: Choices, database: Database, key: str,
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _ignore)
     server = _Server(config, announce)
-    place = Place(data_dir, lambda: database.copies)
+    place = Place(data_dir)
     database.check = place.check
     pulse = asyncio.create_task(beat(data_dir))
     watch = asyncio.create_task(_keep_watch(place, server, path, info))

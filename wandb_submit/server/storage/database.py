@@ -59,8 +59,6 @@ class Database:
         self.path = path
         # Looks whether the files are still where they were; raises an `sqlite3.Error` if not.
         self.check: Callable[[], None] = lambda: None
-        # How often the copying of the log has begun or ended: odd while it goes on.
-        self.copies = 0
         self._log_path = path.with_name(path.name + "-wal")
         self._waiting: deque[PendingWrite] = deque()
         self._turn_is_due = False
@@ -209,14 +207,11 @@ class Database:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _copy(self, mode: str) -> None:
-        self.copies += 1
         try:
             self._readers.connection().execute(f"PRAGMA wal_checkpoint({mode})")
         except sqlite3.Error as error:
             # Until it succeeds, everything is in the log.
             _log.warning("cannot copy the log into the database now: %s", error)
-        finally:
-            self.copies += 1
 
     def _create(self) -> sqlite3.Connection:
         """Opens the connection that writes, and brings the tables up to date."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from wandb_submit.server.control.lock import FILE as LOCK
 from wandb_submit.server.control.settings import DATABASE
@@ -19,6 +19,9 @@ _KEPT = ("", LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
 _FOLDERS = ("files", "artifacts")
 # It has the page count and SQLite's own counters of changes (https://www.sqlite.org/fileformat.html).
 _HEADER_BYTES = 100
+# Where the log's index has the fields of `_Copies` (https://www.sqlite.org/walformat.html, 2).
+_SALTS, _COPIED, _TO_BE_COPIED = slice(32, 40), slice(96, 100), slice(128, 132)
+_INDEX_BYTES = 136
 _REMEDY = "Put the data back, or restore a backup, and start the server again"
 
 
@@ -26,24 +29,34 @@ class GoneError(sqlite3.OperationalError):
     """The data is not where it was: nothing that is written now would be found again."""
 
 
-class Place:
-    """A data folder with an open database.
+class _Copies(NamedTuple):
+    """How far SQLite has copied the log into the database file.
 
-    Args:
-        data_dir: the folder.
-        copies: how often the server itself has begun or ended to write to the database file; odd while it does.
+    Attributes:
+        salts: tell this log from the ones before it.
+        copied: how many of its frames have been copied.
+        to_be_copied: how many will have been, once the last copy that began ends.
     """
 
-    def __init__(self, data_dir: Path, copies: Callable[[], int]) -> None:
+    salts: bytes
+    copied: bytes
+    to_be_copied: bytes
+
+
+class Place:
+    """A data folder with an open database."""
+
+    def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        self._copies = copies
         # As texts: to join paths takes longer than to look.
         self._folders = [str(data_dir / name) for name in _FOLDERS]
         self._known = {path: _identity(path) for path in (str(data_dir / name) for name in _KEPT)}
-        # Never closed: the kernel would give back SQLite's locks on the file with it
+        # Never closed: the kernel would give back SQLite's locks on the files with them
         # (https://www.sqlite.org/howtocorrupt.html, 2.2).
         self._database = os.open(data_dir / DATABASE, os.O_RDONLY)
-        self._copies_seen, self._written = copies(), self._fingerprint()
+        self._index = os.open(data_dir / f"{DATABASE}-shm", os.O_RDONLY)
+        self._written, self._copies = self._fingerprint(), self._copies_now()
+        self._is_copying = False
 
     def check(self) -> None:
         """Looks whether all is there; it takes microseconds.
@@ -60,21 +73,31 @@ class Place:
                 raise _gone(path, "deleted, moved or replaced")
 
     def check_content(self) -> None:
-        """Looks whether the database file has what the server wrote: a copy in its place keeps its name and number.
+        """Looks whether SQLite wrote what is in the database file: a file that `cp` overwrites keeps its identity.
+
+        SQLite changes the file only when it copies the log into it, and marks the beginning and the end of that in the
+        log's index. Other programs that use SQLite may do so, too.
 
         Raises:
-            GoneError: if somebody else has written to it.
+            GoneError: if something else has written to it.
             OSError: if that cannot be told now.
         """
-        before, written = self._copies(), self._fingerprint()
-        ours = before % 2 or before != self._copies_seen or self._copies() != before
-        if not ours and written != self._written:
+        # In this order: SQLite marks the beginning before it writes.
+        written, copies = self._fingerprint(), self._copies_now()
+        is_ours = self._is_copying or copies != self._copies
+        if written != self._written and not is_ours:
             self._set_log_aside()
             raise _gone(str(self._data_dir / DATABASE), "overwritten")
-        self._copies_seen, self._written = before, written
+        # The marks also differ after a crash, until the next copy.
+        self._is_copying = is_ours and copies.copied != copies.to_be_copied
+        self._written, self._copies = written, copies
 
     def _fingerprint(self) -> tuple[int, bytes]:
         return os.fstat(self._database).st_size, os.pread(self._database, _HEADER_BYTES, 0)
+
+    def _copies_now(self) -> _Copies:
+        index = os.pread(self._index, _INDEX_BYTES, 0)
+        return _Copies(index[_SALTS], index[_COPIED], index[_TO_BE_COPIED])
 
     def _set_log_aside(self) -> None:
         """Keeps what the server has not yet copied into the file from being mixed with what is in it now."""
