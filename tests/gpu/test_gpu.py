@@ -18,7 +18,7 @@ from slurm.bed import GPU1, environment
 from support import Shell, alive, overlapping, wait_until, with_torch
 
 COMPUTE = Path(__file__).with_name("compute.py")
-LOCAL = ("--offline", "--executor", "local", "--gpu-ids-per-task", "1")
+LOCAL = ("--offline", "--executor", "local", "--gpus-per-task", "1")
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_a_gpu_is_known_by_its_uuid_and_by_how_that_begins(shell: Shell, uuids: 
 
 
 def test_who_asks_for_no_gpu_sees_none(shell: Shell) -> None:
-    shell.ok(compute_sweep(shell, 1), "--offline", "--executor", "local", "--array", "1", "--gpu-ids-per-task", "0")
+    shell.ok(compute_sweep(shell, 1), "--offline", "--executor", "local", "--array", "1", "--gpus-per-task", "0")
     assert [one["uuids"] for one in seen(shell.folder)] == [[]]
 
 
@@ -236,7 +236,7 @@ def test_slurms_tasks_compute_on_the_gpus_that_slurm_gives_them(
     shell = Shell(folder=public_tmp, env={**clean_env, **environment()})
     try:
         sweep = compute_sweep(shell, 3)
-        options = ("--offline", "--executor", "slurm", "--array", "3%1", "--gpu-ids-per-task", "1", "--nodelist", GPU1)
+        options = ("--offline", "--executor", "slurm", "--array", "3%1", "--gpus-per-task", "1", "--nodelist", GPU1)
         answer = shell.json(sweep, *options, "--count", "1", "--wait")
         assert answer["ok"], answer
         check(public_tmp, 3, uuids[:1])

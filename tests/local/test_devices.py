@@ -72,16 +72,16 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_gpus_limits_the_pool_further_than_the_variable_does(sweep: str, offline_shell: Shell, tmp_path: Path) -> None:
-    options = (*LOCAL, "--gpu-ids", "1-2", "--gpu-ids-per-task", "1")
+    options = (*LOCAL, "--gpu-ids", "1-2", "--gpus-per-task", "1")
     env = {CUDA: "0,1,2,3", "PLACES": str(tmp_path), **FAKES}
     assert "2 array tasks" in offline_shell.ok(sweep, *options, "--dry-run", **env)
     offline_shell.ok(sweep, *options, "--array", "2", "--count", "1", **env)
     assert seen(tmp_path, CUDA) == ["1", "2"]
-    done = offline_shell.run(sweep, *LOCAL, "--gpu-ids", "0,4", "--gpu-ids-per-task", "1", **env)
+    done = offline_shell.run(sweep, *LOCAL, "--gpu-ids", "0,4", "--gpus-per-task", "1", **env)
     assert done.returncode == 6
     assert "--gpu-ids 4: there is no GPU of this name" in done.stderr
     assert "the GPUs here are 0, 1, 2, 3 (within CUDA_VISIBLE_DEVICES='0,1,2,3')" in done.stderr
-    done = offline_shell.run(sweep, *options, "--gpu-ids-per-task", "3", **env)
+    done = offline_shell.run(sweep, *options, "--gpus-per-task", "3", **env)
     assert done.returncode == 6
     assert "this machine has: 2 GPUs (CUDA_VISIBLE_DEVICES='0,1,2,3', --gpu-ids 1,2)" in done.stderr
 
@@ -93,7 +93,7 @@ def test_gpus_limits_the_pool_further_than_the_variable_does(sweep: str, offline
         (("--gpu-ids", "1-2"), ["1", "2"], "each task gets one GPU (0: none)"),
         (("--array", "1", "--agents-per-task", "2"), ["0", "0"], "shared by its 2 agents (2: one for each agent)"),
         (("--template", "scratch-dirs", "--array", "2"), ["0", "1"], "each task gets one GPU"),
-        (("--gpu-ids-per-task", "0", "--array", "2"), ["", ""], None),
+        (("--gpus-per-task", "0", "--array", "2"), ["", ""], None),
         (("--template", "cpu", "--cpus-per-task", "1", "--array", "2"), ["", ""], None),
     ],
 )
@@ -108,7 +108,7 @@ def test_without_a_number_each_task_has_one_gpu(
     assert done.returncode == 0, done.stderr
     assert seen(tmp_path, CUDA) == runs_on
     assert {core for place in places(tmp_path) for core in place["cores"]} == {core}
-    assert ("--gpu-ids-per-task was not given" in done.stderr) == (says is not None)
+    assert ("--gpus-per-task was not given" in done.stderr) == (says is not None)
     assert says is None or says in done.stderr
 
 
@@ -116,9 +116,9 @@ def test_without_a_number_each_task_has_one_gpu(
     ("options", "tasks"),
     [
         ((), 4),
-        (("--gpu-ids-per-task", "2"), 2),
+        (("--gpus-per-task", "2"), 2),
         (("--cpus-per-task", "1"), 1),
-        (("--gpu-ids-per-task", "0"), 1),
+        (("--gpus-per-task", "0"), 1),
         (("--gpu-ids", "0"), 1),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_gpu_that_a_stranger_computes_on_is_left_to_him_until_he_ends(
 ) -> None:
     machine.computes([machine.stranger.pid], [])
     (tmp_path / "stay").touch()
-    options = (sweep, *LOCAL, "--array", "2", "--gpu-ids-per-task", "1", "--count", "1")
+    options = (sweep, *LOCAL, "--array", "2", "--gpus-per-task", "1", "--count", "1")
     done = offline_shell.run(*options, "--detach", "--json", **machine.env)
     assert done.returncode == 0, done.stderr
     who = f"sleep (process {machine.stranger.pid} of "
@@ -179,7 +179,7 @@ def test_busy_gpus_are_taken_where_that_is_asked_for(
     sweep: str, offline_shell: Shell, machine: Machine, tmp_path: Path
 ) -> None:
     machine.computes([machine.stranger.pid], [machine.stranger.pid])
-    options = (sweep, *LOCAL, "--array", "2", "--gpu-ids-per-task", "1", "--count", "1")
+    options = (sweep, *LOCAL, "--array", "2", "--gpus-per-task", "1", "--count", "1")
     done = offline_shell.run(*options, "--include-busy", **machine.env)
     assert done.returncode == 0, done.stderr
     assert "passed over" not in done.stderr
@@ -195,23 +195,23 @@ def test_a_gpu_in_mig_mode_gives_each_task_an_instance(
 ) -> None:
     instances = [{"uuid": f"MIG-b7c38f3{number}", "gi": number, "ci": 0, "compute": []} for number in (1, 2)]
     machine.has({"uuid": UUIDS[0], "mig": instances})
-    one = (sweep, *LOCAL, "--array", "2", "--count", "1", "--gpu-ids-per-task", "1")
+    one = (sweep, *LOCAL, "--array", "2", "--count", "1", "--gpus-per-task", "1")
     done = offline_shell.run(*one, **machine.env)
     assert done.returncode == 0, done.stderr
     assert "CUDA lets a process use one MIG instance" not in done.stderr
     assert seen(tmp_path, CUDA) == ["MIG-b7c38f31", "MIG-b7c38f32"]
-    done = offline_shell.run(*one, "--gpu-ids-per-task", "2", "--dry-run", **machine.env)
+    done = offline_shell.run(*one, "--gpus-per-task", "2", "--dry-run", **machine.env)
     assert "--agents-per-task 2, gives each agent one" in done.stderr
-    done = offline_shell.run(*one, "--gpu-ids-per-task", "2", "--agents-per-task", "2", "--dry-run", **machine.env)
+    done = offline_shell.run(*one, "--gpus-per-task", "2", "--agents-per-task", "2", "--dry-run", **machine.env)
     assert "CUDA lets a process use one MIG instance" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "seen_by_runs"),
     [
-        (("--array", "2", "--gpu-ids-per-task", "1"), ["2", "3"]),
-        (("--array", "1", "--gpu-ids-per-task", "2", "--agents-per-task", "2"), ["2", "3"]),
-        (("--array", "2", "--gpu-ids-per-task", "0"), ["", ""]),
+        (("--array", "2", "--gpus-per-task", "1"), ["2", "3"]),
+        (("--array", "1", "--gpus-per-task", "2", "--agents-per-task", "2"), ["2", "3"]),
+        (("--array", "2", "--gpus-per-task", "0"), ["", ""]),
     ],
 )
 def test_on_amds_gpus_one_variable_is_set(
@@ -238,7 +238,7 @@ def test_agents_that_share_a_task_split_its_cores_and_threads(sweep: str, offlin
 def test_a_task_finds_out_that_setup_has_changed_amds_variable(
     sweep: str, offline_shell: Shell, tmp_path: Path
 ) -> None:
-    options = ("--array", "1", "--gpu-ids-per-task", "1", "--setup", f"export {ROCR}=0")
+    options = ("--array", "1", "--gpus-per-task", "1", "--setup", f"export {ROCR}=0")
     done = offline_shell.run(sweep, *LOCAL, *options, **{ROCR: "3", "PLACES": str(tmp_path)}, **FAKES)
     assert done.returncode == 1
     assert f"{ROCR} is '0', but the local executor gave it 3" in done.stdout + done.stderr
@@ -267,7 +267,7 @@ class Person:
         if stays:
             (places / "stay").touch()
         env = {"PLACES": str(places), CUDA: "0", "PYTHONPATH": f"{self._folder / 'no-clock'}:{FAKES['PYTHONPATH']}"}
-        options = (*LOCAL, "--array", "1", "--count", "1", "--gpu-ids-per-task", "1", "--detach")
+        options = (*LOCAL, "--array", "1", "--count", "1", "--gpus-per-task", "1", "--detach")
         return str(self._shell.json(self._sweep, *options, **env)["id"])
 
     def runs(self, name: str) -> list[dict]:
