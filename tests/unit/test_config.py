@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -152,6 +153,27 @@ def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -
         build(templates=(template(tmp_path, "partitoin: gpu"),))
 
 
+def test_a_template_key_that_may_be_two_options_brings_both(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown template key 'gpus': did you mean 'gpus-per-task' or 'gpu-ids'?"):
+        build(templates=(template(tmp_path, "gpus: 2"),))
+
+
+@pytest.mark.parametrize("given", [str, Path, lambda name: [Path(name)]])
+def test_one_template_may_be_named_without_a_list_and_by_its_path(given: Any, tmp_path: Path) -> None:
+    assert build(templates=given(template(tmp_path, "mem: 1G"))).mem == "1G"
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/t.yaml", f"{'t' * 300}.yaml"])
+def test_a_template_whose_path_can_not_be_is_not_found(name: str) -> None:
+    with pytest.raises(NotFoundError, match="no template '"):
+        build(templates=[name])
+
+
+def test_variables_of_any_mapping_are_joined_with_a_templates(tmp_path: Path) -> None:
+    spec = build(templates=template(tmp_path, "env: {A: 1}"), env=MappingProxyType({"B": "2"}))
+    assert spec.activation.env == {"A": "1", "B": "2"}
+
+
 @pytest.mark.parametrize("key", sorted(sbatch.OWNED))
 @pytest.mark.parametrize("form", ["{}=x", "{}", "--{}=x"])
 def test_options_that_are_ours_are_refused_with_what_to_do_instead(key: str, form: str) -> None:
@@ -229,7 +251,7 @@ def test_a_template_is_checked_by_itself_with_all_its_problems(tmp_path: Path) -
         "--mem 'lots'",
         "did you mean 'setup'?",
         "--setup 'if'",
-        "env: ",
+        "--env (",
         "--sbatch output",
     ):
         assert any(words in problem for problem in problems), words

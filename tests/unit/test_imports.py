@@ -40,6 +40,15 @@ def test_asking_for_help_loads_nothing_heavy(args: list[str]) -> None:
     assert loaded_after(HELP.format(args=args)) == []
 
 
+def test_asking_for_help_loads_no_room_that_it_needs_nothing_of() -> None:
+    code = HELP.format(args=["--help"])
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    ours = {name.split(".")[1] for name in told.stdout.split() if name.startswith("wandb_submit.")}
+    assert ours <= {"__main__", "_version", "cli", "errors", "options", "text"}
+
+
 def test_the_help_is_there_for_the_programs_own_name() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "wandb_submit", "--help"], capture_output=True, text=True, check=True

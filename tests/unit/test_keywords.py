@@ -23,6 +23,7 @@ def test_every_option_is_a_keyword_and_sbatchs_are_taken_by_their_names() -> Non
         ("gpu_per_task", "submit() has no keyword 'gpu_per_task': did you mean 'gpus_per_task'?"),
         ("partiton", "did you mean 'partition'?"),
         ("cpus", "did you mean 'cpus_per_task'?"),
+        ("gpus", "did you mean 'gpus_per_task' or 'gpu_ids'?"),
         ("template", "did you mean 'templates'?"),
         ("mail_user", "an option of sbatch's is written as sbatch={'mail-user': …}"),
         ("exclusive", "an option of sbatch's is written as sbatch={'exclusive': …}"),

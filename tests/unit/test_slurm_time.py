@@ -10,7 +10,7 @@ from unit.conftest import Program
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.executors.slurm import time as slurm_time
-from wandb_submit.options.values import parse_limit_min
+from wandb_submit.options.values import limit_min
 from wandb_submit.spec import ArraySpec, SubmissionSpec
 
 LINES = {
@@ -25,7 +25,7 @@ LINES = {
 
 def spec(time: str | None = None, partition: str | None = None, **changes: Any) -> SubmissionSpec:
     sbatch = {**changes.pop("sbatch", {}), **({"partition": partition} if partition else {})}
-    time_min = None if time is None else parse_limit_min(time)
+    time_min = None if time is None else limit_min("--time", time)
     base = {"executor": "slurm", "array": ArraySpec(count=1), "workdir": Path("/w")}
     return SubmissionSpec(**base, time=time, time_min=time_min, sbatch=sbatch, **changes)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.options.values import check_mem, parse_gpus, parse_limit_min, parse_seconds, parse_time_min
+from wandb_submit.options import values
 from wandb_submit.spec import ArraySpec, SweepRef
 
 small = st.integers(min_value=0, max_value=59)
@@ -60,13 +60,13 @@ def test_a_range_of_indices_that_goes_backwards_is_named() -> None:
     ],
 )
 def test_gpus_may_have_a_type(text: str, expected: tuple[str | None, int]) -> None:
-    assert parse_gpus(text) == expected
+    assert values.gpus("--gpus-per-task", text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "-1", "a100", "a100:", ":1", "a100:x", "1.5", "gpu:a100:1", "a100:1,v100:1"])
 def test_what_is_no_number_of_gpus_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(text))):
-        parse_gpus(text)
+        values.gpus("--gpus-per-task", text)
 
 
 @given(count=positive, parallel=st.none() | positive)
@@ -95,13 +95,13 @@ def test_an_array_is_written_as_it_is_read(count: int, parallel: int | None) -> 
     ],
 )
 def test_a_time_limit_is_read_in_each_of_sbatchs_formats(text: str, expected: int) -> None:
-    assert parse_time_min(text) == expected
+    assert values.time_min("--time", text) == expected
 
 
 @pytest.mark.parametrize("text", ["UNLIMITED", "infinite", "-1"])
 def test_a_limit_may_be_none(text: str) -> None:
-    assert parse_limit_min(text) is None
-    assert parse_limit_min("90") == 90
+    assert values.limit_min("--time", text) is None
+    assert values.limit_min("--time", "90") == 90
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_a_limit_may_be_none(text: str) -> None:
 )
 def test_a_limit_that_is_none_is_refused_with_what_is_meant(text: str, right: str) -> None:
     with pytest.raises(ConfigError, match=f"^--time '{re.escape(text)}'.* {right}"):
-        parse_limit_min(text)
+        values.limit_min("--time", text)
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("60", 60), (".5", 0.5), ("90s", 90), ("5m", 300), ("1.5 h", 5400), ("2min", 120), ("0", 0)]
 )
 def test_a_number_of_seconds_may_have_a_unit(text: str, seconds: float) -> None:
-    assert parse_seconds(text, "grace") == seconds
+    assert values.seconds("--grace", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "1e400", "5x", "5:00", "soon", "m"])
@@ -128,7 +128,7 @@ def test_what_is_no_number_of_seconds_is_refused_with_what_would_be(text: str) -
     with pytest.raises(
         ConfigError, match=f"^--grace {re.escape(repr(text))} is not a number of seconds: .* 90s, 5m or 1h"
     ):
-        parse_seconds(text, "grace")
+        values.seconds("--grace", text)
 
 
 @pytest.mark.parametrize(
@@ -144,38 +144,38 @@ def test_what_is_no_number_of_seconds_is_refused_with_what_would_be(text: str) -
 )
 def test_what_is_no_size_is_refused_with_what_is_meant(text: str, right: str) -> None:
     with pytest.raises(ConfigError, match=f"^--mem '{text}' is not a memory size: write {right}"):
-        check_mem(text)
+        values.memory("--mem", text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "0:00", "0-0", "-5", "1h", "1:2:3:4", "1-", "1-2:3:4:5", ":30", "4.5", "a"])
 def test_what_is_no_time_limit_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(text))):
-        parse_time_min(text)
+        values.time_min("--time", text)
 
 
 @given(hours=positive, minute=small, second=small)
 def test_hours_minutes_and_seconds_add_up(hours: int, minute: int, second: int) -> None:
-    assert parse_time_min(f"{hours}:{minute:02}:{second:02}") == minutes(hours * 3600 + minute * 60 + second)
+    assert values.time_min("--time", f"{hours}:{minute:02}:{second:02}") == minutes(hours * 3600 + minute * 60 + second)
 
 
 @given(days=positive, hours=st.integers(0, 23), minute=small, second=small)
 def test_days_stand_before_hours_in_every_length(days: int, hours: int, minute: int, second: int) -> None:
     whole = (days * 24 + hours) * 3600
-    assert parse_time_min(f"{days}-{hours}") == minutes(whole)
-    assert parse_time_min(f"{days}-{hours}:{minute}") == minutes(whole + minute * 60)
-    assert parse_time_min(f"{days}-{hours}:{minute}:{second}") == minutes(whole + minute * 60 + second)
+    assert values.time_min("--time", f"{days}-{hours}") == minutes(whole)
+    assert values.time_min("--time", f"{days}-{hours}:{minute}") == minutes(whole + minute * 60)
+    assert values.time_min("--time", f"{days}-{hours}:{minute}:{second}") == minutes(whole + minute * 60 + second)
 
 
 @given(minute=positive, second=small)
 def test_one_colon_separates_minutes_from_seconds(minute: int, second: int) -> None:
-    assert parse_time_min(f"{minute}:{second:02}") == minutes(minute * 60 + second)
-    assert parse_time_min(str(minute)) == minute
+    assert values.time_min("--time", f"{minute}:{second:02}") == minutes(minute * 60 + second)
+    assert values.time_min("--time", str(minute)) == minute
 
 
 @given(text=st.text(alphabet="0123456789:- ", max_size=12))
 def test_a_text_is_a_limit_of_at_least_a_minute_or_a_configuration_error(text: str) -> None:
     try:
-        limit = parse_time_min(text)
+        limit = values.time_min("--time", text)
     except ConfigError as error:
         problem = str(error)
         limit = None
@@ -184,17 +184,17 @@ def test_a_text_is_a_limit_of_at_least_a_minute_or_a_configuration_error(text: s
 
 @pytest.mark.parametrize("text", ["16G", "500M", "2048", "1T", "64g", "16GB", "100K"])
 def test_a_memory_size_passes_as_it_was_typed(text: str) -> None:
-    assert check_mem(text) == text
+    assert values.memory("--mem", text) == text
 
 
 def test_blanks_around_a_memory_size_do_not_reach_sbatch() -> None:
-    assert check_mem(" 16G ") == "16G"
+    assert values.memory("--mem", " 16G ") == "16G"
 
 
 @pytest.mark.parametrize("text", ["", "G", "16 G", "16X", "1.5G", "-1G", "lots"])
 def test_what_is_no_memory_size_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(text))):
-        check_mem(text)
+        values.memory("--mem", text)
 
 
 def test_a_sweep_is_named_by_entity_project_and_id() -> None:

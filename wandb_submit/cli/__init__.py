@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from wandb_submit import __version__
 from wandb_submit.cli._options import GroupedOption
 from wandb_submit.cli._words import COMMANDS, refuse
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.options.table import Group
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _DEBUG = "--debug"
 
@@ -29,6 +32,7 @@ class _Group(click.Group):
             return None
         # It imports nothing heavy before it is called.
         command: click.Command = importlib.import_module(f"wandb_submit.cli.{cmd_name}").command
+        command.short_help = COMMANDS[cmd_name]
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -45,6 +49,8 @@ class _Group(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands, files, and what `submit` has, for that command may be left out."""
+        from click.shell_completion import CompletionItem  # here, for `--help` needs nothing of it
+
         submit = self.get_command(ctx, "submit")
         assert submit is not None  # noqa: S101 it is in the list above
         own = super().shell_complete(ctx, incomplete)
@@ -64,7 +70,8 @@ class _Group(click.Group):
         for group in Group:
             _section(ctx, formatter, group.value, [o for o in options if o.group is group and not o.first])
         _section(ctx, formatter, "General", self.get_params(ctx))
-        self.format_commands(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 def _section(

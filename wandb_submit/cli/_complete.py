@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
-from click.shell_completion import CompletionItem
 
 from wandb_submit.errors import WandbSubmitError
 
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Complete: TypeAlias = "Callable[[click.Context, click.Parameter, str], list[CompletionItem]]"
 
 
 def submissions(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -44,6 +47,8 @@ def submissions_and_runs(ctx: click.Context, parameter: click.Parameter, incompl
 
 def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Files, which the shell completes by itself."""
+    from click.shell_completion import CompletionItem  # here, for `--help` needs nothing of it
+
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -76,4 +81,6 @@ VALUES: dict[str, Complete] = {
 
 
 def _items(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # likewise
+
     return [CompletionItem(value, help=said or None) for value, said in found if value.startswith(incomplete)]

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from wandb_submit.cli import _complete
-from wandb_submit.options import table
+from wandb_submit.options import table, values
 from wandb_submit.options.sbatch import key_value
 from wandb_submit.options.table import Group, Many, Opt, Options
-from wandb_submit.options.values import parse_seconds
 
 if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
@@ -39,7 +38,7 @@ def find_submission(name: str | None) -> Submission:
 
 def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """Reads an option that is a number of seconds, or one with a unit, such as `5m`."""
-    return None if value is None else parse_seconds(value, str(parameter.name).replace("_", "-"))
+    return None if value is None else values.seconds(parameter.opts[0], value)
 
 
 class GroupedOption(click.Option):
@@ -68,9 +67,9 @@ def submission_options(function: _F) -> _F:
     return function
 
 
-def given(values: Mapping[str, Any]) -> Options:
+def given(typed: Mapping[str, Any]) -> Options:
     """What was typed, as options; lists and mappings of which nothing was typed are left out."""
-    read = {name: _typed(table.TABLE[name], value) for name, value in values.items() if value not in (None, ())}
+    read = {name: _typed(table.TABLE[name], value) for name, value in typed.items() if value not in (None, ())}
     return cast(Options, read)
 
 

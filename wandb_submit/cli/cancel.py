@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
 
 
-@click.command("cancel", short_help="End a submission's agents and their runs.")
+@click.command("cancel")
 @submission_argument
 def command(submission_id: str | None) -> None:
     """End the agents of a submission, or of one of its array tasks.

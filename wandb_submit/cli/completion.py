@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 _VARIABLE = "_WANDB_SUBMIT_COMPLETE"  # click looks for it, by the program's name
 
 
-@click.command("completion", short_help="Complete commands, options and ids in bash, zsh or fish.")
+@click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

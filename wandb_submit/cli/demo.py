@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 
-@click.command("demo", short_help="Run a small sweep here, without W&B, a GPU or Slurm.")
+@click.command("demo")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Run a sweep of twelve small trainings with the offline server, in a new folder that it names.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-@click.command("doctor", short_help="Check Slurm, W&B, Python, folders and devices, with remedies.")
+@click.command("doctor")
 @click.option("--probe", is_flag=True, help="Look from a compute node, too: a Slurm job of one task.")
 @click.option("--executor", metavar="NAME", default="auto", help="local leaves Slurm out. Default: auto.")
 @click.option("--partition", metavar="PARTITION", help="Look at this partition, and probe a node of it.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
 
 
-@click.command("logs", short_help="Show what runs and agents printed.")
+@click.command("logs")
 @submission_argument
 @click.argument("run_id", metavar="[RUN]", required=False, shell_complete=_complete.runs)
 @click.option("--task", metavar="T", help="Print the log of array task T itself: its agent's.")

@@ -29,7 +29,7 @@ _data_option = click.option(
 _seconds = functools.partial(click.option, callback=seconds, metavar="S")
 
 
-@click.group("server", short_help="The offline sweep server: start, stop, status, env, log, backup.")
+@click.group("server")
 def command() -> None:
     """Run sweeps where there is no W&B: a small server that the unmodified `wandb` client talks to.
 

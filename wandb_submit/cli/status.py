@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wandb_submit.submission.snapshot import Snapshot
 
 
-@click.command("status", short_help="Show what runs where.")
+@click.command("status")
 @submission_argument
 @click.option("--all", "show_all", is_flag=True, help="List all submissions of this folder, the newest first.")
 @json_option

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wandb_submit.wandb_api.sweeps import Sweep
 
 
-@click.command("submit", short_help="Start agents for a sweep (the command may be left out).")
+@click.command("submit")
 @click.argument("sweep", shell_complete=_complete.files)
 @submission_options
 @grouped("--offline", is_flag=True, group=Group.RUNS, first=True, help="Run without W&B, on this folder's own server.")
@@ -111,11 +111,10 @@ def _word_in_view(sweep: str) -> Iterator[None]:
     try:
         yield
     except (NotLoggedInError, NotFoundError) as error:
-        if not sweep.isalpha() or Path(sweep).is_file():
+        if not sweep.isalpha() or os.path.isfile(sweep):  # noqa: PTH113 Path.is_file raises on a long text
             raise
-        here = (
-            f"{sweep} is a folder here, which holds no sweep by itself" if Path(sweep).is_dir() else no_command(sweep)
-        )
+        is_folder = os.path.isdir(sweep)  # noqa: PTH112 likewise
+        here = f"{sweep} is a folder here, which holds no sweep by itself" if is_folder else no_command(sweep)
         raise type(error)(f"{error}; {here}") from error
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _GREETING_S = 20.0
 
 
-@click.command("sync", short_help="Bring an offline sweep to W&B.")
+@click.command("sync")
 @click.argument("sweep_id", metavar="SWEEP")
 @click.option("--data", type=click.Path(path_type=Path), help="The data folder. Default: .wandb-submit/server.")
 @click.option("--to", "url", metavar="URL", help="The server to send it to. Default: the one `wandb` talks to.")

@@ -11,7 +11,7 @@ from wandb_submit.cli import _complete
 from wandb_submit.cli._options import json_option
 
 
-@click.group("templates", short_help="Site profiles for --template: list, show, check.")
+@click.group("templates")
 def command() -> None:
     """Show the site profiles that --template takes.
 

@@ -28,7 +28,7 @@ _CTRL_C = {
 }
 
 
-@click.command("wait", short_help="Follow a submission to its end.")
+@click.command("wait")
 @submission_argument
 @json_option
 def command(submission_id: str | None, as_json: bool) -> None:

@@ -5,11 +5,16 @@ The agents themselves run under the Python that submitted. How a shell makes it 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wandb_submit.errors import ConfigError
+from wandb_submit.options import values
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SYNTAX_TIMEOUT_S = 20.0
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -20,15 +25,14 @@ _NOT_OURS = {
     "WANDB_SWEEP_ID": "every run gets its own sweep's",
     "WANDB_RUN_ID": "every run gets its own",
 }
-_SECRET_NAME = re.compile(
-    r"(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_|$)",
-    re.IGNORECASE,
+_SENSITIVE_NAME = (
+    r"(?i)(?:^|_)(?:API_?KEY|ACCESS_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(?:_|$)"
 )
-_PLACE_NAME = re.compile(r"_(?:FILE|PATH|DIR)$", re.IGNORECASE)  # such a variable tells where a secret is
+_PLACE_NAME = r"(?i)_(?:FILE|PATH|DIR)$"  # such a variable tells where a secret is
 # W&B's keys: 40 hexadecimal digits, `local-` before them on servers of one's own, and the longer ones of 2025.
-_SECRET_VALUE = re.compile(r"(?:local-)?[0-9a-f]{40}|wandb_v1_\w{20,}")
-_ASSIGNMENT = re.compile(rf"(?<![\w$])({_NAME})=(\"[^\"]*\"|'[^']*'|[^\s;&|]*)")
-_PLAIN_PATH = re.compile(r"[\w./~+@-]+")
+_WANDBS_KEY = r"(?:local-)?[0-9a-f]{40}|wandb_v1_\w{20,}"
+_ASSIGNMENT = rf"(?<![\w$])({_NAME})=(\"[^\"]*\"|'[^']*'|[^\s;&|]*)"
+_PLAIN_PATH = r"[\w./~+@-]+"
 
 
 def variables_of(option: str, value: object) -> dict[str, str]:
@@ -38,7 +42,7 @@ def variables_of(option: str, value: object) -> dict[str, str]:
         ConfigError: naming every problem, one per line.
     """
     if not isinstance(value, Mapping):
-        raise ConfigError(f"env: {value!r} is not a mapping of variables")
+        raise ConfigError(f"{option} {value!r} is not a mapping of variables: write {{NAME: VALUE}}")
     wrong = ((name, problem) for name, text in value.items() for problem in _problems_of_variable(name, text))
     if found := [f"{option} {name}: {problem}" for name, problem in wrong]:
         raise ConfigError("\n".join(found))
@@ -51,10 +55,10 @@ def commands(option: str, value: object) -> tuple[str, ...]:
     Raises:
         ConfigError: naming every problem, one per line.
     """
-    given = [str(command) for command in value] if isinstance(value, list | tuple) else [str(value)]
+    given = values.texts(option, value)
     if found := [f"{option} {problem}" for command in given for problem in _problems_of(command)]:
         raise ConfigError("\n".join(found))
-    return tuple(given)
+    return given
 
 
 def python_command(option: str, value: object) -> str:
@@ -85,7 +89,7 @@ def _problems_of_variable(name: object, value: object) -> Iterator[str]:
 
 
 def _not_ours(name: str) -> str | None:
-    from wandb_submit.devices.variables import VARIABLES  # as above
+    from wandb_submit.devices.variables import VARIABLES  # here, for `--help` needs nothing of it
 
     if name in VARIABLES:
         return "it says which GPUs the task was given: ask for GPUs with --gpus-per-task"
@@ -97,10 +101,10 @@ def _not_ours(name: str) -> str | None:
 
 def _is_secret(name: str, value: str) -> bool:
     """Whether a variable looks as if it held a secret itself, and not the place of one."""
-    if _SECRET_VALUE.fullmatch(value):
+    if re.fullmatch(_WANDBS_KEY, value):
         return True
     counts = not value or value.isdecimal() or value.lower() in ("true", "false")  # MAX_TOKEN=512
-    return not counts and _SECRET_NAME.search(name) is not None and not _PLACE_NAME.search(name)
+    return not counts and re.search(_SENSITIVE_NAME, name) is not None and not re.search(_PLACE_NAME, name)
 
 
 def _why_no_secret(name: str) -> str:
@@ -115,12 +119,12 @@ def _problems_of(command: str) -> Iterator[str]:
     if not command.strip() or "\0" in command:
         yield f"{command!r} is not a shell command"
         return
-    for match in _ASSIGNMENT.finditer(command):
+    for match in re.finditer(_ASSIGNMENT, command):
         name, value = match[1], match[2].strip("\"'")
         if not value.startswith(("$", "`")) and _is_secret(name, value):
             yield f"…{name}=…: {_why_no_secret(name)}"
             return
-    from wandb_submit.system import process  # here, for `--help` needs nothing of it
+    from wandb_submit.system import process  # likewise
 
     checked = process.run(["bash", "-n"], stdin=f"{command}\n", timeout_s=_SYNTAX_TIMEOUT_S)
     if checked.returncode != 0:
@@ -132,9 +136,9 @@ def interpreter(python: str, workdir: Path) -> str:
     """The command for `python`; a path of an interpreter is made absolute, as runs may change their folder."""
     if not is_path(python):
         return python
-    return str(workdir / Path(python).expanduser())
+    return str(workdir / os.path.expanduser(python))  # noqa: PTH111 which, unlike Path, takes ~nobody as it is
 
 
 def is_path(python: str) -> bool:
     """Whether what `python` stands for is an interpreter's path, and not a command of several words."""
-    return "/" in python and _PLAIN_PATH.fullmatch(python) is not None
+    return "/" in python and re.fullmatch(_PLAIN_PATH, python) is not None

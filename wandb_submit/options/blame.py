@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wandb_submit.errors import ConfigError, WandbSubmitError
+from wandb_submit.options import templates
 from wandb_submit.options.table import Options
 
 
@@ -17,7 +18,7 @@ def named(error: ConfigError, options: Options, build: Callable[[Options], objec
         build: checks options.
     """
     typed = _problems({**options, "templates": None}, build)
-    by_template = {name: _problems({"templates": [name]}, build) for name in options.get("templates") or ()}
+    by_template = {name: _problems({"templates": [name]}, build) for name in templates.asked_for(options)}
 
     def marked(problem: str) -> str:
         names = [name for name, problems in by_template.items() if problem in problems]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from wandb_submit.errors import ConfigError
-from wandb_submit.options import activation, ranks, sbatch, table, templates, values
+from wandb_submit.options import activation, keywords, ranks, sbatch, table, templates, values
 from wandb_submit.options.table import Many, Options
 from wandb_submit.spec import DEFAULT_GRACE_S, Activation, ArraySpec, Preload, SubmissionSpec
 
@@ -88,7 +88,7 @@ def check_template(name: str, pick_executor: Callable[[str], str]) -> Submission
 def _merged(options: Options) -> tuple[dict[str, object], list[str]]:
     """Lays options over their templates; returns them by name, and what is wrong with their names."""
     layers, problems = [], []
-    for template in options.get("templates") or ():
+    for template in templates.asked_for(options):
         known, wrong = _named(templates.load(template))
         layers.append(sbatch.gather(known, no_value=sbatch.NO_VALUE))
         problems += wrong
@@ -101,16 +101,18 @@ def _named(template: Mapping[str, object]) -> tuple[dict[str, object], list[str]
     """A template's values by the options' names, and what is wrong with its keys."""
     keys = {name.replace("_", "-"): name for name, option in table.TABLE.items() if option.template}
     known = {keys[key]: value for key, value in template.items() if key in keys}
-    return known, [table.unknown(key, "template key", keys) for key in template if key not in keys]
+    return known, [keywords.unknown_key(key, keys) for key in template if key not in keys]
 
 
 def _in_lists(layer: Mapping[str, object]) -> dict[str, object]:
-    """Makes lists of what is joined with the other layers' values, and of nothing else."""
+    """Makes lists and dictionaries of what is joined with the other layers' values, and lists of nothing else."""
 
     def as_merged(name: str, value: object) -> object:
         several = list(value) if isinstance(value, list | tuple) else None
         if table.TABLE[name].many is Many.LIST:
             return [value] if several is None else several
+        if isinstance(value, Mapping):
+            return dict(value)
         return value if several is None else tuple(several)
 
     return {name: as_merged(name, value) for name, value in layer.items()}
@@ -135,7 +137,7 @@ def _that_do_not_go_together(read: Mapping[str, Any], executor: str | None, *, f
 
 def _spec(read: Mapping[str, Any], executor: str, workdir: Path, function: Preload | None) -> SubmissionSpec:
     gpu_type, gpus = read.get("gpus_per_task", (None, None))
-    time = read.get("time")
+    time, time_min = read.get("time", (None, None))
     extra = read.get("sbatch", {})
     runs_ranks = ranks.ranks(read.get("nodes"), read.get("ranks_per_node"))
     preload = _preload(read.get("preload"), function)
@@ -149,8 +151,8 @@ def _spec(read: Mapping[str, Any], executor: str, workdir: Path, function: Prelo
         gpu_type=gpu_type if gpus else None,
         cpus_per_task=read.get("cpus_per_task"),
         mem=read.get("mem"),
-        time_min=time.minutes if time else None,
-        time=time.text if time else None,
+        time_min=time_min,
+        time=time,
         job_name=read.get("job_name"),
         sbatch=extra,
         agents_per_task=read.get("agents_per_task", 1),

@@ -1,9 +1,9 @@
-"""The keywords of `submit` that are nothing, with what they may have meant."""
+"""Names that no option has, of a keyword of `submit` or a key of a template, with what they may have meant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.options import sbatch
@@ -12,15 +12,16 @@ from wandb_submit.options.table import TABLE
 _SUBMITS_OWN = ("function", "offline", "clip")
 _COMMANDS_OWN = ("dry_run", "json", "wait", "detach", "debug")
 _ELSEWHERE = {
-    "template": "templates",
-    "gpu": "gpus_per_task",
-    "num_gpus": "gpus_per_task",
-    "cpus": "cpus_per_task",
-    "memory": "mem",
-    "time_limit": "time",
-    "timeout": "time",
-    "tasks": "array",
-    "agents": "array",
+    "template": ("templates",),
+    "gpu": ("gpus_per_task",),
+    "gpus": ("gpus_per_task", "gpu_ids"),  # a number, or names
+    "num_gpus": ("gpus_per_task",),
+    "cpus": ("cpus_per_task",),
+    "memory": ("mem",),
+    "time_limit": ("time",),
+    "timeout": ("time",),
+    "tasks": ("array",),
+    "agents": ("array",),
 }
 
 
@@ -34,6 +35,12 @@ def check(given: Iterable[str]) -> None:
         raise ConfigError("\n".join(problems))
 
 
+def unknown_key(key: str, keys: Collection[str]) -> str:
+    """What to say of a template's key that is none."""
+    meant = _meant(key, keys, cutoff=0.6)
+    return f"unknown template key {key!r}" + (f": did you mean {meant}?" if meant else "")
+
+
 def _problem(name: str) -> str:
     option = name.replace("_", "-")
     said = f"submit() has no keyword {name!r}"
@@ -41,7 +48,15 @@ def _problem(name: str) -> str:
         return f"{said}: it is an option of the command's alone"
     if option in sbatch.OWNED:
         return f"{said}: {sbatch.OWNED[option]}"
-    near = difflib.get_close_matches(name.lower(), [*TABLE, *_SUBMITS_OWN], n=1, cutoff=0.75)
-    meant = _ELSEWHERE.get(name) or next(iter(near), None)
+    meant = _meant(name, [*TABLE, *_SUBMITS_OWN], cutoff=0.75)
     other = f"an option of sbatch's is written as sbatch={{{option!r}: …}}"
-    return f"{said}: did you mean {meant!r}? ({other})" if meant else f"{said}: {other}"
+    return f"{said}: did you mean {meant}? ({other})" if meant else f"{said}: {other}"
+
+
+def _meant(name: str, names: Collection[str], *, cutoff: float) -> str:
+    """Which of some names one may stand for, in quotes; empty if none is near."""
+    plain = {known.replace("-", "_"): known for known in names}
+    word = name.lower().replace("-", "_")
+    near = [known for known in _ELSEWHERE.get(word, ()) if known in plain]
+    near = near or difflib.get_close_matches(word, plain, n=1, cutoff=cutoff)
+    return " or ".join(repr(plain[known]) for known in near)

@@ -70,7 +70,7 @@ def checked(option: str, given: object) -> dict[str, str | None]:
         ConfigError: naming every problem, one per line.
     """
     if not isinstance(given, Mapping):
-        raise ConfigError(f"sbatch: {given!r} is not a mapping of sbatch options")
+        raise ConfigError(f"{option} {given!r} is not a mapping of sbatch options: write {{KEY: VALUE}}")
     options = {str(key): None if value is None else str(value) for key, value in given.items()}
     problems = [f"{option} {key}: {OWNED[key]}" for key in options if key in OWNED]
     problems += [

@@ -1,17 +1,17 @@
 """Every option of a submission, declared once.
 
 From `Options` come the flags and their groups in `--help`, the keys of templates, the arguments of `submit()` with
-their documentation, the page docs/options.md, and what a workstation's plan says of options that it does not enforce.
-A new option is an entry here, what uses its value, and a test.
+their documentation, the page docs/reference/options.md, and what a workstation's plan says of options that it does
+not enforce. A new option is an entry here, what uses its value, and a test.
+
+`--help` imports this file: what reads a value imports what it needs when it is called.
 """
 
-from __future__ import annotations
-
-import difflib
+# Without `from __future__ import annotations`: to evaluate the annotations from their texts takes a while.
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.options import activation, sbatch, values
@@ -243,16 +243,17 @@ class Options(TypedDict, total=False):
             help="Requeue instead of starting a run with less than this time left.",
             group=Group.RUNS,
             metavar="TIME",
-            read=values.minutes,
+            read=values.time_min,
             more="In one of sbatch's formats. Default: as long as the longest run so far took.",
         ),
     ]
     templates: Annotated[
-        Sequence[str] | None,
+        str | Sequence[str] | None,
         Opt(
             help="Use a site profile's options; later ones win.",
             group=Group.ENVIRONMENT,
             metavar="NAME|FILE",
+            read=values.texts,
             first=True,
             flag="--template",
             many=Many.LIST,
@@ -331,10 +332,7 @@ class Options(TypedDict, total=False):
     ]
 
 
-TABLE: Mapping[str, Opt] = {
-    name: next(part for part in get_args(hint) if isinstance(part, Opt))
-    for name, hint in get_type_hints(Options, include_extras=True).items()
-}
+TABLE: Mapping[str, Opt] = {name: hint.__metadata__[0] for name, hint in Options.__annotations__.items()}
 
 
 def flag(name: str) -> str:
@@ -356,9 +354,3 @@ def checked(given: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
         except ConfigError as error:
             problems += str(error).splitlines()
     return read, problems
-
-
-def unknown(name: str, what: str, names: Iterable[str]) -> str:
-    """What to say of a name that no option has."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"unknown {what} {name!r}" + (f": did you mean {near[0]!r}?" if near else "")

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from wandb_submit.errors import ConfigError, NotFoundError
+from wandb_submit.options import values
 from wandb_submit.system.mappings import read_mapping
 
 
@@ -34,6 +35,12 @@ def packaged() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "slurm_templates"
     return installed if installed.is_dir() else package.parent / "slurm_templates"  # a checkout
+
+
+def asked_for(options: Mapping[str, object]) -> tuple[str, ...]:
+    """The templates that options name, first to last."""
+    given = options.get("templates")
+    return () if given is None else values.texts("--template", given)
 
 
 def available() -> dict[str, Path]:
@@ -63,12 +70,13 @@ def find(name: str) -> Path:
         NotFoundError: if there is none.
     """
     by_name = available()
-    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) or "/" in name else by_name.get(name)
-    if path is None or not path.is_file():
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name
+    path = os.path.expanduser(name) if is_path else by_name.get(name)  # noqa: PTH111 Path raises on ~nobody
+    if path is None or not os.path.isfile(path):  # noqa: PTH113 and on a long text
         near = difflib.get_close_matches(name, by_name, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(by_name)) or 'none'}"
         raise NotFoundError(f"no template {name!r}; {hint}")
-    return path
+    return Path(path)
 
 
 def text(path: Path) -> str:

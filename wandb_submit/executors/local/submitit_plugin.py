@@ -32,7 +32,7 @@ from wandb_submit.executors.local.state import (
     TaskRow,
     is_alive,
 )
-from wandb_submit.options.values import parse_gpu_names
+from wandb_submit.options.values import gpu_names
 from wandb_submit.system import process
 from wandb_submit.text import counted
 
@@ -146,7 +146,7 @@ class WorkstationExecutor(PicklingExecutor):
         parameters: Mapping[str, Any] = self.parameters
         demand = Demand(gpus=parameters.get("gpus_per_task"), cores=parameters.get("cpus_per_task"))
         gpus = parameters.get("gpus") or ()
-        visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=parse_gpu_names(gpus) if gpus else ())
+        visible = gpus if isinstance(gpus, VisibleGpus) else visible_gpus(only=gpu_names("gpus", gpus) if gpus else ())
         cores = parameters.get("cores") or usable_cores()
         if places(1, demand, visible.gpus, cores) < 1:
             has = f"{counted(len(visible.gpus), 'GPU')} and {counted(len(cores), 'usable core')}"

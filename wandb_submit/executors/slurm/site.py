@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from wandb_submit.errors import ConfigError, RefusedError, UnavailableError
 from wandb_submit.executors.slurm import cli
 from wandb_submit.executors.slurm.refusals import Topic
-from wandb_submit.options.values import parse_limit_min
+from wandb_submit.options.values import limit_min
 from wandb_submit.system import process
 
 _TIMEOUT_S = 5.0
@@ -104,7 +104,7 @@ def parse_sinfo(text: str) -> list[NodeGroup]:
 def minutes(text: str) -> int | None:
     """Reads a time limit as Slurm writes it, in minutes; `None` is no limit."""
     try:
-        return parse_limit_min(text)
+        return limit_min("--time", text)
     except ConfigError:  # "n/a", or nothing
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from wandb_submit.errors import ConfigError
 from wandb_submit.executors.slurm import site
 from wandb_submit.executors.slurm.site import NodeGroup
-from wandb_submit.options.values import parse_time_min
+from wandb_submit.options.values import time_min
 from wandb_submit.spec import SubmissionSpec
 
 _FOR_EVER = "where sbatch takes it, tasks may wait for ever"
@@ -36,7 +36,7 @@ def notes(spec: SubmissionSpec) -> list[str]:
         finite = [words for minutes, words in limits if minutes < math.inf]
         said = [f"--time was not given: a task's limit is {' or '.join(finite)}"] if finite else []
     if at_least := spec.sbatch.get("time-min"):
-        _check(spec, parse_time_min(at_least, "sbatch time-min"), f"--sbatch time-min={at_least}", [])
+        _check(spec, time_min("--sbatch time-min", at_least), f"--sbatch time-min={at_least}", [])
     return [*said, *_over_partitions(list(groups.values()), least_min), *_over_qos(spec, least_min)]
 
 
