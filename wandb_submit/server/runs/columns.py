@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 from wandb_submit.server.control.settings import DEFAULT_ENTITY
 from wandb_submit.server.runs.json_values import first_of, summary_value
-from wandb_submit.server.runs.state import SHOWN_STATE
+from wandb_submit.server.runs.shown_state import SHOWN_STATE
 from wandb_submit.server.storage.refusals import Refusal
 
 _SECTIONS = {"summary_metrics": "summary", "summaryMetrics": "summary", "summary": "summary", "config": "config"}

@@ -16,7 +16,7 @@ from wandb_submit.server.request.large_json import entries
 from wandb_submit.server.runs import branching, console, history, sampling
 from wandb_submit.server.runs.files_listing import file_count, run_files
 from wandb_submit.server.runs.run import by_name, storage_id, upsert
-from wandb_submit.server.runs.state import shown_state
+from wandb_submit.server.runs.shown_state import shown_state
 from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.storage.timestamps import iso
 

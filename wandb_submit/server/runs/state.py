@@ -13,8 +13,6 @@ _log = logging.getLogger(__name__)
 LIVE = ("pending", "running", "preempted")
 # One of these is over, unless somebody starts it again.
 ENDED = ("finished", "failed", "crashed", "killed")
-# What clients are shown: a run that has announced that it will be preempted, and still runs, is `preempting`.
-SHOWN_STATE = "CASE WHEN runs.state = 'running' AND runs.preempting THEN 'preempting' ELSE runs.state END"
 
 # A sweep's run that no agent has: preempted, given back by an agent that vanished before the run began, or put into
 # the sweep by somebody.
@@ -28,11 +26,6 @@ _MAX_GIVEN_BACK = 3
 # Exit codes that wandb's client sends for an interrupted run (KeyboardInterrupt) and an aborted one.
 _INTERRUPTED = 255
 _ABORTED = 254
-
-
-def shown_state(run: sqlite3.Row) -> str:
-    """The state that clients are shown; `SHOWN_STATE` is the same as SQL."""
-    return "preempting" if run["state"] == "running" and run["preempting"] else str(run["state"])
 
 
 def state_after_exit(exit_code: int, *, preempting: bool, stop_requested: bool) -> str:
