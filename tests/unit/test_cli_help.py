@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from wandb_submit.cli import main
 from wandb_submit.cli._words import refuse
@@ -41,8 +42,11 @@ def test_a_command_has_help_that_is_a_sentence(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_a_commands_line_in_the_list_is_not_cut_short(path: str) -> None:
-    assert not COMMANDS[path].get_short_help_str(limit=90).endswith("...")
+def test_no_line_of_the_help_is_cut_short_or_too_long_for_a_terminal_of_80_columns(path: str) -> None:
+    names = [] if path == "wandb-submit" else path.split()
+    text = CliRunner().invoke(main, [*names, "--help"], terminal_width=80).output
+    assert "..." not in text.replace("[ARGS]...", "").replace("[OPTIONS]...", "").replace("...]", "")
+    assert [line for line in text.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -154,7 +154,7 @@ def test_a_misspelt_template_key_brings_the_one_that_was_meant(tmp_path: Path) -
 
 
 def test_a_template_key_that_may_be_two_options_brings_both(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown template key 'gpus': did you mean 'gpus-per-task' or 'gpu-ids'?"):
+    with pytest.raises(ConfigError, match=r"unknown template key 'gpus': did you mean 'gpus-per-task' or 'gpu-ids'\?"):
         build(templates=(template(tmp_path, "gpus: 2"),))
 
 

@@ -96,7 +96,7 @@ def _introduce(running: ServerInfo, option: str) -> None:
     )
 
 
-@command.command()
+@command.command(short_help="Stop the server; its data stays.")
 @_data_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, in a terminal, while agents are at work.")
 def stop(data: Path | None, yes: bool) -> None:
@@ -161,7 +161,7 @@ def status(data: Path | None, as_json: bool) -> None:
         raise _not_running(folder)
 
 
-@command.command()
+@command.command(short_help="Print shell code that points `wandb` at the server.")
 @_data_option
 def env(data: Path | None) -> None:
     """Print shell code that points `wandb` at the server: eval "$(wandb-submit server env)"."""
@@ -192,7 +192,7 @@ def show_log(data: Path | None, lines: int, follow: bool) -> None:
         click.echo(piece, nl=False)
 
 
-@command.command()
+@command.command(short_help="Copy the server's data into a new folder, also while it runs.")
 @_data_option
 @click.argument("destination", metavar="DEST", type=click.Path(path_type=Path))
 def backup(data: Path | None, destination: Path) -> None:
