@@ -18,9 +18,15 @@ from wandb_submit.cli import main
 from wandb_submit.options.build import check_template
 from wandb_submit.options.documentation import page
 from wandb_submit.options.table import TABLE
+from wandb_submit.wandb_api.sweep_configs import remarks
 
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(?:\{code-block\} )?(\w+)\n(?::caption: (\S+)\n\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A command: in a console block, in an indented block, or in the shell's $(…).
+_COMMAND = re.compile(r"(?:^(?:\$ |    )|\$\()(wandb-submit [^)\n]*)", re.MULTILINE)
+PAGES = sorted(
+    [*(path for path in DOCS.rglob("*.md") if "_build" not in path.parts), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,7 @@ def blocks(*languages: str) -> list[Block]:
 
 
 def _blocks(*languages: str) -> Iterator[Block]:
-    for path in sorted([*DOCS.rglob("*.md"), ROOT / "README.md"]):
-        if "_build" in path.parts:
-            continue
+    for path in PAGES:
         for language, file, text in _BLOCK.findall(path.read_text()):
             if language in languages:
                 yield Block(str(path.relative_to(ROOT)), language, file or None, text)
@@ -111,25 +115,65 @@ def test_yaml_blocks_are_sweeps_or_templates(block: Block, tmp_path: Path) -> No
     content = yaml.safe_load(block.text)
     if "method" in content:
         assert {"program", "method", "parameters"} <= set(content)
+        said = remarks(content)
+        assert said.errors + said.warnings == []
     else:
         (tmp_path / "template.yaml").write_text(block.text)
         check_template(str(tmp_path / "template.yaml"), lambda _: "slurm")
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: f"{block.page}")
-def test_console_blocks_name_commands_and_options_that_exist(block: Block) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_their_options_exist(page: Path) -> None:
     context = main.make_context("wandb-submit", ["status"])
-    for command, _ in commands_of(block.text):
+    for command in _COMMAND.findall(page.read_text().replace("\\\n", "")):
         words = command.partition("#")[0].split()
-        if words[0] != "wandb-submit":
-            continue
         name = words[1] if words[1] in main.list_commands(context) else "submit"
         wanted = main.get_command(context, name)
         assert wanted is not None
         group = getattr(wanted, "commands", {})
-        wanted = group.get(words[2], wanted) if len(words) > 2 else wanted
+        if group:
+            assert words[2] in group, command
+            wanted = group[words[2]]
         known = {option for parameter in wanted.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, command
+        assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= known, command
+
+
+def test_the_page_about_operating_works(first_sweep: Shell) -> None:
+    begun = first_sweep.json("sweep.yaml", "--offline", "--executor", "local", "--array", "2", timeout_s=280)
+    submission = first_sweep.submission(begun["id"])
+    run = next(path.stem for path in (submission / "runs").glob("*.log"))
+    steps = [step for block in of("guides/operating.md", "console") for step in commands_of(block.text)]
+    assert len(steps) > 7
+    for command, _ in steps:
+        typed = command.partition("#")[0].replace("ID", submission.name).replace("RUN", run)
+        done = first_sweep.call("bash", "-c", typed)
+        assert done.returncode == 0, f"{typed}: {done.stderr}"
+    assert (submission / "halt").exists()
+
+
+def test_the_page_about_templates_works(first_sweep: Shell) -> None:
+    (template,) = of("guides/environments-and-templates.md", "yaml")
+    assert template.file is not None
+    (first_sweep.folder / template.file).write_text(template.text)
+    (block,) = of("guides/environments-and-templates.md", "console")
+    *looks, (submit, _) = commands_of(block.text)
+    for command, _ in looks:
+        done = first_sweep.call("bash", "-c", command)
+        assert done.returncode == 0, done.stderr
+    local = submit.replace("k3f9x2ab", "sweep.yaml --offline --executor local --gpus-per-task 0 -c 1 --dry-run")
+    done = first_sweep.call("bash", "-c", local)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/development/testing.md"])
+def test_targets_of_make_and_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets is not None
+    known = {*targets[1].split(), "unit", "contract", "cli", "offline", "local", "slurm"}
+    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE)) <= known
+    links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_the_page_of_options_is_up_to_date() -> None:
