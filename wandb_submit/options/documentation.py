@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 from wandb_submit.options.table import TABLE, Group, Opt, Options, flag
 
@@ -18,9 +18,9 @@ def documented(function: _F) -> _F:
 
     People then see them in `help()`, in a notebook's completion and in the documentation of the API.
     """
+    hints = get_type_hints(Options)
     named = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint.__origin__)
-        for name, hint in Options.__annotations__.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[name]) for name in TABLE
     ]
     signature = inspect.signature(function)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
