@@ -136,6 +136,23 @@ def test_large_values_of_a_query_hold_up_nobody(info: ServerInfo, large: Protoco
     assert (refused.status_code, "values are at most 4 MB" in refused.text) == (413, True)
 
 
+def test_a_large_config_does_not_slow_down_what_its_run_sends(info: ServerInfo, large: Protocol):
+    agent = large.agent(large.create_sweep(method="random", parameters={"x": {"min": 0, "max": 1}}))
+    run = large.take_run(agent)["run_id"]
+    large.start_run(run)
+
+    def asking_s() -> float:
+        began = time.monotonic()
+        for _ in range(20):
+            assert large.heartbeat(agent, run) == []
+            assert stream(large, run, lines()).json() == {}
+        return time.monotonic() - began
+
+    small = asking_s()
+    large.data(SET, run=run, config=json.dumps({"x": {"value": "x" * 20 * MB}}))
+    assert asking_s() < 5 * small + 0.5
+
+
 def test_many_rows_are_replaced_and_deleted_in_slices(info: ServerInfo, large: Protocol):
     large.start_run("rows")
     for first in range(0, 200_000, 50_000):

@@ -139,3 +139,22 @@ def test_who_was_heard_of_is_written_down_with_the_time_of_day(scene: Scene):
     row = asyncio.run(scene.database.read(lambda tx: tx.one("SELECT heartbeat_at FROM runs WHERE id = 3")))
     assert row is not None
     assert row["heartbeat_at"] == scene.day
+
+
+def heard_at(scene: Scene, run: int) -> float:
+    rows = asyncio.run(scene.database.read(lambda tx: tx.rows("SELECT heartbeat_at FROM runs WHERE id = ?", (run,))))
+    return rows[0]["heartbeat_at"]
+
+
+def test_a_run_with_a_large_config_is_written_down_seldom(scene: Scene):
+    scene.do("UPDATE runs SET config = json_object('x', hex(zeroblob(12000000))) WHERE id = 1")
+    scene.pass_s(1, 1, 3)
+    first = heard_at(scene, 1)
+    scene.pass_s(2, 1, 3)
+    assert heard_at(scene, 3) == scene.day
+    assert heard_at(scene, 1) == first
+    for _ in range(2000):
+        scene.pass_s(1, 1, 3)
+        if heard_at(scene, 1) > first:
+            break
+    assert heard_at(scene, 1) == scene.day

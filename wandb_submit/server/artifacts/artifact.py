@@ -10,7 +10,7 @@ from wandb_submit.server.artifacts import aliases, collection, contents, ids, ma
 from wandb_submit.server.control.settings import DEFAULT_ENTITY, DEFAULT_PROJECT
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.request.context import Context
-from wandb_submit.server.runs.run import by_name as run_by_name
+from wandb_submit.server.runs.run import required as required_run
 from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.storage.refusals import Refusal
 
@@ -92,10 +92,7 @@ def create(context: Context, values: Arguments) -> tuple[sqlite3.Row, int | None
 def _run(context: Context, project: tuple[str, str], name: str | None) -> int | None:
     if name is None:
         return None
-    run = run_by_name(context.tx, *project, name)
-    if run is None:
-        raise Refusal(f"run {'/'.join(project)}/{name:.140} not found", status=404)
-    return int(run["id"])
+    return int(required_run(context.tx, *project, name)["id"])
 
 
 def _existing(context: Context, sequence: int, values: Arguments) -> int | None:

@@ -10,7 +10,6 @@ from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.request.context import Context
 from wandb_submit.server.request.pages import connection
 from wandb_submit.server.runs import run
-from wandb_submit.server.storage.refusals import Refusal
 
 
 def use_artifact(context: Context, arguments: Arguments) -> Mapping[str, object]:
@@ -19,9 +18,7 @@ def use_artifact(context: Context, arguments: Arguments) -> Mapping[str, object]
     row = artifact.required(context, values.required_text("artifactID"))
     entity, project = values.required_text("entityName"), values.required_text("projectName")
     name = values.required_text("runName")
-    user = run.by_name(context.tx, entity, project, name)
-    if user is None:
-        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    user = run.required(context.tx, entity, project, name)
     context.tx.execute(
         "INSERT OR IGNORE INTO artifact_runs (run, artifact, used, created_at) VALUES (?, ?, 1, ?)",
         (user["id"], row["id"], context.now),

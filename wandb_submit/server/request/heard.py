@@ -6,6 +6,7 @@ Most requests bring nothing but this. So it is kept in memory, and written down 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Set
 from typing import Literal, TypeAlias
 
@@ -13,6 +14,10 @@ from wandb_submit.server.storage.clock import Clock
 from wandb_submit.server.storage.transaction import Transaction
 
 Kind: TypeAlias = Literal["agents", "runs", "sweeps"]
+
+# SQLite reads all of a row to change a little of it, and configs and summaries can be megabytes long. What takes longer
+# than this is written down so seldom that it takes this share of the time.
+_SLOW_S, _SHARE = 0.005, 0.002
 
 _UPDATES: dict[Kind, str] = {
     "agents": "UPDATE agents SET heartbeat_at = ? WHERE number = ?",
@@ -28,6 +33,8 @@ class Heard:
         self._clock = clock
         self._steady: dict[tuple[Kind, int], float] = {}
         self._unwritten: dict[tuple[Kind, int], float] = {}
+        # Those that take long to write down, and from when on (steady time) that is to be done.
+        self._slow: dict[tuple[Kind, int], float] = {}
 
     def of(self, kind: Kind, number: int, *, written: bool = False) -> None:
         """Notes that one of them (by the key of its table) has just been heard of.
@@ -57,12 +64,25 @@ class Heard:
         over = [key for key in self._steady if key[0] == "runs" and key[1] not in live]
         for key in over:
             del self._steady[key]
+            self._slow.pop(key, None)
+
+    def is_due(self) -> bool:
+        """Whether there is something to write down."""
+        return any(map(self._is_due, self._unwritten))
+
+    def takes_long(self) -> bool:
+        """Whether writing that down takes long."""
+        return any(key in self._slow and self._is_due(key) for key in self._unwritten)
 
     def write(self, tx: Transaction) -> None:
-        """Writes down what has not been written yet."""
-        taken = dict(self._unwritten)
-        for kind, update in _UPDATES.items():
-            tx.execute_many(update, [(moment, number) for (of, number), moment in taken.items() if of == kind])
+        """Writes down what is due."""
+        taken = {key: moment for key, moment in dict(self._unwritten).items() if self._is_due(key)}
+        for (kind, number), moment in taken.items():
+            began = time.perf_counter()
+            tx.execute(_UPDATES[kind], (moment, number))
+            took = time.perf_counter() - began
+            if took > _SLOW_S:
+                self._slow[kind, number] = self._clock.steady() + took / _SHARE
 
         def written() -> None:
             for key, moment in taken.items():
@@ -71,6 +91,5 @@ class Heard:
 
         tx.after_commit.append(written)
 
-    def __bool__(self) -> bool:
-        """Whether there is something to write down."""
-        return bool(self._unwritten)
+    def _is_due(self, key: tuple[Kind, int]) -> bool:
+        return self._slow.get(key, 0.0) <= self._clock.steady()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.request.context import Context
-from wandb_submit.server.runs.run import by_name
-from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.runs.run import required
 
 _MS = 1000  # what the client gives `waitDuration` in (wandb 0.31)
 _log = logging.getLogger(__name__)
@@ -18,9 +17,7 @@ def notify_alert(context: Context, arguments: Arguments) -> Mapping[str, object]
     """Mutation `notifyScriptableRunAlert`: keeps an alert, unless the run gave one of that title just now."""
     values = arguments.nested("input")
     name, title, text = (values.required_text(key) for key in ("runName", "title", "text"))
-    row = by_name(context.tx, values.required_text("entityName"), values.required_text("projectName"), name)
-    if row is None:
-        raise Refusal(f"run {name!r:.140} not found", status=404)
+    row = required(context.tx, values.required_text("entityName"), values.required_text("projectName"), name)
     wait_s = values.number("waitDuration") / _MS if "waitDuration" in values else 0
     since = context.tx.one("SELECT MAX(at) AS at FROM alerts WHERE run = ? AND title = ?", (row["id"], title))
     if since is None or since["at"] is None or context.now - since["at"] >= wait_s:

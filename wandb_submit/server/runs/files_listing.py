@@ -17,8 +17,7 @@ from wandb_submit.server.request.context import Context
 from wandb_submit.server.request.pages import connection
 from wandb_submit.server.request.signed_urls import signed_url
 from wandb_submit.server.runs import console
-from wandb_submit.server.runs.run import by_name, storage_id
-from wandb_submit.server.storage.refusals import Refusal
+from wandb_submit.server.runs.run import required, storage_id
 from wandb_submit.server.storage.timestamps import iso
 
 
@@ -139,7 +138,4 @@ def mark_run_files_uploaded(context: Context, arguments: Arguments) -> Mapping[s
 def _named_run(context: Context, values: Arguments) -> tuple[str, str, str, sqlite3.Row]:
     entity, project = values.required_text("entityName"), values.required_text("projectName")
     name = values.required_text("runName")
-    run = by_name(context.tx, entity, project, name)
-    if run is None:
-        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
-    return entity, project, name, run
+    return entity, project, name, required(context.tx, entity, project, name)

@@ -18,7 +18,7 @@ from wandb_submit.server.projects.projects import checked_name, find_or_create
 from wandb_submit.server.request.context import Context
 from wandb_submit.server.request.large_json import over
 from wandb_submit.server.request.uploads import UPLOADS
-from wandb_submit.server.runs.state import ENDED, LIVE, kill_waiting
+from wandb_submit.server.runs.state import DECISIVE, ENDED, LIVE, kill_waiting
 from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.storage.slices import Doomed, demand_few
@@ -72,6 +72,22 @@ def by_name(tx: Transaction, entity: str, project: str, name: str) -> sqlite3.Ro
     return tx.one(
         f"{SELECT} WHERE projects.entity = ? AND projects.name = ? AND runs.name = ?", (entity, project, name)
     )
+
+
+def required(tx: Transaction, entity: str, project: str, name: str) -> sqlite3.Row:
+    """The `DECISIVE` columns of the run of that name in that project.
+
+    Raises:
+        Refusal: 404 if there is no such run.
+    """
+    row = tx.one(
+        f"SELECT {DECISIVE} FROM runs WHERE name = ?"  # noqa: S608 - a constant
+        " AND project = (SELECT id FROM projects WHERE entity = ? AND name = ?)",
+        (name, entity, project),
+    )
+    if row is None:
+        raise Refusal(f"run {entity}/{project}/{name:.140} not found", status=404)
+    return row
 
 
 def upsert(context: Context, values: Arguments) -> tuple[sqlite3.Row, bool]:

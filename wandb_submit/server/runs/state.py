@@ -13,6 +13,12 @@ _log = logging.getLogger(__name__)
 LIVE = ("pending", "running", "preempted")
 # One of these is over, unless somebody starts it again.
 ENDED = ("finished", "failed", "crashed", "killed")
+# The columns that decide about a run. Of the others, some can be megabytes long. SQLite goes through those for whatever
+# comes after them in the table, unless that is NULL, 0 or 1, as all of these are while a run is at work.
+DECISIVE = (
+    "id, name, sweep, agent, state, exit_code, preempting, stop_requested_at, reported, gone_at, given_back,"
+    " preempted_by"
+)
 
 # A sweep's run that no agent has: preempted, given back by an agent that vanished before the run began, or put into
 # the sweep by somebody.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from wandb_submit.server.request.context import Context
 from wandb_submit.server.runs.history import length
-from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.runs.run import required
 from wandb_submit.server.runs.sent import CONSOLE, Row, Sent
 from wandb_submit.server.runs.state import state_after_exit
 from wandb_submit.server.storage.database import Transaction
@@ -29,9 +29,7 @@ def take(context: Context, entity: str, project: str, name: str, sent: Sent) -> 
     Raises:
         Refusal: 404 if there is no such run; the client then gives up on its stream.
     """
-    run = by_name(context.tx, entity, project, name)
-    if run is None:
-        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    run = required(context.tx, entity, project, name)
     if run["preempted_by"] is not None and run["state"] in ("pending", "running") and _is_repeated(run, sent):
         # The answer to its last words was lost, and meanwhile it was handed out again: what they say is known, and
         # they would take back the rows of its new life.
@@ -88,9 +86,7 @@ def expects(tx: Transaction, entity: str, project: str, name: str, sent: Sent) -
     Raises:
         Refusal: 404 if there is no such run.
     """
-    run = by_name(tx, entity, project, name)
-    if run is None:
-        raise Refusal(f"run {entity}/{project}/{name} not found", status=404)
+    run = required(tx, entity, project, name)
     if run["preempted_by"] is not None and run["state"] in ("pending", "running") and _is_repeated(run, sent):
         return None
     return int(run["id"])

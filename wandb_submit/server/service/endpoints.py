@@ -28,7 +28,7 @@ from wandb_submit.server.request.downloads import attached_text, attachment
 from wandb_submit.server.request.uploads import UPLOADS, received
 from wandb_submit.server.runs.console import CONSOLE_FILE, streamed_text
 from wandb_submit.server.runs.intake import Intake, Turns
-from wandb_submit.server.runs.run import by_name
+from wandb_submit.server.runs.run import required
 from wandb_submit.server.service import schema
 from wandb_submit.server.storage import slices
 from wandb_submit.server.storage.database import Database, Transaction
@@ -173,9 +173,7 @@ class Endpoints:
             raise
         data_dir = self.server.settings.data_dir
         target = run_folder(data_dir, entity, project, run) / name
-        row = await self.database.read(lambda tx: by_name(tx, entity, project, run))
-        if row is None:
-            raise Refusal(f"run {entity}/{project}/{run} not found", status=404)
+        row = await self.database.read(lambda tx: required(tx, entity, project, run))
         async with received(request, data_dir, place=target.parent) as file:
 
             def keep(tx: Transaction) -> bool:

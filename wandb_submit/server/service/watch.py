@@ -7,7 +7,7 @@ import logging
 import sqlite3
 
 from wandb_submit.server.request.context import Context, ServerFacts
-from wandb_submit.server.runs.state import end_without_exit, give_back, kill_waiting
+from wandb_submit.server.runs.state import DECISIVE, end_without_exit, give_back, kill_waiting
 from wandb_submit.server.storage.database import Database, Transaction
 from wandb_submit.server.sweeps import sweep
 
@@ -41,11 +41,12 @@ class Watch:
 
     async def look(self) -> None:
         """Writes down who was heard of, forgets unused lists, and gives up on runs that are silent for too long."""
-        if self._server.heard:
-            await self._database.write(self._server.heard.write)
+        heard = self._server.heard
+        if heard.is_due():
+            await self._database.write(heard.write, long=heard.takes_long())
         self._server.kept_lists.tidy()
         live = await self._database.read(_live)
-        self._server.heard.forget_runs_but({run["id"] for run in live})
+        heard.forget_runs_but({run["id"] for run in live})
         silent = self._silent(live)
         if silent:
             await self._database.write(lambda tx: self._give_up(tx, silent))
@@ -77,7 +78,7 @@ class Watch:
         # Looked at again: one of them may have spoken or ended since they were read.
         silent &= self._silent(_live(tx))
         for number in silent:
-            run = tx.one("SELECT * FROM runs WHERE id = ?", (number,))
+            run = tx.one(f"SELECT {DECISIVE} FROM runs WHERE id = ?", (number,))  # noqa: S608 - a constant
             assert run is not None  # noqa: S101 - it was read in this transaction
             if run["state"] == "pending" and run["sweep"] is not None:
                 give_back(context, run)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.request.context import Context
-from wandb_submit.server.runs.state import end_without_exit, give_back
+from wandb_submit.server.runs.state import DECISIVE, end_without_exit, give_back
 from wandb_submit.server.storage.refusals import Refusal
 from wandb_submit.server.sweeps import search, sweep
 from wandb_submit.server.sweeps.beat import Beat, answer_is_lost, read_beat
@@ -57,7 +57,8 @@ def agent_heartbeat(context: Context, arguments: Arguments) -> Mapping[str, obje
     if agent["state"] != "RUNNING" or agent["device"] != device:
         tx.execute("UPDATE agents SET state = 'RUNNING', device = ? WHERE number = ?", (device, agent["number"]))
     runs = tx.rows(
-        "SELECT * FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')", (agent["number"],)
+        f"SELECT {DECISIVE} FROM runs WHERE agent = ? AND state IN ('pending', 'running', 'preempted')",  # noqa: S608
+        (agent["number"],),
     )
     gone = [run for run in runs if run["name"] not in beat.alive]
     lost = [run for run in gone if _note_gone(context, run, beat)]
@@ -135,7 +136,7 @@ def _take_back(context: Context, agent: sqlite3.Row, names: frozenset[str]) -> O
     """
     marks = ", ".join("?" * len(names))
     for run in context.tx.rows(
-        f"SELECT * FROM runs WHERE sweep = ? AND name IN ({marks})",  # noqa: S608 - question marks
+        f"SELECT {DECISIVE} FROM runs WHERE sweep = ? AND name IN ({marks})",  # noqa: S608 - question marks
         (agent["sweep"], *names),
     ):
         if run["state"] == "pending" and run["agent"] is None:

@@ -71,7 +71,9 @@ def answer_is_lost(context: Context, run: sqlite3.Row, beat: Beat) -> bool:
     """
     if run["reported"]:
         return False
-    if beat.number is not None and run["handed_out_beat"] is not None:
-        return bool(run["handed_out_beat"] == beat.number)
-    same_process = bool(run["handed_out_by"] == context.server.process)
-    return not same_process or bool(0 <= context.steady - run["handed_out_at"] < _SOONEST_S)
+    order = context.tx.one("SELECT handed_out_beat, handed_out_by, handed_out_at FROM runs WHERE id = ?", (run["id"],))
+    assert order is not None  # noqa: S101 - it was read in this transaction
+    if beat.number is not None and order["handed_out_beat"] is not None:
+        return bool(order["handed_out_beat"] == beat.number)
+    same_process = bool(order["handed_out_by"] == context.server.process)
+    return not same_process or bool(0 <= context.steady - order["handed_out_at"] < _SOONEST_S)
