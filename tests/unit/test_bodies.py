@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,27 @@ def test_streams_are_worked_on_a_few_at_a_time_and_queries_are_not(tmp_path: Pat
         assert inside.count((STREAM, 30_000)) == 5
 
     asyncio.run(scenario())
+
+
+def test_streams_that_wait_for_their_turn_keep_no_others_from_being_worked_on(tmp_path: Path):
+    async def scenario() -> None:
+        held, turn, inside = Bodies(tmp_path), asyncio.Lock(), []
+
+        async def take(name: str, own: AbstractAsyncContextManager[None] | None = None) -> None:
+            sender = Sender(b'{"a": "' + b"x" * 60_000 + b'"}')
+            sender.goes_on.set()
+            async with held.json_object(sender.request, STREAM, own):
+                inside.append(name)
+
+        await turn.acquire()
+        waiting = asyncio.create_task(take("waits", turn))
+        await settled()
+        await take("another")
+        turn.release()
+        await waiting
+        assert inside == ["another", "waits"]
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
 def test_a_lane_lets_in_what_fits_in_the_order_of_coming():

@@ -8,7 +8,7 @@ import secrets
 import sys
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -143,12 +143,15 @@ class Bodies:
         self._lanes = {kind: Lane(kind.at_once) for kind in (QUERY, STREAM)}
 
     @asynccontextmanager
-    async def json_object(self, request: Request, kind: Kind) -> AsyncIterator[Mapping[str, object] | Path]:
+    async def json_object(
+        self, request: Request, kind: Kind, turn: AbstractAsyncContextManager[None] | None = None
+    ) -> AsyncIterator[Mapping[str, object] | Path]:
         """A request's body, which must be a JSON object, until the block ends; older clients compress what runs log.
 
         Args:
             request: the request, of which nothing has been read yet.
             kind: what it is.
+            turn: what it has to wait for once it is there; meanwhile it keeps no others from being worked on.
 
         Returns:
             The object; or, if it is large, the file that holds its text, which nobody has looked at.
@@ -158,14 +161,15 @@ class Bodies:
         """
         with self._room() as grow, Spool(self._folder) as spool:
             await _receive(request, kind.max_bytes, spool, grow)
-            if spool.path is not None:
-                await asyncio.to_thread(spool.flush)
-                yield spool.path
-            elif len(spool.held) <= kind.free:
-                yield await _object(spool.held)
-            else:
-                async with self._lanes[kind].enter(len(spool.held)):
+            async with turn or nullcontext():
+                if spool.path is not None:
+                    await asyncio.to_thread(spool.flush)
+                    yield spool.path
+                elif len(spool.held) <= kind.free:
                     yield await _object(spool.held)
+                else:
+                    async with self._lanes[kind].enter(len(spool.held)):
+                        yield await _object(spool.held)
 
     @contextmanager
     def _room(self) -> Iterator[Callable[[int], None]]:

@@ -50,12 +50,10 @@ class Clerk:
                 return await self._done(work, *args)
             except BrokenProcessPool:
                 # Somebody may have killed it; if it was this work, it ends the next one as well.
-                self.close()
                 return await self._done(work, *args)
         except MemoryError as error:
             raise Refusal("reading the request would take too much memory", status=413) from error
         except BrokenProcessPool as error:
-            self.close()
             raise Refusal("the process that reads large requests has ended over this one", status=503) from error
         finally:
             self._working -= 1
@@ -80,7 +78,14 @@ class Clerk:
             self._pool = ProcessPoolExecutor(
                 1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
             )
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+        pool = self._pool
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+        except BrokenProcessPool:
+            # Other work that was in it may have begun the next one already.
+            if self._pool is pool:
+                self.close()
+            raise
 
 
 def _begin(parent: int) -> None:

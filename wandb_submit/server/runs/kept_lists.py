@@ -98,6 +98,9 @@ class _List:
     def bring_up_to_date(self, tx: Transaction) -> None:
         """Reads what has changed, or everything; what is interrupted leaves it as it was."""
         newest = tx.integer("SELECT MAX(number) FROM run_changes")
+        if self.number is not None and newest < self.number:
+            # Another reader knew more than this one's transaction.
+            return
         self.table.execute("BEGIN")
         try:
             if self.number is None:
@@ -108,8 +111,7 @@ class _List:
         except BaseException:
             self.table.execute("ROLLBACK")
             raise
-        # Another reader may know more than this one's transaction.
-        self.number, self.total = max(newest, self.number or 0), total
+        self.number, self.total = newest, total
 
     def _read_all(self, tx: Transaction) -> int:
         names = [f"key{number}" for number in range(len(self.order.keys))]

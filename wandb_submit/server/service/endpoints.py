@@ -159,7 +159,7 @@ class Endpoints:
         """`POST /files/ENTITY/PROJECT/RUN/file_stream`: what a run has logged since last time."""
         entity, project, run = _run_path(request)
         intake = Intake(database=self.database, server=self.server, clerk=self.clerk)
-        async with self._bodies.json_object(request, STREAM) as body, self._turns.of(entity, project, run):
+        async with self._bodies.json_object(request, STREAM, self._turns.of(entity, project, run)) as body:
             return JSONResponse(await intake.take((entity, project, run), body))
 
     async def upload(self, request: Request) -> Response:
