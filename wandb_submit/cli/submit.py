@@ -18,8 +18,8 @@ from wandb_submit.options.table import Group
 from wandb_submit.text import counted
 
 if TYPE_CHECKING:
+    from wandb_submit.submission.prepare import Prepared
     from wandb_submit.submission.submission import Submission
-    from wandb_submit.submission.submit import Prepared
     from wandb_submit.wandb_api.sweeps import Sweep
 
 
@@ -51,11 +51,12 @@ def command(
     """
     if wait and detach:
         raise click.UsageError("--wait: --detach says the opposite. Give one of them.")
-    from wandb_submit.submission import submit
+    from wandb_submit.submission.prepare import prepare
+    from wandb_submit.submission.submit import send
 
     refuse(sweep)
     with _server_in_view(offline=offline), _word_in_view(sweep):
-        prepared = submit.prepare(sweep, given(options), offline=offline, dry_run=dry_run, clip=clip)
+        prepared = prepare(sweep, given(options), offline=offline, dry_run=dry_run, clip=clip)
     for note in prepared.notes:
         click.echo(f"note: {note}", err=True)
     _warn(prepared.warnings)
@@ -72,7 +73,7 @@ def command(
         _warn(sweep.warnings)
 
     with _server_in_view(offline=offline):
-        submission = submit.send(prepared, tell)
+        submission = send(prepared, tell)
     _announce(prepared, submission)
     if wait or (prepared.spec.executor == "local" and not detach):
         # Slurm's jobs live on without us, as people expect of sbatch; agents in the foreground do not.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError, WandbSubmitError
@@ -72,3 +74,16 @@ def keep(server: Endpoint) -> None:
         from wandb_submit.server.control import lifecycle
 
         lifecycle.keep(server.server_dir)
+
+
+@contextlib.contextmanager
+def no_server_for_nothing() -> Iterator[None]:
+    """Stops an offline server that was started for what fails, unless it is of use to anybody."""
+    try:
+        yield
+    except BaseException:
+        from wandb_submit.server.control import lifecycle
+
+        with contextlib.suppress(WandbSubmitError):  # what has failed is worth more words
+            lifecycle.stop_unless_kept(server_dir())
+        raise
