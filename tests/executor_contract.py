@@ -157,6 +157,16 @@ class ExecutorContract:
         wait_until(other.have_ended, what="the other submission's task has ended")
         assert other.states() == [TaskState.COMPLETED]
 
+    def test_cancel_of_one_task_leaves_the_others_alone(self, submit: Submit, folder: Path, executor: Executor) -> None:
+        one = submit(*(f"touch began-{task}; while [ ! -e go ]; do sleep 0.1; done" for task in range(3)))
+        wait_until(lambda: all((folder / f"began-{task}").exists() for task in range(3)), what="all have begun")
+        executor.cancel(one.jobs[1:2], one.paths, whole=False)
+        wait_until(lambda: one.states()[1].is_terminal, what="the task has ended")
+        assert one.states() == [TaskState.RUNNING, TaskState.CANCELLED, TaskState.RUNNING]
+        (folder / "go").touch()
+        wait_until(one.have_ended, what="all tasks have ended")
+        assert one.states() == [TaskState.COMPLETED, TaskState.CANCELLED, TaskState.COMPLETED]
+
     def test_what_is_abandoned_leaves_nothing_running(self, submit: Submit, executor: Executor, folder: Path) -> None:
         one = submit("touch began; echo $$ > pid; exec sleep 1000", "exec sleep 1000", at_once=1)
         wait_until((folder / "began").exists, what="the first task has begun")

@@ -12,7 +12,7 @@ TIMED_OUT = "sbatch: error: Batch job submission failed: Socket timed out on sen
 REFUSED = "sbatch: error: Batch job submission failed: Job dependency problem"
 SBATCH = """\
 [ "$1" = --test-only ] && exit
-[ -e taken ] || {{ echo "100|$2" >taken; echo 100; exit; }}
+[ -e taken ] || {{ echo "100 $2 " >taken; echo 100; exit; }}
 echo '{words}' >&2
 exit 1
 """
@@ -33,7 +33,7 @@ def site(shell: Shell, words: str, scancel: str) -> str:
         sbatch=SBATCH.format(words=words),
         srun="exit 99",
         sinfo="echo 127.0.0.1",
-        squeue="cat taken; echo '7|/elsewhere/jobs/other.sh'",
+        squeue="cat taken; echo '7 /elsewhere/jobs/other.sh /elsewhere/jobs/%A.out'",
         scontrol="echo 'MaxArraySize            = 2'",
         scancel=scancel,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("70_1", "task 1 of hq88qy"),
         ("70", "tasks 0, 1 of hq88qy"),
         ("70_[0-1]", "tasks 0, 1 of hq88qy"),
+        ("70_[1]", "task 1 of hq88qy"),  # the one that still waits
+        ("70_[1%2]", "task 1 of hq88qy"),
+        ("hp7z3a_[1]", "task 1 of hp7z3a"),
         ("71_0_0_log.err", "task 2 of hq88qy"),
         ("zz11yy22", "hq88qy"),
         ("local/vision/zz11yy22", "hq88qy"),
@@ -87,9 +91,10 @@ def test_ambiguous_names_are_listed(name: str, those: str, home: Path) -> None:
     assert sorted(str(raised.value).partition("could be ")[2].partition(":")[0].split(", ")) == those.split(", ")
 
 
-def test_what_is_not_there_is_said_with_what_is(home: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"no submission 'nonsense' in .*the newest are: .*h"):
-        lookup.find("nonsense")
+@pytest.mark.parametrize("name", ["nonsense", "70_[0-7]", "70_[9]", "70_[0,1,...]"])
+def test_what_is_not_there_is_said_with_what_is(name: str, home: Path) -> None:
+    with pytest.raises(NotFoundError, match=rf"no submission '{re.escape(name)}' in .*the newest are: .*h"):
+        lookup.find(name)
 
 
 def test_a_record_that_cannot_be_read_hides_no_other(home: Path) -> None:

@@ -136,7 +136,8 @@ def test_one_question_asks_about_each_array_once() -> None:
     assert cli.squeue_argv(jobs, [1000, 0])[-1] == "--jobs=7,9"
     assert cli.squeue_argv(jobs[:2], [1000])[-1] == "--jobs=7"  # which squeue asks for alone
     assert cli.sacct_argv(jobs)[-2:] == ["-j", "7,9"]
-    assert cli.scancel_argv(jobs) == ["scancel", "7", "9"]
+    assert cli.scancel_argv(jobs, whole=True) == ["scancel", "7", "9"]
+    assert cli.scancel_argv(jobs[:1], whole=False) == ["scancel", jobs[0]]  # the others run on
 
 
 def test_sbatch_hears_the_script_and_not_its_variables() -> None:

@@ -256,7 +256,9 @@ class Site:
         program("sbatch", SBATCH.format(log=self.log, queued=self.queued, most=most))
         program("scontrol", "echo 'MaxArraySize            = 5'")
         (jobs,) = folder.glob("*/abc234/jobs")
-        (folder / "queue").write_text(f"9|/elsewhere/jobs/s.sh\n100|{jobs}/.submission_1.sh\n")
+        (folder / "queue").write_text(
+            f"9    /elsewhere/jobs/s.sh    /elsewhere/jobs/%A.out\n100  /tmp/copy.sh  {jobs}/%A.out\n"
+        )
         program("squeue", f"cat {folder}/queue")
         program("scancel", f'echo "$@" >>{self.cancelled}; {scancel.format(queued=self.queued)}')
 

@@ -164,8 +164,13 @@ class Executor(Protocol):
         """
         ...
 
-    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths, *, whole: bool = True) -> None:
         """Asks the scheduler to end the tasks; their trials get their grace. Repeated, it may be less patient.
+
+        Args:
+            jobs: the scheduler's ids of the tasks.
+            paths: where the submission's files are.
+            whole: whether these are all tasks of the submission.
 
         Raises:
             UnavailableError: if the scheduler does not answer.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.errors import NotFoundError, WandbSubmitError
+from wandb_submit.executors.slurm.cli import expand
 from wandb_submit.store import paths as layout
 from wandb_submit.store import record as records
 from wandb_submit.store.journal import Journal
@@ -16,7 +17,6 @@ from wandb_submit.store.record import SubmissionRecord
 from wandb_submit.wandb_api import sweeps
 
 _LOG_OF_A_TASK = re.compile(r"_\d+_log\.(?:out|err)$")  # submitit's, see `paths.task_log`
-_PART_OF_AN_ARRAY = re.compile(r"_\[[^\]]*\]$")  # as squeue and we write several tasks: 123_[0-3]
 _LOG_OF_A_RUN = ".log"
 
 
@@ -115,12 +115,13 @@ def _records(known: Iterable[SubmissionPaths]) -> Iterator[tuple[SubmissionPaths
 
 
 def _job(paths: SubmissionPaths, record: SubmissionRecord, name: str) -> Found | None:
-    """The tasks of the scheduler's id of a task or an array."""
-    job = _PART_OF_AN_ARRAY.sub("", _LOG_OF_A_TASK.sub("", name))
+    """The tasks of the scheduler's id of a task, of an array, or of a part of one as squeue and we write it."""
+    job = _LOG_OF_A_TASK.sub("", name)
     if job in record.jobs:
         return Found(paths=paths, tasks=(record.jobs.index(job),))
-    tasks = tuple(at for at, known in enumerate(record.jobs) if job == known.rpartition("_")[0])
-    if not tasks:
+    named = {known for known in record.jobs if job == known.rpartition("_")[0]} or set(expand(job))
+    tasks = tuple(at for at, known in enumerate(record.jobs) if known in named)
+    if not tasks or len(tasks) < len(named) or job.endswith("...]"):  # a list that squeue has cut short
         return None
     return Found(paths=paths, tasks=() if len(tasks) == len(record.jobs) else tasks)
 

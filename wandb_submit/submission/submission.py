@@ -158,7 +158,8 @@ class Submission:
             UnavailableError: if the scheduler does not answer.
         """
         if tasks:
-            self._load_executor().cancel([self.record.jobs[task] for task in tasks], self.paths)
+            named = [self.record.jobs[task] for task in tasks]
+            self._load_executor().cancel(named, self.paths, whole=len(named) == len(self.record.jobs))
             return
         with contextlib.suppress(OSError):  # then agents speak of the signal
             self.paths.cancelled.touch()

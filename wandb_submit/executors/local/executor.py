@@ -262,12 +262,12 @@ class LocalExecutor:
                 statuses.append(status)
         return statuses
 
-    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths, *, whole: bool = True) -> None:
         """Asks the scheduler to stop, or to end some of its tasks; asked twice, it kills."""
         from wandb_submit.executors.local.submitit_plugin import tell_scheduler
 
         files = SchedulerFiles.of(paths.jobs, paths.id)
-        if len(jobs) == len(ArrayFile.load(files).jobs):
+        if whole:
             tell_scheduler(files, signal.SIGTERM)
             return
         for job in jobs:

@@ -73,9 +73,9 @@ def sacct_argv(jobs: Iterable[str]) -> list[str]:
     return ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State,NodeList", "-j", _arrays(jobs)]
 
 
-def scancel_argv(jobs: Iterable[str]) -> list[str]:
-    """Cancels whole arrays."""
-    return ["scancel", *_arrays(jobs).split(",")]
+def scancel_argv(jobs: Iterable[str], *, whole: bool) -> list[str]:
+    """Cancels whole arrays, or the tasks alone."""
+    return ["scancel", *(_arrays(jobs).split(",") if whole else jobs)]
 
 
 def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -140,7 +140,7 @@ def parse_squeue(text: str) -> dict[str, TaskStatus]:
             if known is TaskState.CANCELLED and not node:  # the reason is why it waited
                 detail = "it was cancelled before it began"
             status = TaskStatus(state=known, node=node, detail=detail)
-            answer.update(dict.fromkeys(_expand(job), status))
+            answer.update(dict.fromkeys(expand(job), status))
     return answer
 
 
@@ -152,7 +152,7 @@ def parse_sacct(text: str) -> dict[str, TaskStatus]:
         if len(fields) == 3:
             job, state, node = fields
             status = TaskStatus(state=read_state(state), node="" if node == "None assigned" else node)
-            answer.update(dict.fromkeys(_expand(job), status))
+            answer.update(dict.fromkeys(expand(job), status))
     return answer
 
 
@@ -161,12 +161,7 @@ def read_state(text: str) -> TaskState:
     return STATES.get(text.split(" ")[0].rstrip("+"), TaskState.UNKNOWN)
 
 
-def _arrays(jobs: Iterable[str]) -> str:
-    """The array ids of tasks, each once."""
-    return ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))
-
-
-def _expand(job: str) -> Iterator[str]:
+def expand(job: str) -> Iterator[str]:
     """Yields the tasks that `7_3` or `7_[1-3,5%2]` stands for."""
     array, bracket, inside = job.partition("_[")
     if not bracket:
@@ -178,3 +173,8 @@ def _expand(job: str) -> Iterator[str]:
             first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
             for task in range(first, last + 1, max(step, 1)):
                 yield f"{array}_{task}"
+
+
+def _arrays(jobs: Iterable[str]) -> str:
+    """The array ids of tasks, each once."""
+    return ",".join(dict.fromkeys(job.partition("_")[0] for job in jobs))

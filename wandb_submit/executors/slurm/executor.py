@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import os
 import shlex
 import shutil
@@ -190,12 +189,12 @@ class SlurmExecutor:
         keep(jobs)
 
     def abandon(self, paths: SubmissionPaths) -> None:
-        """Cancels the arrays whose script lies in the submission's folder: an id may not have reached us."""
-        look = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%o"]
+        """Cancels the arrays whose script or log lies in the submission's folder: an id may not have reached us."""
+        # A site's own sbatch may submit a copy of the script; the log's folder stays.
+        look = ["squeue", "--noheader", f"--user={os.getuid()}", "--Format=ArrayJobID:20,Command:4096,STDOUT:4096"]
         try:
-            lines = (line.partition("|") for line in _told(look).splitlines())
-            if arrays := sorted({array for array, _, script in lines if script.startswith(f"{paths.jobs}/")}):
-                _told(["scancel", *arrays])
+            if arrays := {line.split()[0] for line in _told(look).splitlines() if f" {paths.jobs}/" in line}:
+                _told(["scancel", *sorted(arrays)])
         except UnavailableError as error:
             raise UnavailableError(
                 f"what was submitted may wait in the queue and cannot be cancelled ({error}): when Slurm answers "
@@ -206,9 +205,9 @@ class SlurmExecutor:
         """Asks squeue once, and sacct once for what squeue has forgotten."""
         return slurm_states.ask(tasks)
 
-    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths) -> None:
-        """Cancels the array."""
-        argv = cli.scancel_argv(jobs)
+    def cancel(self, jobs: Sequence[str], paths: SubmissionPaths, *, whole: bool = True) -> None:
+        """Cancels whole arrays, or some of their tasks."""
+        argv = cli.scancel_argv(jobs, whole=whole)
         answer = process.run(argv, timeout_s=_TIMEOUT_S, env=cli.plain_environment(os.environ))
         if answer.returncode != 0 and "invalid job id" not in answer.stderr.lower():
             raise UnavailableError(f"scancel failed: {slurms_words(answer.stderr)}")
