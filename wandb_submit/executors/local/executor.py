@@ -19,7 +19,7 @@ from wandb_submit.executors import activation
 from wandb_submit.executors.base import ANY_NUMBER, Plan, TaskRef, TaskStatus
 from wandb_submit.executors.local.locks import ImaginedLocks, is_held, lock_folder
 from wandb_submit.executors.local.pool import Demand, Pool, Slot, places
-from wandb_submit.executors.local.state import ArrayFile, SchedulerFiles, SchedulerState, is_alive
+from wandb_submit.executors.local.state import SchedulerFiles, SchedulerState, is_alive
 from wandb_submit.executors.states import TaskState
 from wandb_submit.options.table import TABLE, flag
 from wandb_submit.spec import Activation, SubmissionSpec
