@@ -115,3 +115,9 @@ def test_a_file_of_the_same_name_is_no_submission(home: Path, tmp_path: Path) ->
     (tmp_path / "hp7z3a").mkdir()
     assert str(lookup.find("hp7z3a")) == "hp7z3a"
     assert lookup.find("hp7z3a").paths.folder == home / "hp7z3a"
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name", "~nobody-of-that-name/hp7z3a", "a" * 300])
+def test_a_path_that_can_not_be_is_a_name_that_stands_for_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        lookup.find(name, tmp_path)

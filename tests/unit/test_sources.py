@@ -46,6 +46,8 @@ def test_a_sweep_is_named_by_its_id_with_or_without_project_and_entity(text: str
 def test_a_name_that_is_too_long_for_a_file_is_still_a_name() -> None:
     assert names.parse(300 * "x") == SweepName(id=300 * "x")
     assert names.parse(300 * "x" + "/k3f9") == SweepName(id="k3f9", project=300 * "x")
+    with pytest.raises(NotFoundError, match=r"^no sweep file xxx"):
+        names.parse(300 * "x" + ".yaml")
 
 
 @pytest.mark.parametrize("text", ["", "/", "a//b", "/a", "a/", "a/b/c/d", "a?b", "a:b", "$(id)"])

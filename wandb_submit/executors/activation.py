@@ -13,7 +13,7 @@ from wandb_submit.spec import Activation
 from wandb_submit.store.paths import SubmissionPaths
 
 # A command may also end the shell (`exit`, or `set -e` and an error): then the trap says which one it was, unless
-# `setup_at` is empty. `run_logs.failed_setup` reads what is said.
+# `setup_at` is empty. `store.logs.failed_setup` reads what is said.
 _WATCH_SETUP = (
     "setup_at=1",
     'setup_ended() { (($1 == 0)) || setup_failed "$1"; setup_at=$(($2 + 1)); }',

@@ -5,7 +5,6 @@ The agents themselves run under the Python that submitted. How a shell makes it 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -136,7 +135,9 @@ def interpreter(python: str, workdir: Path) -> str:
     """The command for `python`; a path of an interpreter is made absolute, as runs may change their folder."""
     if not is_path(python):
         return python
-    return str(workdir / os.path.expanduser(python))  # noqa: PTH111 which, unlike Path, takes ~nobody as it is
+    from wandb_submit.system.files import typed_path  # likewise
+
+    return str(workdir / typed_path(python))
 
 
 def is_path(python: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from wandb_submit.errors import UnavailableError
 from wandb_submit.spec import Activation
 from wandb_submit.system import process
+from wandb_submit.system.files import typed_path
 
 _TIMEOUT_S = 20.0
 _INSIDE = re.compile(r"\$\(([^()]*)\)|`([^`]*)`")  # a command whose output is part of a word
@@ -36,7 +37,7 @@ def missing(activation: Activation) -> list[str]:
     found: dict[str, None] = {}
     brought = False
     for name, *rest in commands:
-        file = Path(rest[0]).expanduser() if name in _SOURCES and rest and _PLAIN.fullmatch(rest[0]) else None
+        file = typed_path(rest[0]) if name in _SOURCES and rest and _PLAIN.fullmatch(rest[0]) else None
         if file is not None and not file.exists():
             found[f"no file {file} here"] = None
         elif name in unknown and not brought:

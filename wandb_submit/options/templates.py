@@ -16,6 +16,7 @@ import yaml
 
 from wandb_submit.errors import ConfigError, NotFoundError
 from wandb_submit.options import values
+from wandb_submit.system.files import typed_path
 from wandb_submit.system.mappings import read_mapping
 
 
@@ -24,7 +25,7 @@ def search_path() -> list[Path]:
     named = os.environ.get("WANDB_SUBMIT_TEMPLATES", "")
     config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return [
-        *(Path(folder).expanduser() for folder in named.split(os.pathsep) if folder),
+        *(typed_path(folder) for folder in named.split(os.pathsep) if folder),
         config_home / "wandb-submit" / "templates",
         packaged(),
     ]
@@ -71,12 +72,12 @@ def find(name: str) -> Path:
     """
     by_name = available()
     is_path = name.endswith((".yaml", ".yml")) or "/" in name
-    path = os.path.expanduser(name) if is_path else by_name.get(name)  # noqa: PTH111 Path raises on ~nobody
-    if path is None or not os.path.isfile(path):  # noqa: PTH113 and on a long text
+    path = typed_path(name) if is_path else by_name.get(name)
+    if path is None or not os.path.isfile(path):  # noqa: PTH113 Path.is_file raises on a long text
         near = difflib.get_close_matches(name, by_name, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(by_name)) or 'none'}"
         raise NotFoundError(f"no template {name!r}; {hint}")
-    return Path(path)
+    return path
 
 
 def text(path: Path) -> str:

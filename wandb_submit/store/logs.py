@@ -15,13 +15,13 @@ _TAIL = 65536  # bytes at a log's end; tracebacks are shorter
 _CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]|[\x00-\x08\x0e-\x1a\x7f]"
 )
-_SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `activation`
+_SETUP = "wandb-submit: command "  # how our complaint of a setup's command begins: see `executors.activation`
 _BASHS = re.compile(r"^.*?: line \d+: ")  # how bash begins what it says of a line of a script
 _CAUSE = re.compile(
     r": line \d+: |error|not found|no such|fatal|cannot|could not|can't|unable|denied|unbound|unknown|invalid|failed",
     re.IGNORECASE,
 )
-# What a rank of a run says that has failed (`agent.rank`), behind the number that srun labels its lines
+# What a rank of a run says that has failed (`agent.runs.rank`), behind the number that srun labels its lines
 # with, which it pads with spaces from ten ranks on.
 RANK_ENDED = re.compile(
     r"(?P<label> *\d+: )wandb-submit: (?P<words>rank \d+ on (?P<why>.*)ended with status (?P<status>-?\d+))"

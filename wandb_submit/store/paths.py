@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wandb_submit.errors import NotFoundError
+from wandb_submit.system.files import typed_path
 
 
 def home(start: Path | None = None) -> Path:
@@ -17,7 +18,7 @@ def home(start: Path | None = None) -> Path:
     On a cluster it must lie on a file system that the nodes share.
     """
     named = os.environ.get("WANDB_SUBMIT_DIR")
-    return Path(named).expanduser().absolute() if named else (start or current_folder()) / ".wandb-submit"
+    return typed_path(named).absolute() if named else (start or current_folder()) / ".wandb-submit"
 
 
 def current_folder() -> Path:
@@ -94,7 +95,7 @@ class SubmissionPaths:
 
     @property
     def halt(self) -> Path:
-        """The word that no agent is to take another run; see `halts`."""
+        """The word that no agent is to take another run; see `store.halt`."""
         return self.folder / "halt"
 
     @property
@@ -104,12 +105,12 @@ class SubmissionPaths:
 
     @property
     def bin(self) -> Path:
-        """What is first on the runs' `PATH`; see `activation`."""
+        """What is first on the runs' `PATH`; see `executors.activation`."""
         return self.folder / "bin"
 
     @property
     def function(self) -> Path:
-        """The pickled function of a submission whose runs call one; see `functions`."""
+        """The pickled function of a submission whose runs call one; see `submission.function`."""
         return self.folder / "function.pkl"
 
     def events(self, agent: str) -> Path:

@@ -23,7 +23,7 @@ from wandb_submit.store.paths import SubmissionPaths
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Function:
-    """A pickled function; `agent/programs/function.py` calls it.
+    """A pickled function; `agent/runs/programs/function.py` calls it.
 
     Attributes:
         data: first what it needs to be read (a dictionary of `folders` for `sys.path`, and the `sources` of cells that

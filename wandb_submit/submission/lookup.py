@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from wandb_submit.store import record as records
 from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.store.record import SubmissionRecord
+from wandb_submit.system.files import typed_path
 from wandb_submit.wandb_api import sweeps
 
 _LOG_OF_A_TASK = re.compile(r"_\d+_log\.(?:out|err)$")  # submitit's, see `paths.task_log`
@@ -97,8 +99,8 @@ def part(paths: SubmissionPaths, name: str) -> Found | None:
 
 def _by_path(name: str) -> Found | None:
     """What a folder or file of a submission belongs to."""
-    path = Path(name).expanduser().absolute()
-    for folder in (path, *path.parents) if path.exists() else ():
+    path = typed_path(name).absolute()
+    for folder in (path, *path.parents) if os.path.exists(path) else ():  # noqa: PTH110 Path's raises on a long name
         paths = SubmissionPaths(folder)
         if paths.submission.is_file():
             inside = path.relative_to(folder).parts[:2]

@@ -1,4 +1,4 @@
-"""Files that several processes share: written whole, locked by the kernel, kept out of people's repositories."""
+"""Files: their paths as people type them, and those that several processes share, written whole and locked."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def write_private(path: Path, text: str) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+def typed_path(text: str) -> Path:
+    """A path as a person types it, with `~` for a home folder; `Path.expanduser` raises where there is none."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def keep_out_of_git(folder: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from wandb_submit.errors import ConfigError, NotLoggedInError, UnavailableError
 from wandb_submit.spec import Endpoint
 from wandb_submit.store.paths import server_command
+from wandb_submit.system.files import typed_path
 from wandb_submit.wandb_api.proxies import Proxies
 
 # W&B's own cloud answers under two names, and a key that was stored for the older one is good for both
@@ -89,7 +90,7 @@ def why_it_ended(server_dir: Path) -> str:
 def _netrc_key(base_url: str) -> str | None:
     """The password of the server's entry in netrc, which is where `wandb login` puts the key."""
     named = os.environ.get("NETRC")
-    candidates = [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    candidates = [typed_path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
     host = urlsplit(base_url).netloc
     for path in candidates:
         try:

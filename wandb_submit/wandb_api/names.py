@@ -53,7 +53,7 @@ def parse(sweep: str | os.PathLike[str] | Mapping[str, Any], *, needs_program: b
     if text.endswith(_FILES) or os.path.isfile(text):  # noqa: PTH113 Path.is_file raises on a long text
         path = Path(text)
         sweep_names.refuse_other_file(path)
-        if not path.exists():
+        if not os.path.exists(text):  # noqa: PTH110 likewise
             raise sweep_names.no_file(path)
         return _checked(read_mapping(path, "sweep"), path, needs_program=needs_program)
     return sweep_names.read(text)

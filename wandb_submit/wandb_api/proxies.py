@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
+from wandb_submit.system.files import typed_path
+
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PORTS = {"http": 80, "https": 443}
@@ -112,7 +114,7 @@ def _variable(name: str) -> str:
 
 def _home_settings() -> Path:
     named = os.environ.get("WANDB_CONFIG_DIR")
-    return Path(named or "~/.config/wandb").expanduser() / "settings"
+    return typed_path(named or "~/.config/wandb") / "settings"
 
 
 def _settings_here() -> Path:
