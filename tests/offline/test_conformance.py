@@ -15,7 +15,7 @@ from offline.operations import Operation, operations
 
 from wandb_submit.server.service import schema
 
-# What docs/offline-server.md says is not there: launch, automations, organizations and registries, the administration
+# What docs/reference/offline-server.md says is not there: launch, automations, organizations and registries, the administration
 # of users, custom charts, and uploads in parts.
 ABSENT = {
     *("launchAgent", "runQueue", "runQueues", "ackRunQueueItem", "defaultResourceConfig"),
