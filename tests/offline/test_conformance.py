@@ -15,8 +15,8 @@ from offline.operations import Operation, operations
 
 from wandb_submit.server.service import schema
 
-# What docs/reference/offline-server.md says is not there: launch, automations, organizations and registries, the administration
-# of users, custom charts, and uploads in parts.
+# What docs/reference/offline-server.md says is not there: launch, automations, organizations and registries, the
+# administration of users, custom charts, and uploads in parts.
 ABSENT = {
     *("launchAgent", "runQueue", "runQueues", "ackRunQueueItem", "defaultResourceConfig"),
     *("createDefaultResourceConfig", "createRunQueue", "upsertRunQueue", "deleteRunQueues"),
