@@ -17,8 +17,8 @@ from wandb_submit.store.logs import LastWords
 from wandb_submit.submission.snapshot import Snapshot, TaskView
 from wandb_submit.submission.submission import Submission
 from wandb_submit.text import duration, exit_words, uninitialized_words
-from wandb_submit.wandb_api import sweeps
-from wandb_submit.wandb_api.sweeps import Best
+from wandb_submit.wandb_api import results
+from wandb_submit.wandb_api.results import Best
 
 _EVERY_S = 1.0  # a table that changes more often is not easier to read
 _BEST_EVERY_S = 5.0  # W&B counts requests
@@ -102,7 +102,7 @@ class Page:
             return
         self._asked_at = time.monotonic()
         try:
-            self._best = sweeps.best(snapshot.record.sweep, snapshot.record.endpoint)
+            self._best = results.best(snapshot.record.sweep, snapshot.record.endpoint)
             self._best_of = done
         except WandbSubmitError:  # the table shows what is known; `results` says what is wrong
             return

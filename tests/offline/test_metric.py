@@ -13,7 +13,7 @@ from support import wait_until
 
 from wandb_submit.server.control.lifecycle import ServerInfo
 from wandb_submit.spec import Endpoint, SweepRef
-from wandb_submit.wandb_api import sweeps
+from wandb_submit.wandb_api import results
 
 GRID = {"method": "grid", "parameters": {"x": {"values": [1, 2]}}}
 BAYES = {
@@ -69,10 +69,10 @@ def test_all_find_the_same_best_run(
     assert protocol.sweep(sweep)["bestLoss"] == value[1]
     ref = SweepRef(entity="local", project="tests", id=sweep, base_url=server.url)
     endpoint = Endpoint(base_url=server.url, server_dir=Path(server.data_dir))
-    found = sweeps.results(ref, endpoint).best
+    found = results.read(ref, endpoint).best
     assert found is not None
     assert (found.id.split("-")[0], found.metric) == value
-    best = sweeps.best(ref, endpoint)
+    best = results.best(ref, endpoint)
     assert best is not None
     assert (best.run.split("-")[0], best.value) == value
     page = parse(protocol.http.get(f"/local/tests/sweeps/{sweep}").text).text()

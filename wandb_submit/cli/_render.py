@@ -37,7 +37,7 @@ from wandb_submit.text import counted, duration, exit_words
 if TYPE_CHECKING:
     from wandb_submit.store.journal import RunView
     from wandb_submit.submission.snapshot import Snapshot, TaskView
-    from wandb_submit.wandb_api.sweeps import Results
+    from wandb_submit.wandb_api.results import Results
 
 _STYLES = {
     TaskState.PENDING: "yellow",

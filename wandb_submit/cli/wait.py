@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wandb_submit.store.journal import RunView
     from wandb_submit.submission.snapshot import Snapshot
     from wandb_submit.submission.submission import Submission
-    from wandb_submit.wandb_api.sweeps import Results
+    from wandb_submit.wandb_api.results import Results
 
 
 # What Ctrl-C will do, said before: whether it ends the agents.

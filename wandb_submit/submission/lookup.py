@@ -16,7 +16,7 @@ from wandb_submit.store.journal import Journal
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.store.record import SubmissionRecord
 from wandb_submit.system.files import typed_path
-from wandb_submit.wandb_api import sweeps
+from wandb_submit.wandb_api import results
 
 _LOG_OF_A_TASK = re.compile(r"_\d+_log\.(?:out|err)$")  # submitit's, see `paths.task_log`
 _LOG_OF_A_RUN = ".log"
@@ -151,7 +151,7 @@ def _shown_as(known: Sequence[SubmissionPaths], name: str) -> Iterator[Found]:
     for paths, record in _records(known):
         if name.startswith(f"{record.sweep.id}-") or ("-sweep-" in name and paths.id == last):
             try:
-                shown = {run.id for run in sweeps.results(record.sweep, record.endpoint).runs if run.name == name}
+                shown = {run.id for run in results.read(record.sweep, record.endpoint).runs if run.name == name}
             except WandbSubmitError:  # that the name is unknown says more than why a server cannot be asked
                 continue
             yield from (found for found in _runs([paths]) if found.run in shown)

@@ -25,8 +25,8 @@ from wandb_submit.store.siblings import Siblings, SweepProgress
 from wandb_submit.submission import lookup
 from wandb_submit.submission.snapshot import Snapshot, TaskView
 from wandb_submit.text import counted
-from wandb_submit.wandb_api import sweeps
-from wandb_submit.wandb_api.sweeps import Results, RunResult
+from wandb_submit.wandb_api import results
+from wandb_submit.wandb_api.results import Results, RunResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,7 +218,7 @@ class Submission:
         Raises:
             UnavailableError: if the server does not answer.
         """
-        told = sweeps.results(self.record.sweep, self.record.endpoint)
+        told = results.read(self.record.sweep, self.record.endpoint)
         ended, lost = {run.id: run for run in self.runs()}, self.lost_runs()
         runs = tuple(
             dataclasses.replace(run, state=_state(run.state, ended[run.id], lost=run.id in lost))

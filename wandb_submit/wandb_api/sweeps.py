@@ -1,4 +1,4 @@
-"""Finding, creating and reading sweeps: the only module that imports `wandb`, and only its documented parts."""
+"""Finding and creating sweeps: the only module that imports `wandb`, and only its documented parts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import io
 import json
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
-from wandb_submit.metrics import Metric
 from wandb_submit.spec import Endpoint, SweepRef
+from wandb_submit.wandb_api import graphql
 from wandb_submit.wandb_api.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.wandb_api.names import SweepFile, SweepName, grid_size
 from wandb_submit.wandb_api.proxies import Proxies
@@ -26,9 +25,6 @@ from wandb_submit.wandb_api.proxies import Proxies
 if TYPE_CHECKING:
     import wandb
 
-    from wandb_submit.wandb_api.answers import Answer
-
-_GREETING_S = 20.0
 _IMPATIENT = {"WANDB_X_GRAPHQL_RETRY_MAX": "2", "WANDB_X_GRAPHQL_RETRY_WAIT_MAX_SECONDS": "1"}
 _LOOK_UP = """
 query LookUp($entity: String, $project: String, $sweep: String!, $waiting: JSONString) {
@@ -38,31 +34,6 @@ query LookUp($entity: String, $project: String, $sweep: String!, $waiting: JSONS
   }
 }
 """
-_CONFIG = """
-query Config($entity: String, $project: String, $sweep: String!) {
-  project(name: $project, entityName: $entity) { sweep(sweepName: $sweep) { config } }
-}
-"""
-_FIRST_RUN = """
-query FirstRun($entity: String, $project: String, $filters: JSONString, $order: String, $defined: String) {
-  project(name: $project, entityName: $entity) {
-    plain: runs(filters: $filters, order: $order, first: 1) { edges { node { name displayName summaryMetrics } } }
-    defined: runs(filters: $filters, order: $defined, first: 1) { edges { node { name displayName summaryMetrics } } }
-  }
-}
-"""
-_RUNS = """
-query Runs($entity: String, $project: String, $sweep: String!, $filters: JSONString, $cursor: String) {
-  project(name: $project, entityName: $entity) {
-    sweep(sweepName: $sweep) { config }
-    runs(filters: $filters, order: "+created_at", first: 200, after: $cursor) {
-      pageInfo { endCursor hasNextPage }
-      edges { node { name displayName state config summaryMetrics } }
-    }
-  }
-}
-"""
-_CLIENTS_OWN = ("_wandb", "wandb_version")  # in a run's config, beside what people put there
 _ENDED = ("FINISHED", "STOPPED", "CANCELED", "CANCELLED", "CRASHED", "FAILED")
 
 
@@ -85,53 +56,6 @@ class Sweep:
     url: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunResult:
-    """One run as the server tells it.
-
-    Attributes:
-        initialized: whether a client has begun it by `wandb.init()`; until then it has no more than its parameters.
-    """
-
-    id: str
-    name: str
-    state: str
-    config: Mapping[str, Any]
-    metric: float | None
-    initialized: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Best:
-    """The best run of a sweep, and where its page is."""
-
-    run: str
-    name: str
-    metric: str
-    value: float
-    url: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Results:
-    """How a sweep came out.
-
-    Attributes:
-        states: how many runs are in which state.
-        metric: the name of the metric that the sweep optimises, if it names one.
-        goal: `minimize` or `maximize`.
-        best: the best finished run, if there is a metric and a run that has it.
-        runs: all of them.
-    """
-
-    states: Mapping[str, int]
-    metric: str | None = None
-    goal: str | None = None
-    best: RunResult | None = None
-    parameters: Sequence[str] = field(default_factory=tuple)
-    runs: Sequence[RunResult] = field(default_factory=tuple)
 
 
 def default_endpoint() -> Endpoint:
@@ -201,7 +125,7 @@ def _find_offline(ref: SweepRef, login: Login) -> Sweep:
     # Runs that somebody has put into the sweep, or that were given back, are still to be handed out.
     waiting = {"$and": [{"sweep": ref.id}, {"state": {"$in": ["pending", "preempted"]}}]}
     asked = {"entity": ref.entity, "project": ref.project, "sweep": ref.id, "waiting": json.dumps(waiting)}
-    project = _ask(login, _LOOK_UP, asked, offline=True).get("project") or {}
+    project = graphql.ask(login, _LOOK_UP, asked, offline=True).get("project") or {}
     found = project.get("sweep")
     if found is None:
         raise NotFoundError(_no_sweep(ref))
@@ -230,7 +154,7 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
 
         login, offline = find_login(endpoint), endpoint.server_dir is not None
         if offline:  # `wandb` would try again for minutes
-            _check_storage(login)
+            graphql.check_storage(login)
         said = _Said()
         try:
             # It prints the id; stdout is for our results.
@@ -238,10 +162,10 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
                 sweep_id = wandb.sweep(config, entity=entity, project=project)
         except (ValueError, wandb.errors.UsageError, wandb.errors.CommError) as error:
             if offline:
-                _check_storage(login)
+                graphql.check_storage(login)
             if _is_connection_problem(error):
                 raise
-            raise ConfigError(f"the server does not accept {file.path}: {_first_line(error)}") from error
+            raise ConfigError(f"the server does not accept {file.path}: {graphql.first_line(error)}") from error
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
         size = grid_size(config)
@@ -294,109 +218,6 @@ def _load(api: wandb.Api, path: str) -> wandb.apis.public.Sweep:
     return api.sweep(path)  # type: ignore[no-any-return,no-untyped-call]  # wandb does not type it
 
 
-def results(ref: SweepRef, endpoint: Endpoint) -> Results:
-    """Reads how a sweep came out so far.
-
-    Raises:
-        UnavailableError: if the server does not answer.
-        NotFoundError: if the sweep is gone.
-    """
-    # Without `wandb`: of the runs that it lists in pages it drops the client's own part of the config (wandb 0.31).
-    login, offline = find_login(endpoint), endpoint.server_dir is not None
-    asked = {
-        "entity": ref.entity,
-        "project": ref.project,
-        "sweep": ref.id,
-        "filters": json.dumps({"sweep": ref.id}),
-    }
-    nodes: list[Mapping[str, Any]] = []
-    more = True
-    while more:
-        project = _ask(login, _RUNS, asked, offline=offline).get("project") or {}
-        if project.get("sweep") is None:
-            raise NotFoundError(f"no sweep {ref.path} at {ref.base_url} any more")
-        page = project["runs"]
-        nodes += [edge["node"] for edge in page["edges"]]
-        more, asked["cursor"] = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
-    config = yaml.safe_load(project["sweep"]["config"]) or {}
-    metric = Metric.of(config)
-    told = [_told(node, metric) for node in nodes]
-    return Results(
-        states=Counter(run.state for run in told),
-        metric=None if metric is None else metric.name,
-        goal=None if metric is None else metric.goal,
-        best=None if metric is None else _best(told, metric),
-        parameters=tuple(config.get("parameters") or ()),
-        runs=told,
-    )
-
-
-def _told(node: Mapping[str, Any], metric: Metric | None) -> RunResult:
-    config = json.loads(node["config"] or "{}")
-    return RunResult(
-        id=node["name"],
-        name=node["displayName"] or node["name"],
-        state=node["state"],
-        config={
-            key: entry["value"] if isinstance(entry, dict) and "value" in entry else entry
-            for key, entry in config.items()
-            if key not in _CLIENTS_OWN
-        },
-        metric=None if metric is None else _measured(node, metric),
-        # The client's, from `wandb.init()` on; a run that was handed out has its parameters alone.
-        initialized="_wandb" in config,
-    )
-
-
-def _measured(node: Mapping[str, Any], metric: Metric) -> float | None:
-    return metric.value(json.loads(node["summaryMetrics"] or "{}"))
-
-
-def _best(runs: Iterable[RunResult], metric: Metric) -> RunResult | None:
-    return metric.best(runs, lambda run: run.metric if run.state == "finished" else None)
-
-
-def best(ref: SweepRef, endpoint: Endpoint) -> Best | None:
-    """The best finished run of a sweep so far, without `wandb`; `None` if there is none, or nothing to tell it by.
-
-    Unlike `results` it may be called in any thread: it leaves the environment alone.
-
-    Raises:
-        UnavailableError: if the server does not answer.
-        NotLoggedInError: if it does not accept the key.
-    """
-    login, offline = find_login(endpoint), endpoint.server_dir is not None
-    place = {"entity": ref.entity, "project": ref.project}
-    data = _ask(login, _CONFIG, {**place, "sweep": ref.id}, offline=offline)
-    config = yaml.safe_load(((data.get("project") or {}).get("sweep") or {}).get("config") or "") or {}
-    metric = Metric.of(config)
-    if metric is None:
-        return None
-    asked = {
-        "filters": json.dumps({"$and": [{"sweep": ref.id}, {"state": "finished"}]}),
-        "order": metric.order,
-        # W&B is not known to look into what `define_metric(summary=…)` leaves there.
-        "defined": f"{metric.order}.{metric.extremum}",
-    }
-    project = _ask(login, _FIRST_RUN, {**place, **asked}, offline=offline).get("project") or {}
-    nodes = [edge["node"] for order in ("plain", "defined") for edge in (project.get(order) or {}).get("edges") or []]
-    node = metric.best(nodes, lambda node: _measured(node, metric))
-    if node is None or (value := _measured(node, metric)) is None:
-        return None
-    return Best(
-        run=node["name"],
-        name=node["displayName"] or node["name"],
-        metric=metric.name,
-        value=value,
-        url=f"{_pages(login.base_url)}/{quote(ref.entity)}/{quote(ref.project)}/runs/{quote(node['name'])}",
-    )
-
-
-def _pages(base_url: str) -> str:
-    """Where a server's pages are, as W&B's own are beside its API."""
-    return "https://wandb.ai" if base_url == "https://api.wandb.ai" else base_url
-
-
 def is_over(sweep: Sweep) -> bool:
     """Whether a sweep hands out no more runs."""
     return sweep.state.upper() in _ENDED
@@ -415,7 +236,7 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
     """
     login = find_login(endpoint)  # before `wandb` looks: it would ask for a key at the terminal
     offline = endpoint.server_dir is not None
-    _greet(login, offline=offline)
+    graphql.greet(login, offline=offline)
     # A shell that is pointed at the offline server has its clients wait for days; a person waits here.
     ways = _IMPATIENT if offline else Proxies.read().variables(login.base_url)
     with _environment({"WANDB_SILENT": "true", **ways, **trial_environment(login, offline=offline)}):
@@ -426,10 +247,13 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
             yield wandb.Api(overrides={"base_url": login.base_url}, api_key=login.api_key)
         except errors.AuthenticationError as error:
             raise NotLoggedInError(
-                f"{endpoint.base_url} does not accept this login: {_first_line(error)}; run `wandb login --relogin`"
+                f"{endpoint.base_url} does not accept this login: {graphql.first_line(error)}; "
+                "run `wandb login --relogin`"
             ) from error
         except (errors.Error, OSError) as error:
-            raise UnavailableError(f"{endpoint.base_url} does not answer as it should: {_first_line(error)}") from error
+            raise UnavailableError(
+                f"{endpoint.base_url} does not answer as it should: {graphql.first_line(error)}"
+            ) from error
 
 
 def greet(endpoint: Endpoint) -> None:
@@ -439,58 +263,7 @@ def greet(endpoint: Endpoint) -> None:
         NotLoggedInError: if there is no key for it, or it is refused.
         UnavailableError: if it does not answer as a W&B server does.
     """
-    _greet(find_login(endpoint), offline=endpoint.server_dir is not None)
-
-
-def _greet(login: Login, *, offline: bool) -> None:
-    """Asks the server who we are; `wandb` needs 19 s to find that it is not there, and calls that a wrong key."""
-    if _ask(login, "query Viewer { viewer { id } }", {}, offline=offline).get("viewer") is None:
-        raise _not_accepted(login)
-
-
-def _check_storage(login: Login) -> None:
-    """Makes sure that our own server can store things now, before something is asked of it for which it must.
-
-    Raises:
-        UnavailableError: if it cannot: its disk is full, or the like.
-    """
-    answer = _post(login, "/healthz/storage", {}, offline=True)
-    if answer.busy:
-        raise UnavailableError(f"the offline server at {login.base_url} cannot store a sweep: {answer.complaint}")
-
-
-def _not_accepted(login: Login) -> NotLoggedInError:
-    return NotLoggedInError(f"{login.base_url} does not accept this API key: run `wandb login --relogin`")
-
-
-def _ask(login: Login, query: str, variables: Mapping[str, str], *, offline: bool) -> Mapping[str, Any]:
-    """Asks the server something in GraphQL; returns the answer's `data`."""
-    answer = _post(login, "/graphql", {"query": query, "variables": dict(variables)}, offline=offline)
-    if answer.status in (401, 403):
-        raise _not_accepted(login)
-    if answer.busy:
-        raise UnavailableError(f"{login.base_url} cannot answer now ({answer.status} {answer.reason}): try again later")
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    data = body.get("data") if isinstance(body, dict) else None
-    if not isinstance(data, dict):
-        words = f"answers with status {answer.status}, and not as a W&B server does"
-        raise UnavailableError(f"{login.base_url} {words}; check WANDB_BASE_URL, or try again later")
-    return data
-
-
-def _post(login: Login, path: str, content: object, *, offline: bool) -> Answer:
-    from wandb_submit.wandb_api.http import NoAnswerError, Transport
-
-    transport = Transport(login.base_url, login.api_key, offline=offline, timeout_s=_GREETING_S)
-    try:
-        return transport.post_json(path, content)
-    except NoAnswerError as error:
-        raise UnavailableError(f"{login.base_url} does not answer: {_first_line(error)}; try again later") from error
-    finally:
-        transport.close()
+    graphql.greet(find_login(endpoint), offline=endpoint.server_dir is not None)
 
 
 @contextlib.contextmanager
@@ -529,7 +302,3 @@ def _is_connection_problem(error: Exception) -> bool:
     return (
         any(word in text for word in words) or re.search(r"\b(status|error|http|code)\W{1,5}5\d\d\b", text) is not None
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
