@@ -59,6 +59,6 @@ class UnavailableError(WandbSubmitError):
 
 
 class RefusedError(WandbSubmitError):
-    """The scheduler refused the job, or this machine has not what was asked for."""
+    """The scheduler refused the job, or this machine does not have what was asked for."""
 
     exit_code = 6

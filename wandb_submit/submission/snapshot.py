@@ -40,7 +40,7 @@ class TaskView:
 
     @property
     def cut_short(self) -> int:
-        """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
+        """How many more were stopped (cancelled, stopped at W&B, or preempted) and are not back yet."""
         return sum(agent.cut_short for agent in self.agents)
 
     @property
@@ -121,7 +121,7 @@ class Snapshot:
 
     @property
     def runs_stopped(self) -> int:
-        """How many more were told to end: cancelled, stopped at W&B, or preempted and not back yet."""
+        """How many more were stopped (cancelled, stopped at W&B, or preempted) and are not back yet."""
         return sum(task.cut_short for task in self.tasks)
 
     @property
@@ -134,7 +134,7 @@ class Snapshot:
 
     @property
     def progress(self) -> str:
-        """How far it is: `runs done 9 of 12, 1 failed`; of a shared sweep `runs done 3; sweep: 9 of 12 done`."""
+        """How far it is, such as `runs done 9 of 12, 1 failed`; of a shared sweep with that one's own total."""
         if self.record.agent == "wandb":
             return "runs are not followed with --agent wandb"
         total = None if self.sweep else self.record.runs_left
