@@ -17,7 +17,8 @@ def completed(shell: Shell, words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("wandb-submit ca", ["plain,cancel", "file,ca"]),
+        ("wandb-submit ca", ["plain,cancel"]),
+        ("wandb-submit sub/swe", ["file,sub/swe"]),
         ("wandb-submit --gp", ["plain,--gpus-per-task", "plain,--gpu-ids"]),
         ("wandb-submit sweep.yaml --exec", ["plain,--executor"]),
         ("wandb-submit sweep.yaml --executor l", ["plain,local"]),
@@ -29,6 +30,14 @@ def completed(shell: Shell, words: str) -> list[str]:
 )
 def test_commands_options_and_values_are_completed(shell: Shell, words: str, offered: list[str]) -> None:
     assert completed(shell, words) == offered
+
+
+def test_bash_offers_commands_and_sweep_files_for_the_first_word(shell: Shell) -> None:
+    for name in ("sweep.yaml", "start.yml", "train.py"):
+        (shell.folder / name).touch()
+    asked = 'eval "$(wandb-submit completion bash)"; COMP_WORDS=(wandb-submit s) COMP_CWORD=1'
+    done = shell.call("bash", "-c", f'{asked}; _wandb_submit_completion wandb-submit; echo "${{COMPREPLY[@]}}"')
+    assert done.stdout.split() == ["submit", "status", "server", "sync", "start.yml", "sweep.yaml"], done.stderr
 
 
 def test_partitions_are_slurms(shell: Shell) -> None:

@@ -48,15 +48,16 @@ class _Group(click.Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands, files, and what `submit` has, for that command may be left out."""
-        from click.shell_completion import CompletionItem  # here, for `--help` needs nothing of it
+        """Commands, sweep files, and what `submit` has, for that command may be left out."""
+        from wandb_submit.cli import _complete  # here, for `--help` needs nothing of it
 
         submit = self.get_command(ctx, "submit")
         assert submit is not None  # noqa: S101 it is in the list above
         own = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             return own + submit.shell_complete(ctx, incomplete)
-        return [*own, CompletionItem(incomplete, type="file")]
+        # Not both: bash drops what it has found so far where click tells it to complete files.
+        return [*own, *_complete.sweep_files(incomplete)] or _complete.files(ctx, submit.params[0], incomplete)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "SWEEP [OPTIONS]")

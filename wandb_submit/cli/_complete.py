@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
@@ -50,6 +51,11 @@ def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
     from click.shell_completion import CompletionItem  # here, for `--help` needs nothing of it
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def sweep_files(incomplete: str) -> list[CompletionItem]:
+    """The YAML files of this folder."""
+    return _items(((path.name, "") for path in sorted(Path().glob("*.y*ml"))), incomplete)
 
 
 def templates(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
