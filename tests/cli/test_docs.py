@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from support import ROOT, Shell
@@ -94,8 +95,11 @@ def test_the_page_about_the_first_sweep_works_line_by_line(first_sweep: Shell) -
         assert matches(output, shown), f"{command}\n--- shown\n{shown}\n--- printed\n{output}"
 
 
-@pytest.mark.parametrize("block", of("guides/python-and-notebooks.md", "python"), ids=range(2))
-def test_the_page_about_python_works(first_sweep: Shell, block: Block) -> None:
+_PROGRAMS = [block for block in blocks("python") if block.page in ("README.md", "docs/guides/python-and-notebooks.md")]
+
+
+@pytest.mark.parametrize("block", _PROGRAMS, ids=lambda block: block.page)
+def test_the_programs_of_the_pages_work(first_sweep: Shell, block: Block) -> None:
     program = first_sweep.folder / "program.py"
     program.write_text(block.text)
     done = first_sweep.call(sys.executable, str(program), timeout_s=280)
@@ -136,6 +140,27 @@ def test_commands_and_their_options_exist(page: Path) -> None:
             wanted = group[words[2]]
         known = {option for parameter in wanted.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"} <= known, command
+
+
+def all_options(command: click.Command) -> set[str]:
+    """The options of a command and of those below it."""
+    own = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*(all_options(below) for below in getattr(command, "commands", {}).values()))
+
+
+# These two pages also name options of other programs.
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.stem not in ("offline-server", "benchmarks")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_options_in_sentences_exist(page: Path) -> None:
+    context = main.make_context("wandb-submit", ["status"])
+    ours = [main, *(main.get_command(context, name) for name in main.list_commands(context))]
+    known = set().union(*(all_options(command) for command in ours if command is not None))
+    others = {"--help", "--test-only", "--from", "--option"}  # click's, sbatch's, uvx's, and one that stands for any
+    named = [code for code in re.findall(r"`([^`\n]+)`", page.read_text()) if "--" in code]
+    assert {word for code in named for word in re.findall(r"(?:^|\s)(--[a-z][a-z-]*)", code)} - known - others == set()
 
 
 def test_the_page_about_operating_works(first_sweep: Shell) -> None:

@@ -149,10 +149,10 @@ class Submission:
         return snapshot
 
     def cancel(self, tasks: Sequence[int] = ()) -> None:
-        """Asks the tasks to end; their trials get their grace. Called again, a local submission is killed.
+        """Stops the tasks; their runs get their grace. A second call kills a local submission.
 
         Args:
-            tasks: the array tasks that are to end; none named is all of them.
+            tasks: the array tasks to stop; none named means all of them.
 
         Raises:
             UnavailableError: if the scheduler does not answer.
@@ -170,7 +170,7 @@ class Submission:
             raise
 
     def lost_runs(self) -> set[str]:
-        """The runs whose agents have gone without a word on how they ended, by the last `status`."""
+        """The runs whose agents ended without reporting their ends, as of the last `status`."""
         over = {index for index, status in enumerate(self._statuses) if status.state.is_terminal}
         present = {run for agent in self._journal.agents.values() if agent.task not in over for run in agent.running}
         return {run.id for run in self._journal.runs.values() if run.ended is None} - present
@@ -212,8 +212,7 @@ class Submission:
     def results(self) -> Results:
         """How the sweep came out so far, as its server tells: its runs with their configurations, and the best one.
 
-        A server takes minutes to notice that a run was killed. What is known here of this submission's runs is told
-        instead of that they still run.
+        A server takes minutes to notice that a run was killed. Until then such a run has the state that is known here.
 
         Raises:
             UnavailableError: if the server does not answer.

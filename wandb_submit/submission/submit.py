@@ -43,7 +43,7 @@ def submit(
 ) -> Submission:
     """Starts agents for a sweep and returns at once; the command line's main job.
 
-    What in a configuration may not come out as it was meant is a `UserWarning`.
+    Slips in a configuration that are no errors are `UserWarning`s.
 
     Args:
         sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file or its content as a
@@ -52,7 +52,7 @@ def submit(
             run the sweep's command. It may be defined in a notebook. What it uses is imported once per agent.
         offline: use the offline server of the current folder, and start it if need be.
         clip: submit as many array tasks as the scheduler takes now, if it does not take all.
-        **options: the options of `wandb-submit`, listed below; `None` is as good as leaving one out.
+        **options: the options of `wandb-submit`, listed below; `None` means not given.
 
     Raises:
         WandbSubmitError: if anything is wrong; then nothing has been left behind.
