@@ -14,9 +14,10 @@ import pytest
 from offline.clients import Protocol, Wandb
 from offline.proxy import Fault, Proxy, before
 
+from wandb_submit.agent.outcome import Outcome
 from wandb_submit.agent.pace import Pace
 from wandb_submit.agent.shares import Share
-from wandb_submit.agent.sweep_agent import Outcome, SweepAgent
+from wandb_submit.agent.sweep_agent import SweepAgent
 from wandb_submit.server.control.lifecycle import ServerInfo
 from wandb_submit.spec import ArraySpec, Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.store.events import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from wandb_submit.agent.guards import least_failures
@@ -12,7 +11,6 @@ from wandb_submit.store.paths import SubmissionPaths
 
 _MOST = 2  # so many starts of a task that finish nothing and end in a cut say that the limit is too short
 _ADVICE = "submit again with a longer --time"
-_LOG = logging.getLogger("wandb_submit.agent")
 
 
 def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
@@ -42,7 +40,8 @@ def verdict(paths: SubmissionPaths, task: int, *, count: int) -> str | None:
     if len(cuts) < _MOST:
         return None
     if not finished and lost >= least_failures(count):
-        _tell_all(paths.halt, f"time limits have cut all {lost} runs of this submission short: {_ADVICE}")
+        reason = f"time limits have cut all {lost} runs of this submission short: {_ADVICE}"
+        Halt(reason=reason, ok=False).tell(paths.halt)
     return (
         f"the task's time limit has cut runs short {len(cuts)} times, the last one after {cuts[-1].seconds:.0f} s, and "
         f"none has ended in between: {_ADVICE}"
@@ -64,10 +63,3 @@ def _read(agents: Path) -> tuple[dict[tuple[int, int], list[tuple[float, RunFini
                 case RunFinished() as ended:
                     starts.setdefault((task, start), []).append((stamped.t, ended))
     return starts, resumed_at
-
-
-def _tell_all(halt: Path, reason: str) -> None:
-    try:
-        Halt(reason=reason, ok=False).declare(halt)
-    except OSError as error:
-        _LOG.warning("cannot tell the other agents: %s", error)

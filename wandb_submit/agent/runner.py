@@ -18,8 +18,9 @@ from typing import Protocol
 
 from wandb_submit.agent import cuts, gpus, slurm_job
 from wandb_submit.agent.assignment import Assignment
+from wandb_submit.agent.outcome import Outcome
 from wandb_submit.agent.shares import Share, shares
-from wandb_submit.agent.sweep_agent import Outcome, SweepAgent
+from wandb_submit.agent.sweep_agent import SweepAgent
 from wandb_submit.agent.wandb_agent import StockAgent
 from wandb_submit.devices.variables import variable_of
 from wandb_submit.store.events import AgentStarted, AgentStopped, EventWriter, agent_name

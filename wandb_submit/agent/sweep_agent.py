@@ -7,13 +7,14 @@ import dataclasses
 import errno
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import TypeVar
 
+from wandb_submit.agent.diary import Diary
 from wandb_submit.agent.guards import FailureGuard, from_environment, submission_verdict
+from wandb_submit.agent.outcome import Outcome
 from wandb_submit.agent.pace import Pace
-from wandb_submit.agent.protocol import BusyError, Command, SweepClient, SweepEndedError
+from wandb_submit.agent.patience import LAST_ANSWER_S, Patience
+from wandb_submit.agent.protocol import Command, SweepClient, SweepEndedError
 from wandb_submit.agent.runs.oom import oom_kills
 from wandb_submit.agent.runs.starter import Starter
 from wandb_submit.agent.runs.trial import Trial
@@ -25,21 +26,16 @@ from wandb_submit.spec import Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.store.events import (
     AgentRegistered,
     ColdStarts,
-    Event,
     EventWriter,
     RunAbandoned,
     RunFinished,
     RunStarted,
-    ServerBack,
-    ServerLost,
 )
 from wandb_submit.store.halt import SERVER_ASKED, Halt
 from wandb_submit.store.paths import SubmissionPaths
 from wandb_submit.text import exit_words
 
 KILL_DELAY_S = 30.0  # the stock agent's, as is the variable WANDB_AGENT_KILL_DELAY
-LAST_ANSWER_S = 2.0
-_WRITTEN_DOWN_WITHIN_S = 0.02
 _QUESTION_S = 10.0  # for the server to say why a run ended
 _OVER = "the sweep is over"
 # What keeps a program from being executed, and would keep the next run's.
@@ -47,22 +43,6 @@ _NO_PROGRAM = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC)
 
 _LOG = logging.getLogger("wandb_submit.agent")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """Why an agent left.
-
-    Attributes:
-        ok: whether it left as it should: the sweep over, its count reached, or asked to.
-        runs: how many runs it finished.
-        requeue: whether its task should begin anew: there is work left, but no time.
-    """
-
-    reason: str
-    ok: bool
-    runs: int
-    requeue: bool = False
 
 
 class SweepAgent:
@@ -89,7 +69,7 @@ class SweepAgent:
     ) -> None:
         self._sweep = sweep
         self._paths = paths
-        self._events = events
+        self._diary = Diary(events)
         self._host = host
         self._spec = spec
         self._count = count
@@ -103,7 +83,7 @@ class SweepAgent:
             paths=paths,
             spec=spec,
             share=share,
-            on_cold=lambda reason: self._write(ColdStarts(reason=reason)),
+            on_cold=lambda reason: self._diary.write(ColdStarts(reason=reason)),
         )
         self._kill_delay_s = from_environment("WANDB_AGENT_KILL_DELAY", KILL_DELAY_S)
         self._trials: dict[str, Trial] = {}
@@ -111,10 +91,10 @@ class SweepAgent:
         # Futures, not events: to wait for one takes no task, and there are fewer steps between two runs.
         self._wake = asyncio.get_running_loop().create_future()
         self._stopped = asyncio.get_running_loop().create_future()
+        self._patience = Patience(self._stopped, self._pace, self._diary)
         self._stopping: str | None = None
         self._agent_id: str | None = None
         self._cut_short: set[str] = set()
-        self._unwritten: list[tuple[float, RunStarted | RunFinished, str]] = []
         self._leaving: Outcome | None = None
         self._idle_since = time.monotonic()
 
@@ -139,14 +119,14 @@ class SweepAgent:
         """Runs the agent to its end, whatever the server answers."""
         try:
             at_once = self._spec.array.at_once * self._spec.agents_per_task
-            await self._unless_stopped(asyncio.sleep(self._pace.before_registering_s(at_once)))
-            info = await self._answered(lambda: self._client.sweep(self._sweep))
+            await self._patience.unless_stopped(asyncio.sleep(self._pace.before_registering_s(at_once)))
+            info = await self._patience.answered(lambda: self._client.sweep(self._sweep))
             if info is not None:
-                await self._unless_stopped(self._starter.warm_up(info))
-            agent_id = await self._answered(lambda: self._client.register(self._sweep, self._host))
+                await self._patience.unless_stopped(self._starter.warm_up(info))
+            agent_id = await self._patience.answered(lambda: self._client.register(self._sweep, self._host))
             if agent_id is not None:
                 self._agent_id = agent_id
-                self._write(AgentRegistered(agent_id=agent_id))
+                self._diary.write(AgentRegistered(agent_id=agent_id))
                 _LOG.info("registered with sweep %s as agent %s", self._sweep.path, agent_id)
                 self._clock.begins()
                 await self._work(agent_id)
@@ -158,7 +138,7 @@ class SweepAgent:
             self._leave(str(error), ok=False)
         finally:
             await self._end_trials()
-            self._write_down()
+            self._diary.write_down()
             await self._starter.close()
             await self._say_goodbye()
             await self._client.close()
@@ -171,7 +151,7 @@ class SweepAgent:
             if not self._trials and self._takes_no_more():
                 return
             try:
-                orders = await self._answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
+                orders = await self._patience.answered(lambda: self._client.heartbeat(agent_id, tuple(self._trials)))
             except WandbSubmitError:
                 # What runs may end in peace, as with the stock agent; only then it is our error, too.
                 await self._until_runs_end()
@@ -191,32 +171,6 @@ class SweepAgent:
             self._leave(too_late, ok=True, requeue=True)
         return self._leaving is not None
 
-    async def _answered(self, call: Callable[[], Coroutine[object, object, _T]]) -> _T | None:
-        """Repeats a call until the server answers it; `None` if we are asked to stop before."""
-        lost_at: float | None = None
-        failures = 0
-        while True:
-            try:
-                answer = await self._unless_stopped(call())
-            except WandbSubmitError as error:
-                if not error.transient:
-                    raise
-                if lost_at is None:
-                    lost_at = time.monotonic()
-                    self._write(ServerLost(reason=str(error)))
-                    _LOG.warning("%s; trying again", error)
-                failures += 1
-                asked_for_s = error.retry_after_s if isinstance(error, BusyError) else None
-                await self._unless_stopped(asyncio.sleep(self._pace.until_retry_s(failures, asked_for_s)))
-                if self._stopped.done():
-                    return None
-                continue
-            if lost_at is not None:
-                away_s = round(time.monotonic() - lost_at, 3)
-                self._write(ServerBack(seconds=away_s))
-                _LOG.info("the server answers again after %.0f s", away_s)
-            return answer
-
     async def _until_runs_end(self) -> None:
         """Waits for the running trials; a stop cuts it short."""
         while self._watchers and self._stopping is None:
@@ -230,23 +184,6 @@ class SweepAgent:
     def _wake_up(self) -> None:
         if not self._wake.done():
             self._wake.set_result(None)
-
-    async def _unless_stopped(self, work: Coroutine[object, object, _T]) -> _T | None:
-        """Awaits something that a stop cuts short; `None` if it did.
-
-        A heartbeat under way may carry a run, so that its answer gets a moment to arrive.
-        """
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({task, self._stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                await asyncio.wait({task}, timeout=LAST_ANSWER_S)
-            if task.done():
-                return task.result()
-        finally:
-            task.cancel()
-        await asyncio.wait({task})
-        return None
 
     async def _obey(self, order: Command) -> None:
         match order.type:
@@ -267,13 +204,13 @@ class SweepAgent:
         idle_s = round(time.monotonic() - self._idle_since, 3)
         try:
             if self._stopping is not None:
-                self._write(RunAbandoned(run=run_id, reason=self._stopping, failed=False))
+                self._diary.write(RunAbandoned(run=run_id, reason=self._stopping, failed=False))
                 self._cut_short.add(run_id)
                 return
             prepared = self._starter.prepare(order, run_id, self._client.login)
             trial = await self._starter.start(prepared)
         except (OSError, WandbSubmitError) as error:
-            self._write(RunAbandoned(run=run_id, reason=str(error)))
+            self._diary.write(RunAbandoned(run=run_id, reason=str(error)))
             _LOG.exception("run %s cannot be started: %s", run_id, error)
             # A setting or a folder that is wrong would keep the next run's from being started, too.
             if isinstance(error, ConfigError) or (isinstance(error, OSError) and error.errno in _NO_PROGRAM):
@@ -281,7 +218,7 @@ class SweepAgent:
             self._judge(failed=True)
             return
         self._trials[run_id] = trial
-        self._note(
+        self._diary.note(
             RunStarted(
                 run=run_id,
                 pid=trial.pid,
@@ -320,9 +257,9 @@ class SweepAgent:
             self._cut_short.add(trial.run_id)
         del self._trials[trial.run_id]
         words = exit_words(exit_code, reason, out_of_memory=out_of_memory)
-        self._note(ended, f"run {trial.run_id} {words} after {ended.seconds:.1f} s", at=ended_at)
+        self._diary.note(ended, f"run {trial.run_id} {words} after {ended.seconds:.1f} s", at=ended_at)
         if ended.failed:
-            self._write_down()  # the verdict on all agents' failures reads it
+            self._diary.write_down()  # the verdict on all agents' failures reads it
         self._judge(failed=ended.failed, stopped=reason is not None)
         self._wake_up()
 
@@ -334,28 +271,11 @@ class SweepAgent:
         """
         question = self._client.stop_requested(self._sweep, run_id)
         try:
-            stopped = await self._unless_stopped(asyncio.wait_for(question, _QUESTION_S))
+            stopped = await self._patience.unless_stopped(asyncio.wait_for(question, _QUESTION_S))
         except (WandbSubmitError, asyncio.TimeoutError) as error:
             _LOG.info("the server does not say whether it stopped run %s: %s", run_id, error)
             return None
         return SERVER_ASKED if stopped else None
-
-    def _write(self, event: Event) -> None:
-        """Writes down what happens now, after what happened before."""
-        self._write_down()
-        self._events.write(event)
-
-    def _note(self, event: RunStarted | RunFinished, message: str, at: float | None = None) -> None:
-        """Has a run's start or end written down in a moment: between two runs each tenth of a millisecond counts."""
-        if not self._unwritten:
-            asyncio.get_running_loop().call_later(_WRITTEN_DOWN_WITHIN_S, self._write_down)
-        self._unwritten.append((time.time() if at is None else at, event, message))
-
-    def _write_down(self) -> None:
-        for happened_at, event, message in self._unwritten:
-            self._events.write(event, at=happened_at)
-            _LOG.info(message)
-        self._unwritten.clear()
 
     def _judge(self, *, failed: bool, stopped: bool = False) -> None:
         verdict = self._guard.record(failed=failed, stopped=stopped)
@@ -375,12 +295,8 @@ class SweepAgent:
     def _leave_for_all(self, reason: str, *, ok: bool) -> None:
         """Leaves for a reason that holds for every agent of the submission: all of them name the first one's."""
         halt = Halt(reason=reason, ok=ok)
-        try:
-            first = halt.declare(self._paths.halt)
-        except OSError as error:
-            _LOG.warning("cannot tell the other agents: %s", error)
-        else:
-            halt = halt if halt.ok or first.ok else first
+        first = halt.tell(self._paths.halt)
+        halt = halt if halt.ok or first.ok else first
         self._leave(halt.reason, ok=halt.ok)
 
     async def _say_goodbye(self) -> None:

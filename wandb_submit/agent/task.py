@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from wandb_submit.agent import slurm_job
 from wandb_submit.agent.assignment import Assignment
+from wandb_submit.agent.outcome import Outcome
 from wandb_submit.agent.runner import TaskRunner
 from wandb_submit.agent.runs import interpreter, step
-from wandb_submit.agent.sweep_agent import Outcome
 from wandb_submit.errors import WandbSubmitError
 from wandb_submit.store.events import AgentStopped, EventWriter, agent_name
 from wandb_submit.store.halt import Halt

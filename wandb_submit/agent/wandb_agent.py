@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from wandb_submit.agent.outcome import Outcome
 from wandb_submit.agent.runs.command import clean_environment
 from wandb_submit.agent.runs.members import gentlest_signal, is_wandbs_own, send
 from wandb_submit.agent.shares import Share
-from wandb_submit.agent.sweep_agent import Outcome
 from wandb_submit.errors import RefusedError, WandbSubmitError
 from wandb_submit.spec import Endpoint, SubmissionSpec, SweepRef
 from wandb_submit.store.halt import Halt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ CANCELLED = "the submission was cancelled"
 TIME_LIMIT = "the task's time limit is near"
 PREEMPTED = "the task is preempted"
 SERVER_ASKED = "the server asked for it"
+_LOG = logging.getLogger("wandb_submit.agent")
 _BY_HAND = "somebody made the submission's halt file"
 
 
@@ -48,6 +50,14 @@ class Halt:
         finally:
             draft.unlink(missing_ok=True)
         return self.read(path) or self
+
+    def tell(self, path: Path) -> Halt:
+        """Declares it for all agents, as far as that can be written; returns the word that counts."""
+        try:
+            return self.declare(path)
+        except OSError as error:
+            _LOG.warning("cannot tell the other agents: %s", error)
+            return self
 
     @classmethod
     def read(cls, path: Path) -> Halt | None:
