@@ -43,7 +43,7 @@ def submit(
 ) -> Submission:
     """Starts agents for a sweep and returns at once; the command line's main job.
 
-    Slips in a configuration that are no errors are `UserWarning`s.
+    A slip in a configuration that is no error is a `UserWarning`.
 
     Args:
         sweep: an id, `project/id`, `entity/project/id`, a sweep's URL, or a sweep YAML file or its content as a
