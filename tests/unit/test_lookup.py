@@ -91,9 +91,28 @@ def test_ambiguous_names_are_listed(name: str, those: str, home: Path) -> None:
     assert sorted(str(raised.value).partition("could be ")[2].partition(":")[0].split(", ")) == those.split(", ")
 
 
-@pytest.mark.parametrize("name", ["nonsense", "70_[0-7]", "70_[9]", "70_[0,1,...]"])
+@pytest.mark.parametrize("name", ["nonsense", "non_sense"])
 def test_what_is_not_there_is_said_with_what_is(name: str, home: Path) -> None:
     with pytest.raises(NotFoundError, match=rf"no submission '{re.escape(name)}' in .*the newest are: .*h"):
+        lookup.find(name)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_never_means_the_only_submission(name: str, tmp_path: Path) -> None:
+    make(tmp_path, LOCAL)
+    with pytest.raises(NotFoundError, match="ID is empty"):
+        lookup.find(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["hp7z3a_2", "hp7z3a_x", "hp7z3a_", "hp7z3a_[7-9]"])
+def test_a_task_that_is_not_there_is_said_with_those_that_are(name: str, home: Path) -> None:
+    with pytest.raises(NotFoundError, match="names no task of hp7z3a: they are hp7z3a_0 to hp7z3a_1"):
+        lookup.find(name)
+
+
+@pytest.mark.parametrize("name", ["70_[0-7]", "70_[9]", "70_[0,1,...]", "70_9"])
+def test_so_it_is_with_slurms_names(name: str, home: Path) -> None:
+    with pytest.raises(NotFoundError, match="names no task of hq88qy: they are 70_0 to 71_0"):
         lookup.find(name)
 
 

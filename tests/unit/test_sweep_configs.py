@@ -134,7 +134,12 @@ def test_what_cannot_come_out_as_it_was_meant_is_refused(text: str, words: str) 
         ("command: [python, '{args}']", "`{args}` in `command:` is no macro: did you mean `${args}`?"),
         ("command: ['python train.py ${args}']", "`${args}` in `command:` is only replaced where it stands alone"),
         ("command: ['--home=${env:HOME}']", "'--home=${env:HOME}' in `command:` stays as it is"),
-        ("command: ['${env}', ./run.sh]", "`command:` executes ./run.sh, which is no executable file in this folder"),
+        ("command: [pyhton, '${program}']", "`command:` executes pyhton, which is not on PATH here"),
+        (
+            "command: [/nowhere/python, '${program}']",
+            "`command:` executes /nowhere/python, which is no executable file",
+        ),
+        ("command: ['${env}', ./run.sh]", "`command:` executes ./run.sh, which is no executable file here"),
     ],
 )
 def test_what_probably_will_not_is_warned_of(text: str, words: str) -> None:

@@ -62,6 +62,8 @@ def find(name: str | None, home: Path | None = None) -> Found:
     """
     if name is None:
         return Found(paths=records.find(None, home))
+    if not name.strip():  # as of a script's variable that is not set: never the only submission there is
+        raise NotFoundError("ID is empty. Leave it out for the newest submission, or name one.")
     if (place := _by_path(name)) is not None:
         return place
     known = records.all_submissions(layout.home() if home is None else home)
@@ -80,6 +82,10 @@ def find(name: str | None, home: Path | None = None) -> Found:
                 return only
             case [_, *_] as several:
                 raise NotFoundError(f"{name!r} could be {', '.join(map(str, several))}: type more of it, or name one")
+    array = name.rpartition("_")[0]
+    for paths, record in _records(known) if array else ():
+        if any(job.rpartition("_")[0] == array for job in record.jobs):
+            raise NotFoundError(f"{name!r} names no task of {paths.id}: they are {record.jobs[0]} to {record.jobs[-1]}")
     return Found(paths=records.find(name, home))  # which says what there is
 
 

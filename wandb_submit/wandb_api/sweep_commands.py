@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -40,8 +40,9 @@ def command_warnings(config: Mapping[str, object]) -> Iterator[str]:
     command = config.get("command")
     elements = [str(element) for element in command] if isinstance(command, list | tuple) else []
     executed = next((element for element in elements if element != "${env}"), "")
-    if executed.startswith(("./", "../")) and not os.access(executed, os.X_OK):
-        yield f"`command:` executes {executed}, which is no executable file in this folder"
+    if executed and "$" not in executed and shutil.which(executed) is None:
+        is_not = "no executable file here" if "/" in executed else "not on PATH here"
+        yield f"`command:` executes {executed}, which is {is_not}"
     for text in elements:
         if text.startswith("${") and text.endswith("}") and text.count("${") == 1:
             if text[2:-1] not in MACROS and not _ENVVAR.fullmatch(text):
