@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 from support import Shell, wait_until
 
@@ -39,3 +41,22 @@ def test_two_cuts_of_runs_that_go_nowhere_end_a_task_and_those_that_resume_do_no
     assert shell.json("status", resuming)["cuts"] == 2
     shell.ok("cancel", resuming)
     shell.run("wait", resuming)
+
+
+def test_a_signal_that_comes_twice_is_no_preemption(shell: Shell) -> None:
+    slow = (
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: pathlib.Path('asked').touch())\n"
+        "time.sleep(600)\n"
+    )
+    sweep = shell.sweep(slow, parameters={"x": {"values": [1]}})
+    submission = shell.json(sweep, *LIMIT, "--detach", "--grace", "3", "--max-requeues", "0")["id"]
+    wait_until(lambda: shell.events(submission, "run_started"), what="a run has started")
+    (agent,) = shell.events(submission, "agent_started")
+    os.kill(agent["pid"], signal.SIGUSR2)
+    wait_until((shell.folder / "asked").exists, what="the run has been asked to end")
+    os.kill(agent["pid"], signal.SIGUSR2)
+
+    (ended,) = wait_until(lambda: shell.events(submission, "run_finished"), what="the run has ended")
+    assert ended["reason"] == "the task's time limit is near"
+    shell.run("wait", submission)

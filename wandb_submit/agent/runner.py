@@ -59,6 +59,7 @@ class TaskRunner:
         self._outcomes: list[Outcome] | None = None
         self._error: BaseException | None = None
         self._draining = False
+        self._preempted = False  # as far as a signal has told
         self._ended, self._on_end = os.pipe()  # closed by the thread at its end
         self._woken, self._on_signal = os.pipe()  # written to by every signal
         os.set_blocking(self._on_signal, False)
@@ -86,11 +87,11 @@ class TaskRunner:
         """
         if self._thread.ident is None:
             return None
-        was_draining, self._draining = self._draining, True
+        self._draining = True
         if self._outcomes is None:
             if self._stopping is None:
                 self.stop(TIME_LIMIT if self._is_near_its_limit() else f"received {slurm_job.REQUEUE_SIGNAL.name}")
-            if was_draining or (self._task.spec.executor == "slurm" and slurm_job.is_preempted()):
+            if self._preempted or (self._task.spec.executor == "slurm" and slurm_job.is_preempted()):
                 self.stop(PREEMPTED)
             self._wait()
         return self._outcomes
@@ -128,7 +129,7 @@ class TaskRunner:
             if not self._draining:  # otherwise they know why
                 self.stop(self._why(number))
             if number == signal.SIGTERM and not self._draining and slurm_job.is_preempted():
-                self._draining = True
+                self._preempted = True
                 signal.raise_signal(
                     slurm_job.REQUEUE_SIGNAL
                 )  # submitit's: it calls `checkpoint`, and requeues the task
