@@ -46,6 +46,7 @@ def test_another_program_may_use_sqlite(data: Path) -> None:
             shell.execute(statement)
             place.check_content()
     place.check()
+    place.check_all()
 
 
 def test_another_program_may_use_sqlite_at_this_moment(data: Path) -> None:

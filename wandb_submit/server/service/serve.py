@@ -203,7 +203,7 @@ async def _keep_watch(place: Place, server: _Server, path: Path, info: Mapping[s
     while True:
         await asyncio.sleep(_LOOK_S)
         try:
-            place.check()
+            place.check_all()
             place.check_content()
             if server.started and not path.exists():
                 _announce(path, info)

@@ -49,6 +49,7 @@ class Place:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         # As texts: to join paths takes longer than to look.
+        self._folder = str(data_dir)
         self._folders = [str(data_dir / name) for name in _FOLDERS]
         self._known = {path: _identity(path) for path in (str(data_dir / name) for name in _KEPT)}
         # Never closed: the kernel would give back SQLite's locks on the files with them
@@ -57,14 +58,24 @@ class Place:
         self._index = os.open(data_dir / f"{DATABASE}-shm", os.O_RDONLY)
         self._written, self._copies = self._fingerprint(), self._copies_now()
         self._is_copying = False
+        # The folder as it was when all was there, and when its entries had last changed.
+        self._as_known: tuple[int, int, int] | None = None
 
     def check(self) -> None:
-        """Looks whether all is there; it takes microseconds.
+        """Looks whether all is there, after each commit; it takes a microsecond.
 
         Raises:
             GoneError: if something was deleted, moved or replaced.
             sqlite3.OperationalError: if that cannot be told now.
         """
+        status = _status(self._folder)
+        found = None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+        if found is None or found != self._as_known:
+            self.check_all()
+            self._as_known = found
+
+    def check_all(self) -> None:
+        """Looks at each file: a folder's time does not tell a change from one a moment before, nor of a link's end."""
         for folder in self._folders:
             if folder not in self._known and (there := _identity(folder)) is not None:
                 self._known[folder] = there
@@ -112,10 +123,14 @@ def _gone(path: str, what: str) -> GoneError:
 
 def _identity(path: str) -> tuple[int, int] | None:
     """What tells a file from every other one; nothing if it is not there."""
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _status(path: str) -> os.stat_result | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 it is a text
+        return os.stat(path)  # noqa: PTH116 it is a text
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise sqlite3.OperationalError(f"cannot look at {path}: {error.strerror or error}") from error
-    return status.st_dev, status.st_ino

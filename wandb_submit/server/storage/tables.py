@@ -280,7 +280,7 @@ CREATE INDEX alerts_of_run ON alerts (run, at);
 # is left out, for it changes all the time.
 _FOURTH = """
 CREATE TABLE run_changes (
-  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  number INTEGER PRIMARY KEY,
   run INTEGER NOT NULL UNIQUE
 );
 CREATE TRIGGER run_came AFTER INSERT ON runs BEGIN
