@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -115,7 +116,9 @@ def test_python_blocks_are_python(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.page)
-def test_yaml_blocks_are_sweeps_or_templates(block: Block, tmp_path: Path) -> None:
+def test_yaml_blocks_are_sweeps_or_templates(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchrun").touch(mode=0o755)  # a command that is not on PATH is a slip
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     content = yaml.safe_load(block.text)
     if "method" in content:
         assert {"program", "method", "parameters"} <= set(content)
