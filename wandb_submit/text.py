@@ -26,19 +26,22 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def exit_words(exit_code: int, stop_reason: str | None, *, out_of_memory: bool = False) -> str:
-    """How a run ended, in words."""
+def exit_words(
+    exit_code: int, stop_reason: str | None, *, out_of_memory: bool = False, seconds: float | None = None
+) -> str:
+    """How a run ended, in words, and after how many seconds if that is told."""
+    after = "" if seconds is None else f" after {seconds:.1f} s"
     if stop_reason is not None:
-        return f"stopped: {stop_reason}"
+        return f"stopped{after}: {stop_reason}"
     if exit_code == 0:
-        return "finished"
+        return f"finished{after}"
     if exit_code < 0:
         words = f"killed by signal {-exit_code} ({signal_name(-exit_code)})"
     elif _SHELLS < exit_code <= _SHELLS + signal.SIGSYS:
         words = f"failed with exit status {exit_code} ({_SHELLS} + {signal_name(exit_code - _SHELLS)})"
     else:
         words = f"failed with exit status {exit_code}"
-    return f"{words}: out of memory (see --mem)" if out_of_memory else words
+    return f"{words}{after}: out of memory (see --mem)" if out_of_memory else f"{words}{after}"
 
 
 def signal_name(number: int) -> str:

@@ -41,6 +41,7 @@ setup:
   - source /no/such/activate
   - FLAG=1 cd / ; if true; then export A=1; fi
   - test -r "$IMAGE"  # nosuchcomment
+  - scratch="${SCRATCH:-${TMPDIR:-/tmp}/$(id -un)}/mine"; mkdir -p "${scratch%/}"
 python: nosuchapptainer exec --nv train.sif python
 """
     )

@@ -48,3 +48,7 @@ def test_people_are_told_of_it_with_the_signal_or_the_status() -> None:
     assert exit_words(-9, None, out_of_memory=True) == "killed by signal 9 (SIGKILL): out of memory (see --mem)"
     assert exit_words(1, None, out_of_memory=True) == "failed with exit status 1: out of memory (see --mem)"
     assert exit_words(-9, None) == "killed by signal 9 (SIGKILL)"
+    assert exit_words(1, None, out_of_memory=True, seconds=2) == (
+        "failed with exit status 1 after 2.0 s: out of memory (see --mem)"
+    )
+    assert exit_words(1, "the server asked for it", seconds=2) == "stopped after 2.0 s: the server asked for it"

@@ -50,9 +50,19 @@ def test_what_there_is_is_listed_once(topic: Topic, words: str, site: Program) -
 
 
 def test_only_the_named_partitions_nodes_are_asked_for(program: Program) -> None:
-    program("sinfo", 'for last; do :; done; echo "gpu|gpu|1:00|n/a|8|1024|$last|(null)"')
+    program(
+        "sinfo",
+        'case "$*" in *--states=*) exit ;; esac; for last; do :; done; echo "gpu|gpu|1:00|n/a|8|1024|$last|(null)"',
+    )
     assert slurm_site.choices(Topic.NODES, "gpu,cpu") == "nodes of gpu,cpu: 8 cores, 1 GB, --partition=gpu,cpu"
     assert slurm_site.choices(Topic.NODES).startswith("nodes here: 8 cores, 1 GB, --format=")
+
+
+def test_nodes_that_are_down_are_named_where_none_fits(program: Program) -> None:
+    program(
+        "sinfo", 'case "$*" in *--states=*) echo gpu2; echo gpu2 ;; *) echo "gpu|gpu|1:00|n/a|8|1024|gpu:1|" ;; esac'
+    )
+    assert slurm_site.choices(Topic.NODES) == "nodes here: 8 cores, 1 GB, gpu:1; down or drained now: gpu2"
 
 
 def test_accounts_and_qos_are_the_users_own(program: Program) -> None:

@@ -256,8 +256,8 @@ class SweepAgent:
         else:
             self._cut_short.add(trial.run_id)
         del self._trials[trial.run_id]
-        words = exit_words(exit_code, reason, out_of_memory=out_of_memory)
-        self._diary.note(ended, f"run {trial.run_id} {words} after {ended.seconds:.1f} s", at=ended_at)
+        words = exit_words(exit_code, reason, out_of_memory=out_of_memory, seconds=ended.seconds)
+        self._diary.note(ended, f"run {trial.run_id} {words}", at=ended_at)
         if ended.failed:
             self._diary.write_down()  # the verdict on all agents' failures reads it
         self._judge(failed=ended.failed, stopped=reason is not None)

@@ -100,8 +100,9 @@ def event_line(agent: str, stamped: Stamped) -> str | None:
         case RunStarted(run=run, resumed=resumed):
             words = f"run {run} {'resumed' if resumed else 'started'}"
         case RunFinished() as event:
-            end = exit_words(event.exit_code, event.reason, out_of_memory=event.out_of_memory)
-            words = f"run {event.run} {end} after {event.seconds:.1f} s"
+            oom = event.out_of_memory
+            end = exit_words(event.exit_code, event.reason, out_of_memory=oom, seconds=event.seconds)
+            words = f"run {event.run} {end}"
         case RunAbandoned(run=run, reason=reason):
             words = f"run {run} not started: {reason}"
         case ColdStarts(reason=reason):

@@ -13,6 +13,7 @@ from wandb_submit.system.files import typed_path
 
 _TIMEOUT_S = 20.0
 _INSIDE = re.compile(r"\$\(([^()]*)\)|`([^`]*)`")  # a command whose output is part of a word
+_PARAMETER = re.compile(r"\$\{[^{}]*\}")
 _BETWEEN = re.compile(r"\|\||&&|[\n;|&(){}]")  # what stands between two simple commands
 _NO_COMMAND = re.compile(r"(?:^|\s)#.*|(?:\d*|&)(?:<|>>?)&?\s*[^\s;|&]+")  # comments and redirections
 _ASSIGNMENT = re.compile(r"\w+=\S*")
@@ -50,8 +51,10 @@ def missing(activation: Activation) -> list[str]:
 def _simple_commands(line: str) -> Iterator[list[str]]:
     """The words of each simple command of a line, from the program's name on."""
     inner = [before or after for before, after in _INSIDE.findall(line)]
-    outer = _BETWEEN.split(_NO_COMMAND.sub("", _INSIDE.sub("$0", line)))
-    for text in [*inner, *outer]:
+    outer = _INSIDE.sub("$0", line)
+    while _PARAMETER.search(outer):  # one may stand in another
+        outer = _PARAMETER.sub("$0", outer)
+    for text in [*inner, *_BETWEEN.split(_NO_COMMAND.sub("", outer))]:
         words = [word.strip("\"'") for word in text.split()]
         while words and (words[0] in _KEYWORDS or _ASSIGNMENT.fullmatch(words[0])):
             words = words[1:]

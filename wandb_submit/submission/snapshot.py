@@ -10,6 +10,8 @@ from wandb_submit.store.journal import AgentView, RunView
 from wandb_submit.store.record import SubmissionRecord
 from wandb_submit.store.siblings import SweepProgress
 
+_KILLED = "killed before its runs had ended"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskView:
@@ -65,8 +67,10 @@ class TaskView:
         """Why it is in its state, in one line."""
         if self.status.orphaned:
             return self.status.detail
-        said = (agent.stopped or agent.server_lost for agent in self.agents)
-        words = next((text for text in said if text), self.surplus or self.status.detail)
+        over = self.status.state.is_terminal
+        said = (agent.stopped or ("" if over else agent.server_lost) for agent in self.agents)
+        killed = _KILLED if over and any(agent.running for agent in self.agents) else ""
+        words = next((text for text in said if text), self.surplus or self.status.detail or killed)
         cold = next((agent.cold for agent in self.agents if agent.cold), "")
         return "; ".join(text for text in (words, cold) if text)
 

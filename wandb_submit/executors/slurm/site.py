@@ -115,6 +115,13 @@ def node_groups(partitions: str | None = None) -> list[NodeGroup]:
     return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *chosen]))
 
 
+def _away(partitions: str | None) -> str:
+    """The nodes that take no jobs now: sbatch's check of a job looks at the others alone."""
+    chosen = [f"--partition={partitions}"] if partitions else []
+    argv = ["sinfo", "--noheader", "--states=down,drain,fail,maint", "--format=%N", *chosen]
+    return ",".join(dict.fromkeys(_asked(argv).split()))
+
+
 def settings() -> str:
     """What `scontrol show config` tells; empty if Slurm does not within seconds."""
     return _asked(["scontrol", "show", "config"])
@@ -136,7 +143,9 @@ def choices(topic: Topic, partitions: str | None = None) -> str:
             return _listed("yours: ", _names(_associations("qos")))
         case Topic.NODES:
             where = f"nodes of {partitions}: " if partitions else "nodes here: "
-            return _listed(where, [group.shape for group in node_groups(partitions)], between="; ")
+            shapes = _listed(where, [group.shape for group in node_groups(partitions)], between="; ")
+            away = _away(partitions)
+            return f"{shapes}; down or drained now: {away}" if shapes and away else shapes
         case Topic.FEATURE:
             return _listed("here: ", [name for group in node_groups(partitions) for name in group.features])
         case Topic.TIME:
