@@ -64,3 +64,10 @@ def test_python_is_warned_at_the_callers_line(offline_shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
     assert "the given configuration: `comand:` does not exist: did you mean `command:`?', '<string>', 5]" in done.stdout
     assert "('comand', 'folder' were unexpected), says the server" in done.stdout
+
+
+def test_a_parameter_that_is_called_timeout_is_no_trouble_with_the_server(offline_shell: Shell) -> None:
+    sweep = offline_shell.sweep("pass", name="odd", method="random", parameters={"timeout": {"min": 5, "max": 2}})
+    done = offline_shell.run(sweep, "--offline", "--executor", "local")
+    assert done.returncode == 2
+    assert "the server does not accept odd.yaml: Invalid sweep config: timeout: min 5 is not" in done.stderr

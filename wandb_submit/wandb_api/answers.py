@@ -28,7 +28,7 @@ class Answer:
     @property
     def busy(self) -> bool:
         """Whether the same request may be answered later: wandb-core repeats its own for the same statuses."""
-        return self.status in (408, 425, 429) or self.status >= 500
+        return means_busy(self.status)
 
     @property
     def text(self) -> str:
@@ -58,6 +58,11 @@ class Answer:
         """How long the server asks to wait; the date form of `Retry-After` is rare enough to be left to our own."""
         value = self.headers.get("retry-after", "")
         return float(value) if value.isdecimal() else None
+
+
+def means_busy(status: int) -> bool:
+    """Whether an HTTP status says that the same request may be answered later."""
+    return status in (408, 425, 429) or status >= 500
 
 
 def error_messages(body: object) -> str:

@@ -18,6 +18,7 @@ import yaml
 from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.spec import Endpoint, SweepRef
 from wandb_submit.wandb_api import graphql
+from wandb_submit.wandb_api.answers import means_busy
 from wandb_submit.wandb_api.credentials import Login, deployment, find_login, trial_environment
 from wandb_submit.wandb_api.names import SweepFile, SweepName, grid_size
 from wandb_submit.wandb_api.proxies import Proxies
@@ -164,7 +165,7 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
             if offline:
                 graphql.check_storage(login)
             if _is_connection_problem(error):
-                raise
+                raise _away(endpoint, error) from error
             raise ConfigError(f"the server does not accept {file.path}: {graphql.first_line(error)}") from error
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
@@ -297,8 +298,32 @@ def _missing_means(message: str) -> Iterator[None]:
 
 
 def _is_connection_problem(error: Exception) -> bool:
+    """Whether a request that `wandb` has sent was not answered, be it only for now.
+
+    The server's status decides, where `wandb` tells it: a refusal may name a parameter that is called `timeout`.
+    """
+    if (status := _status(error)) is not None:
+        return means_busy(status)
     text = str(error).lower()
     words = ("connection", "timed out", "timeout", "refused", "unreachable", "in time", "service process")
     return (
         any(word in text for word in words) or re.search(r"\b(status|error|http|code)\W{1,5}5\d\d\b", text) is not None
     )
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status behind an error of `wandb`; `None` where there was no answer, or it is not told.
+
+    The error that it keeps as `exc` has the answer: of `requests` in wandb 0.26, of wandb-core in 0.31.
+    """
+    while error is not None:
+        answer = getattr(error, "response", None)
+        status = getattr(answer, "status_code", None) or getattr(answer, "http_status", None)
+        if status:
+            return int(status)
+        error = getattr(error, "exc", None) or error.__cause__
+    return None
+
+
+def _away(endpoint: Endpoint, error: Exception) -> UnavailableError:
+    return UnavailableError(f"{endpoint.base_url} does not answer as it should: {graphql.first_line(error)}")
