@@ -11,6 +11,8 @@ _T = TypeVar("_T")
 
 # A name of more levels has the rest of them in its last one.
 _MAX_LEVELS = 20
+# A sweep's best run is in none of these states, whatever it has logged.
+CUT_SHORT = ("failed", "crashed", "killed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

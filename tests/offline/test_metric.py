@@ -80,6 +80,21 @@ def test_all_find_the_same_best_run(
     assert f"{metric} over steps" in page
 
 
+def test_a_run_that_failed_or_was_stopped_is_nobodys_best(server: ServerInfo, protocol: Protocol) -> None:
+    sweep = protocol.create_sweep(**GRID, metric={"name": "acc", "goal": "maximize"})
+    agent = protocol.agent(sweep)
+    for exit_code, value in ((0, 1.5), (1, 9.5)):
+        run = protocol.take_run(agent)["run_id"]
+        protocol.start_run(run)
+        protocol.finish(run, exit_code, {"acc": value})
+    ref = SweepRef(entity="local", project="tests", id=sweep, base_url=server.url)
+    found = results.read(ref, Endpoint(base_url=server.url, server_dir=Path(server.data_dir))).best
+    assert found is not None
+    assert (found.metric, protocol.sweep(sweep)["bestLoss"]) == (1.5, 1.5)
+    page = parse(protocol.http.get(f"/local/tests/sweeps/{sweep}").text).text()
+    assert "Best acc 1.5" in " ".join(page.split())
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_bayes_learns_from_what_define_metric_leaves_in_the_summary(
     server: ServerInfo, protocol: Protocol, nested: bool

@@ -39,7 +39,9 @@ def nasty(web: Protocol) -> tuple[str, str]:
 
 def best(web: Protocol, sweep: str) -> tuple[str, float]:
     losses = {
-        name: json.loads(run["summaryMetrics"]).get("val/loss", float("inf")) for name, run in web.runs(sweep).items()
+        name: json.loads(run["summaryMetrics"]).get("val/loss", float("inf"))
+        for name, run in web.runs(sweep).items()
+        if run["state"] != "failed"
     }
     name = min(losses, key=losses.__getitem__)
     return name, losses[name]

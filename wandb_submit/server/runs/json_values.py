@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from wandb_submit.metrics import Metric, finite
+from wandb_submit.metrics import CUT_SHORT, Metric, finite
 from wandb_submit.server.storage.database import Transaction
 
 # SQLite's paths into JSON compare a name with the text of the JSON, whose escapes they know only in newer versions.
@@ -64,8 +64,9 @@ def logged_number(column: str, metric: Metric) -> tuple[str, tuple[str, ...]]:
 
 
 def best_value(tx: Transaction, sweep: int, metric: Metric) -> float | None:
-    """The best value that a run of the sweep has."""
+    """The best value that a run of the sweep has, but for those that failed or were stopped."""
     value, parameters = summary_number(metric)
     extreme = "MAX" if metric.maximize else "MIN"
-    row = tx.one(f"SELECT {extreme}({value}) FROM runs WHERE sweep = ?", (*parameters, sweep))  # noqa: S608
+    counted = f"sweep = ? AND state NOT IN {CUT_SHORT}"
+    row = tx.one(f"SELECT {extreme}({value}) FROM runs WHERE {counted}", (*parameters, sweep))  # noqa: S608
     return None if row is None else finite(row[0])

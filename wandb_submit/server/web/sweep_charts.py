@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wandb_submit.metrics import Metric, finite
+from wandb_submit.metrics import CUT_SHORT, Metric, finite
 from wandb_submit.server.storage.database import Transaction
 from wandb_submit.server.web.charts.figure import Curve, Dot, Figure, plot
 from wandb_submit.server.web.charts.parallel import Line, Parallel, parallel
@@ -77,7 +77,8 @@ def _progress(trials: Sequence[Trial], goal: Goal, metric: str, link: RunUrl) ->
     best: list[tuple[float, float]] = []
     for number, trial in numbered:
         value = trial.metric or 0.0
-        if not best or (value > best[-1][1] if goal.maximize else value < best[-1][1]):
+        is_best = not best or (value > best[-1][1] if goal.maximize else value < best[-1][1])
+        if is_best and trial.state not in CUT_SHORT:
             best.append((number, value))
     if not best:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from wandb_submit.metrics import Metric, finite
+from wandb_submit.metrics import CUT_SHORT, Metric, finite
 from wandb_submit.server.runs.json_values import summary_number, summary_value
 from wandb_submit.server.runs.state import ENDED
 from wandb_submit.server.storage.database import Transaction
@@ -88,14 +88,15 @@ def read_trials(tx: Transaction, sweep: int, metric: Metric | None, sorted_by: s
 
 
 def best_trial(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
-    """The run with the best value of the metric; the earliest of several."""
-    return next(iter(ranked(trials, maximize=maximize)), None)
+    """The run with the best value of the metric, the earliest of several; none that failed or was stopped."""
+    return next((trial for trial in ranked(trials, maximize=maximize) if trial.state not in CUT_SHORT), None)
 
 
 def ranked(trials: Sequence[Trial], *, maximize: bool) -> list[Trial]:
-    """The runs that have a value of the metric, the best first."""
+    """The runs that have a value of the metric, the best first, and those that failed or were stopped last."""
     sign = -1 if maximize else 1
-    return sorted((trial for trial in trials if trial.metric is not None), key=lambda trial: sign * (trial.metric or 0))
+    known = (trial for trial in trials if trial.metric is not None)
+    return sorted(known, key=lambda trial: (trial.state in CUT_SHORT, sign * (trial.metric or 0)))
 
 
 def thinned(items: Sequence[_T], most: int) -> list[_T]:
