@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import wandb_submit
 from wandb_submit.errors import ConfigError
 from wandb_submit.submission.function import Function
 
+PROGRAM = Path(wandb_submit.__file__).parent / "agent/runs/programs/function.py"
 SCRIPT = """
 import collections.abc as shapes, json, xml.dom
 from decimal import Decimal
@@ -68,3 +70,18 @@ def test_code_that_has_travelled_names_the_file_that_it_is_from() -> None:
     assert arrived is not namespace["train"]
     assert arrived()() == 1
     assert arrived.__code__.co_filename == arrived().__code__.co_filename == "<cell 5>"
+
+
+def test_code_of_another_version_of_python_is_not_run(tmp_path: Path) -> None:
+    def called(about: dict) -> str:
+        file = io.BytesIO(Function.pickle(eval("lambda: print('called')")).data)
+        told = pickle.load(file)
+        assert told["python"] == sys.version_info[:2]
+        (tmp_path / "function.pkl").write_bytes(pickle.dumps({**told, **about}) + file.read())
+        argv = [sys.executable, str(PROGRAM)]
+        env = {"WANDB_SUBMIT_FUNCTION": str(tmp_path / "function.pkl")}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert called({}) == called({"python": None}) == "called\n"
+    assert called({"python": (3, 8)}).startswith("the function is of Python 3.8, and ")

@@ -26,8 +26,9 @@ class Function:
     """A pickled function; `agent/runs/programs/function.py` calls it.
 
     Attributes:
-        data: first what it needs to be read (a dictionary of `folders` for `sys.path`, and the `sources` of cells that
-            are in no file), then the function itself, then what of `__main__` came along.
+        data: first what it needs to be read (a dictionary of the version of `python` that code in it is for, `folders`
+            for `sys.path`, and the `sources` of cells that are in no file), then the function itself, then what of
+            `__main__` came along.
         preload: what it imports or refers to, which is worth importing once for all runs.
     """
 
@@ -49,6 +50,7 @@ class Function:
 
         modules: set[str] = set()
         files: set[str] = set()
+        codes: list[CodeType] = []
         main = vars(sys.modules["__main__"])
         of_main: dict[str, object] = {}
         knows_main: list[FunctionType] = []
@@ -71,6 +73,7 @@ class Function:
                     modules.update(_imports(obj.__code__))
                     files.add(obj.__code__.co_filename)
                 if isinstance(obj, CodeType):
+                    codes.append(obj)
                     # As it is: cloudpickle gives all code the same file, and a traceback needs the real one.
                     return marshal.loads, (marshal.dumps(obj),)
                 return super().reducer_override(obj)
@@ -87,7 +90,11 @@ class Function:
             ) from error
         sources = {name: linecache.getlines(name) for name in files if not Path(name).exists()}
         folders = _own_folders()
-        about = {"folders": folders, "sources": {name: lines for name, lines in sources.items() if lines}}
+        about = {
+            "python": sys.version_info[:2] if codes else None,
+            "folders": folders,
+            "sources": {name: lines for name, lines in sources.items() if lines},
+        }
         return cls(
             data=pickle.dumps(about) + body.getvalue(),
             preload=Preload(

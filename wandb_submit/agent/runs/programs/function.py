@@ -20,6 +20,9 @@ if os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):  
 
 with open(os.environ["WANDB_SUBMIT_FUNCTION"], "rb") as _file:  # noqa: PTH123 light
     _about = pickle.load(_file)  # noqa: S301 its owner's own file, which nobody else may write
+    if _about["python"] not in (None, sys.version_info[:2]):  # each has code of its own, and may crash on another's
+        _version = ".".join(map(str, _about["python"]))
+        sys.exit(f"the function is of Python {_version}, and {sys.executable} is another version: name one of that")
     sys.path[:0] = [_folder for _folder in _about["folders"] if _folder not in sys.path]
     for _name, _lines in _about["sources"].items():  # of notebook cells, for tracebacks
         linecache.cache[_name] = (sum(map(len, _lines)), None, _lines, _name)
