@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wandb_submit.devices.variables import entries, variable_of
 from wandb_submit.spec import SubmissionSpec
+from wandb_submit.text import counted
 
 _DEVICES = Path("/dev")
 # sbatch's other options that ask for GPUs, and how their values begin where they do.
@@ -25,7 +26,7 @@ def why_not(wanted: int) -> str | None:
         return None
     name = variable_of(os.environ)
     visible, given, whose = _listed(name), *_given()
-    node = f"on {socket.gethostname()} the task asked for {wanted} GPU{'s' if wanted > 1 else ''}"
+    node = f"on {socket.gethostname()} the task asked for {counted(wanted, 'GPU')}"
     if len(visible) < wanted:
         sees = f"{name} is {os.environ[name]!r}" if name in os.environ else f"{name} is not set"
         told = f", although it has {','.join(given)} from {whose}" if given else ""

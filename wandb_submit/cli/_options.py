@@ -9,8 +9,7 @@ import click
 
 from wandb_submit.cli import _complete
 from wandb_submit.options import table, values
-from wandb_submit.options.sbatch import key_value
-from wandb_submit.options.table import Group, Many, Opt, Options
+from wandb_submit.options.table import Group, Opt, Options
 
 if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
@@ -92,7 +91,7 @@ def _declared(name: str, option: Opt) -> Callable[[_F], _F]:
         name,
         group=option.group,
         first=option.first,
-        multiple=option.many is not None,
+        multiple=option.many or option.pair is not None,
         help=option.help,
         shell_complete=_complete.VALUES.get(name),
         **kind,
@@ -100,12 +99,6 @@ def _declared(name: str, option: Opt) -> Callable[[_F], _F]:
 
 
 def _typed(option: Opt, value: Any) -> object:  # noqa: ANN401 a text, a flag's truth or texts
-    if option.many is Many.MAPPING:
-        read = key_value if option.group is Group.SLURM else _name_value
-        return dict(map(read, cast(Sequence[str], value)))
-    return list(value) if option.many is Many.LIST else value
-
-
-def _name_value(text: str) -> tuple[str, str | None]:
-    name, equals, value = text.partition("=")
-    return name, value if equals else None
+    if option.pair is not None:
+        return dict(map(option.pair, cast(Sequence[str], value)))
+    return list(value) if option.many else value

@@ -34,6 +34,12 @@ _ASSIGNMENT = rf"(?<![\w$])({_NAME})=(\"[^\"]*\"|'[^']*'|[^\s;&|]*)"
 _PLAIN_PATH = r"[\w./~+@-]+"
 
 
+def name_value(text: str) -> tuple[str, str | None]:
+    """Reads `NAME=VALUE`; the value is `None` where there is no `=`."""
+    name, equals, value = text.partition("=")
+    return name, value if equals else None
+
+
 def variables_of(option: str, value: object) -> dict[str, str]:
     """Checks the variables of runs.
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from wandb_submit.errors import ConfigError
 from wandb_submit.options import activation, keywords, ranks, sbatch, table, templates, values
-from wandb_submit.options.table import Many, Options
+from wandb_submit.options.table import Options
 from wandb_submit.spec import DEFAULT_GRACE_S, Activation, ArraySpec, Preload, SubmissionSpec
 
 DefaultArray: TypeAlias = Callable[[SubmissionSpec], ArraySpec]
@@ -109,7 +109,7 @@ def _in_lists(layer: Mapping[str, object]) -> dict[str, object]:
 
     def as_merged(name: str, value: object) -> object:
         several = list(value) if isinstance(value, list | tuple) else None
-        if table.TABLE[name].many is Many.LIST:
+        if table.TABLE[name].many:
             return [value] if several is None else several
         if isinstance(value, Mapping):
             return dict(value)

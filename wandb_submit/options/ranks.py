@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wandb_submit.spec import Ranks, SubmissionSpec
+from wandb_submit.text import counted
 
 
 def ranks(nodes: int | None, per_node: int | None) -> Ranks | None:
@@ -57,11 +58,11 @@ def words(spec: SubmissionSpec) -> list[str]:
     if spec.ranks is None:
         return []
     shares = [
-        f"{amount // spec.ranks.per_node} {what}{'s' if amount > spec.ranks.per_node else ''}"
+        counted(amount // spec.ranks.per_node, what)
         for amount, what in ((spec.gpus_per_task, "GPU"), (spec.cpus_per_task, "core"))
         if amount
     ]
     each = f"; a rank's share is {' and '.join(shares)}" if shares else ""
     nodes, per_node = spec.ranks.nodes, spec.ranks.per_node
-    many = f"{nodes} nodes with {per_node} rank{'s' if per_node > 1 else ''} on each" if nodes > 1 else "ranks"
+    many = f"{nodes} nodes with {counted(per_node, 'rank')} on each" if nodes > 1 else "ranks"
     return [f"every run is {spec.ranks.count} processes, {many}{each}"]

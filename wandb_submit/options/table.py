@@ -28,13 +28,6 @@ class Group(enum.Enum):
     OUTPUT = "Output"
 
 
-class Many(enum.Enum):
-    """How an option that holds several values is written."""
-
-    LIST = "a list; the flag is repeated"
-    MAPPING = "a mapping; the flag is repeated as NAME=VALUE"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opt:
     """One option.
@@ -47,7 +40,8 @@ class Opt:
         first: whether it is needed on the first day, and stands on top of `--help`.
         short: sbatch's letter for it.
         flag: its flag, where that is not its name with dashes.
-        many: whether it holds several values; those of templates and flags are joined.
+        many: whether it is a list; the flag is repeated, and the lists of templates and flags are joined.
+        pair: of a mapping, which is joined likewise: reads one NAME=VALUE of the flag.
         template: whether a template may have it.
         local: what is made of it on a workstation, if that is less than on a cluster.
         more: what `submit()`'s documentation and the options' page say besides.
@@ -60,7 +54,8 @@ class Opt:
     first: bool = False
     short: str | None = None
     flag: str | None = None
-    many: Many | None = None
+    many: bool = False
+    pair: Callable[[str], tuple[str, str | None]] | None = None
     template: bool = True
     local: str = ""
     more: str = ""
@@ -256,7 +251,7 @@ class Options(TypedDict, total=False):
             read=values.texts,
             first=True,
             flag="--template",
-            many=Many.LIST,
+            many=True,
             template=False,
         ),
     ]
@@ -267,7 +262,7 @@ class Options(TypedDict, total=False):
             group=Group.ENVIRONMENT,
             metavar="NAME=VALUE",
             read=activation.variables_of,
-            many=Many.MAPPING,
+            pair=activation.name_value,
         ),
     ]
     setup: Annotated[
@@ -277,7 +272,7 @@ class Options(TypedDict, total=False):
             group=Group.ENVIRONMENT,
             metavar="COMMAND",
             read=activation.commands,
-            many=Many.LIST,
+            many=True,
         ),
     ]
     teardown: Annotated[
@@ -287,7 +282,7 @@ class Options(TypedDict, total=False):
             group=Group.ENVIRONMENT,
             metavar="COMMAND",
             read=activation.commands,
-            many=Many.LIST,
+            many=True,
         ),
     ]
     python: Annotated[
@@ -325,7 +320,7 @@ class Options(TypedDict, total=False):
             group=Group.SLURM,
             metavar="KEY[=VALUE]",
             read=sbatch.checked,
-            many=Many.MAPPING,
+            pair=sbatch.key_value,
             local="not used",
             more="In Python and templates a mapping; `None` is an option without a value.",
         ),

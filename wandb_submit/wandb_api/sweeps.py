@@ -252,9 +252,7 @@ def _session(endpoint: Endpoint) -> Iterator[wandb.Api]:
                 "run `wandb login --relogin`"
             ) from error
         except (errors.Error, OSError) as error:
-            raise UnavailableError(
-                f"{endpoint.base_url} does not answer as it should: {graphql.first_line(error)}"
-            ) from error
+            raise _away(endpoint, error) from error
 
 
 def greet(endpoint: Endpoint) -> None:

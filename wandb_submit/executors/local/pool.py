@@ -14,6 +14,7 @@ from wandb_submit.devices.variables import CUDA, with_only
 from wandb_submit.executors.local.closings import Closings
 from wandb_submit.executors.local.line import Place
 from wandb_submit.executors.local.locks import DeviceLocks, Lock, core_lock, gpu_locks, lock_folder
+from wandb_submit.text import counted
 
 _LOOK_AT_STRANGERS_S = 5.0  # how often to look whether a stranger's process has left a GPU: nothing tells
 
@@ -34,7 +35,7 @@ class Demand:
     def words(self) -> str:
         """The same for people."""
         asked = [(self.gpus or 0, "GPU"), (self.cores or 0, "core")]
-        return " and ".join(f"{number} {what}{'s' * (number > 1)}" for number, what in asked if number)
+        return " and ".join(counted(number, what) for number, what in asked if number)
 
 
 def places(at_once: int, demand: Demand, gpus: Sequence[Gpu], cores: Sequence[int]) -> int:
@@ -180,7 +181,7 @@ class Pool:
         near = {core for gpu in gpus for core in gpu.cores}
         cores = self._lock_cores(demand.cores or 0, sorted(free_cores, key=lambda core: core not in near))
         lacks = [
-            f"{wanted} {what}{'s' * (wanted > 1)} ({len(found)} of {len(known)} free{self._held(locks)})"
+            f"{counted(wanted, what)} ({len(found)} of {len(known)} free{self._held(locks)})"
             for what, wanted, found, known, locks in (
                 ("GPU", demand.gpus or 0, gpus, self.gpus, [lock for gpu in free_gpus for lock in gpu_locks(gpu)]),
                 ("core", demand.cores or 0, cores, self.cores, map(core_lock, free_cores)),
