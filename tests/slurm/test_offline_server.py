@@ -49,7 +49,9 @@ def test_nodes_reach_the_server_and_get_its_key_by_a_private_file_alone(login_no
     server = login_node.json("server", "status")
     address = urlsplit(server["url"]).hostname
     assert address == way_out()
-    assert f"note: the cluster's nodes reach the offline server on {address}: it lets in who has its key" in done.stderr
+    assert (
+        f"note: the cluster's nodes reach the offline server on {address}: only its key lets a client in" in done.stderr
+    )
     (key,) = {
         line.partition("=")[2]
         for line in login_node.ok("server", "env").splitlines()

@@ -62,8 +62,8 @@ class AgentTask(Assignment):
         """Why there is nothing to do for this task; `None` where there is.
 
         Raises:
-            AgentFailedError: if the task has been requeued too often, has not the GPUs that it asked for, or finds no
-                such `python`.
+            AgentFailedError: if the task has been requeued too often, lacks GPUs that it asked for, or finds no such
+                `python`.
         """
         if all(count == 0 for count in self.counts()):
             return self._not_begun(paths, "--count was reached before the task was requeued", ok=True)

@@ -89,7 +89,7 @@ def _introduce(running: ServerInfo, option: str) -> None:
         return
     _print_environment(running)
     click.echo(
-        f"other machines reach this server, on {running.host}: it lets in who has the key above, and nobody else. "
+        f"other machines reach this server, on {running.host}: only the key above lets a client in. "
         f"The key is shown this once; `wandb-submit server env{option}` prints it again for you alone. What travels is "
         "not encrypted: use it in networks that you trust.",
         err=True,

@@ -44,7 +44,7 @@ def findings(partition: str | None) -> Iterator[Finding]:
             words=str(error),
             verdict=Verdict.FAILED,
             remedy="see whether `sinfo` works; if Slurm is elsewhere, name its slurm.conf in SLURM_CONF; "
-            "who has no use for it adds --executor local, here and to submit",
+            "if you do not need Slurm, add --executor local, here and when you submit",
         )
         return
     yield Finding(topic="Slurm", words=f"{_setting(config, 'SLURM_VERSION')}, its controller answers")

@@ -15,7 +15,7 @@ from wandb_submit.system import process
 
 _TIMEOUT_S = 120.0  # importing wandb from a cold network file system
 _TOPIC = "runs' Python"
-# Runs in the current folder. It looks at the scripts there for parts of wandb that this version has not: those that
+# Runs in the current folder. It looks at the scripts there for parts of wandb that this version lacks: those that
 # are not documented move or go every few months.
 _ASK = """
 import ast, glob, importlib.metadata, importlib.util, json, os, sys
@@ -109,7 +109,7 @@ def _of_client(path: str, found: Mapping[str, Any]) -> Iterator[Finding]:
     for script, modules in found["gone"].items():
         yield Finding(
             topic="runs' wandb",
-            words=f"{script} imports {', '.join(modules)}, which wandb {client} has not",
+            words=f"{script} imports {', '.join(modules)}, which wandb {client} does not have",
             verdict=Verdict.WARNING,
             remedy="use what W&B documents instead, mostly `wandb.Api()`; others of its modules move without notice",
         )

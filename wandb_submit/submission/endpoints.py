@@ -63,8 +63,8 @@ def words_on_server(node: str | None) -> list[str]:
     if running := lifecycle.status(server_dir()):
         address = urlsplit(running.url).hostname
     return [
-        f"the cluster's nodes reach the offline server on {address}: it lets in who has its key, which only you can "
-        "read; what travels is not encrypted"
+        f"the cluster's nodes reach the offline server on {address}: only its key lets a client in, and only you "
+        "can read the key; connections are not encrypted"
     ]
 
 

@@ -22,7 +22,7 @@ sys.path[0:1] = sys.argv[1:3]
 print(json.dumps([name for name in sys.argv[3:] if importlib.util.find_spec(name) is None]))
 """
 _PYTHON = re.compile(r"python[0-9.]*")
-# Where every machine has a Python of its own: a node's may have what ours has not.
+# Where every machine has a Python of its own: a node's may have what ours lacks.
 _EACH_MACHINES_OWN = ("/usr", "/bin")
 
 
