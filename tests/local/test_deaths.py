@@ -125,7 +125,7 @@ def test_a_submission_that_is_cancelled_does_not_seem_to_have_failed(offline_she
     waited = offline_shell.run("wait", submission).stderr.splitlines()
     log = f"wandb-submit logs {submission} --task"
     assert f"agent 0 cancelled: the submission was cancelled (its log: {log} 0)" in waited
-    assert f"agent 1 cancelled (its log: {log} 1)" in waited
+    assert "agent 1 cancelled" in waited
     assert "killed" not in offline_shell.ok("logs", submission, "--task", "0")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -187,6 +188,8 @@ def test_cancel_from_another_shell_ends_running_tasks_and_drops_pending_ones(off
     assert [task["state"] for task in answer["tasks"]] == ["cancelled"] * 3
     assert [task["stopped"] for task in answer["tasks"]] == [1, 0, 0]
     assert (answer["runs_done"], answer["runs_failed"], answer["runs_stopped"]) == (0, 0, 1)
+    assert "agents 1, 2 cancelled" in done.stderr
+    assert not {"--task 1", "--task 2"} & set(re.findall(r"--task \d", done.stderr))  # they have no log
     assert "none of this folder's runs now" in offline_shell.run("cancel").stderr
     assert not alive(events[0]["pid"])
     assert len(offline_shell.events(submitted["id"], "run_started")) == 1

@@ -22,7 +22,7 @@ _LOOKED_AT = 50  # runs: the last ones that failed
 
 def tell(submission: Submission, snapshot: Snapshot) -> None:
     """Says on standard error what failed, and where to read more; what is the same for several is said once."""
-    for sentence in (*_runs(submission), *_agents(snapshot)):
+    for sentence in (*_runs(submission), *_agents(submission, snapshot)):
         click.echo(sentence, err=True)
 
 
@@ -49,15 +49,17 @@ def _words(run: RunView) -> str:
     return LastWords.read(Path(run.log), run.exit_code).told(run.exit_code, out_of_memory=run.out_of_memory)
 
 
-def _agents(snapshot: Snapshot) -> Iterator[str]:
+def _agents(submission: Submission, snapshot: Snapshot) -> Iterator[str]:
     groups = alike(
         (str(task.index), f"{task.status.state.value}: {task.detail}" if task.detail else task.status.state.value)
         for task in snapshot.tasks
         if not task.is_well
     )
     for names, words in groups:
-        whose = "its log" if len(names) == 1 else f"log of agent {names[0]}"
-        yield f"{_named('agent', names)} {words} ({whose}: wandb-submit logs {snapshot.record.id} --task {names[0]})"
+        told = f"{_named('agent', names)} {words}"
+        logged = next((name for name in names if any(log.exists() for log in submission.task_logs(int(name)))), None)
+        whose = "its log" if len(names) == 1 else f"log of agent {logged}"
+        yield told if logged is None else f"{told} ({whose}: wandb-submit logs {submission.id} --task {logged})"
 
 
 def _named(noun: str, names: Sequence[str]) -> str:
