@@ -171,3 +171,45 @@ def test_a_panic_of_wandb_core_is_told_from_the_programs_own() -> None:
     own = PANIC.format(package="example.com/train").splitlines()
     assert without_clients(["epoch 3", *clients, "the service died"]) == ["epoch 3", "the service died"]
     assert without_clients(["epoch 3", *own, "exit status 2"]) == ["epoch 3", *own, "exit status 2"]
+
+
+def test_an_exit_at_the_begin_of_a_log_leaves_nothing() -> None:
+    assert without_clients(["Traceback (most recent call last):", '  File "train.py", line 3', "SystemExit: 3"]) == []
+
+
+EXITS = """
+import sys
+import wandb
+with wandb.init(mode="offline"):
+    print("no such data set: mnist", flush=True)
+    try:
+        raise ValueError("no data") if sys.argv[1:] == ["chain"] else SystemExit({exited})
+    except ValueError:
+        sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("exited", "arguments", "words"),
+    [
+        (1, [], "failed: no such data set: mnist"),
+        (2, [], "failed with exit status 2: no such data set: mnist"),
+        ("'no GPU'", [], "failed: no GPU"),
+        (3, ["chain"], "failed with exit status 3: ValueError: no data"),
+    ],
+)
+def test_what_the_client_prints_of_an_exit_is_no_last_word(
+    exited: object, arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "run.log"
+    program = EXITS.format(exited=exited)
+    with log.open("w") as output:
+        ended = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=tmp_path,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    assert "SystemExit" in log.read_text()
+    assert LastWords.read(log, ended.returncode).told(ended.returncode) == words

@@ -44,6 +44,7 @@ _SAID = re.compile(
     )
 )
 _IGNORED = re.compile(r"Exception ignored |Error in atexit\._run_exitfuncs")  # Python goes on, and ends as it would
+_EXITS = re.compile(r"SystemExit\b")  # in a `with wandb.init()`; Python itself prints no traceback of it, but its text
 _THREADS = "Exception in thread "
 _FRAME = re.compile(r'  File "(?P<file>[^"]+)", line \d+')
 _PYTHONS_OWN = re.compile(r"<frozen |.*/lib/python3\.\d+/(?!site-packages/|dist-packages/)")
@@ -69,6 +70,11 @@ def without_clients(lines: Sequence[str]) -> list[str]:
             at = 1 + (_end_of_tracebacks(lines, told) if lines[told : told + 1] == [TRACEBACK] else told)
         elif lines[at] == TRACEBACK:
             end = _end_of_tracebacks(lines, at)
+            if lines[end : end + 1] and _EXITS.match(lines[end]):
+                last = max(begin for begin in range(at, end) if lines[begin] == TRACEBACK)
+                kept += lines[at : max(at, last - 1)]  # what led to it in a chain, without the words that link them
+                at = end + 1
+                continue
             if not _is_clients(lines[at:end]):
                 kept += lines[at:end]
                 at = end
