@@ -58,6 +58,12 @@ def test_only_the_named_partitions_nodes_are_asked_for(program: Program) -> None
     assert slurm_site.choices(Topic.NODES).startswith("nodes here: 8 cores, 1 GB, --format=")
 
 
+@pytest.mark.parametrize(("known", "away", "all_away"), [("2\n1", "2\n1", True), ("3", "2", False), ("", "", False)])
+def test_whether_all_nodes_are_away_is_counted(known: str, away: str, all_away: bool, program: Program) -> None:
+    program("sinfo", f'case "$*" in *--states=*) echo "{away}" ;; *) echo "{known}" ;; esac')
+    assert slurm_site.all_away("gpu", "n1") is all_away
+
+
 def test_nodes_that_are_down_are_named_where_none_fits(program: Program) -> None:
     program(
         "sinfo", 'case "$*" in *--states=*) echo gpu2; echo gpu2 ;; *) echo "gpu|gpu|1:00|n/a|8|1024|gpu:1|" ;; esac'

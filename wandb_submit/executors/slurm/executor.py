@@ -22,7 +22,7 @@ from wandb_submit.executors.base import ANY_NUMBER, NO_LIMIT_MIN, Plan, TaskRef,
 from wandb_submit.executors.slurm import cli, sbatch, time
 from wandb_submit.executors.slurm import site as slurm_site
 from wandb_submit.executors.slurm import states as slurm_states
-from wandb_submit.executors.slurm.refusals import LimitError, away, slurms_words
+from wandb_submit.executors.slurm.refusals import LimitError, NoNodeError, away, slurms_words
 from wandb_submit.options import ranks
 from wandb_submit.spec import DEFAULT_GRACE_S, ArraySpec, SubmissionSpec
 from wandb_submit.store.paths import SubmissionPaths
@@ -167,6 +167,13 @@ class SlurmExecutor:
             sbatch.test_only(plan.scripts[0])
         except LimitError as error:
             raise sbatch.too_many(error, sbatch.fitting(plan.scripts[0], plan.arrays[0].count)) from error
+        except NoNodeError:
+            # Of nodes that are all drained it says so, too, and yet sbatch takes the job, which waits for them.
+            named = plan.spec.sbatch
+            if not slurm_site.all_away(
+                named.get("partition") or os.environ.get("SBATCH_PARTITION"), named.get("nodelist")
+            ):
+                raise
 
     def submit(
         self, plan: Plan, tasks: Sequence[AgentTask], paths: SubmissionPaths, keep: Callable[[Sequence[str]], None]

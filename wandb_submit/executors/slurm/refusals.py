@@ -28,6 +28,10 @@ class LimitError(RefusedError):
     """A limit of the site's stands in the way: a smaller array may be within it."""
 
 
+class NoNodeError(RefusedError):
+    """No node that takes jobs now has all that a task asks for."""
+
+
 # sbatch's refusals, what a person can do about them, and what they are about; the first that fits counts.
 _REFUSALS: tuple[tuple[str, str, Topic | None], ...] = (
     (r"invalid partition|no partition specified", "no such partition, see --partition", Topic.PARTITION),
@@ -96,7 +100,8 @@ def refusal(text: str, choices: Callable[[Topic], str] = lambda topic: "") -> Wa
         if re.search(pattern, words, re.IGNORECASE):
             values = choices(topic) if topic else ""
             there = f" ({values})" if values else ""
-            return RefusedError(f"Slurm refuses the job: {words}. {_sentence(advice)}{there}")
+            kind = NoNodeError if topic is Topic.NODES else RefusedError
+            return kind(f"Slurm refuses the job: {words}. {_sentence(advice)}{there}")
     return RefusedError(f"Slurm refuses the job: {words}")
 
 

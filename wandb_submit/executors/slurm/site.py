@@ -39,6 +39,7 @@ _QOS_LIMITS = {
     "grpsubmit": "GrpSubmitJobs",
     "grptres": "GrpTRES",
 }
+_AWAY = "--states=down,drain,fail,maint"
 _NOTHING = ("", "(null)", "N/A")
 
 
@@ -111,15 +112,28 @@ def minutes(text: str) -> int | None:
 
 def node_groups(partitions: str | None = None) -> list[NodeGroup]:
     """Asks about some partitions, `a,b`, or about all; nothing if Slurm does not tell within seconds."""
-    chosen = [f"--partition={partitions}"] if partitions else []
-    return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *chosen]))
+    return parse_sinfo(_asked(["sinfo", "--noheader", f"--format={_FIELDS}", *_chosen(partitions)]))
+
+
+def all_away(partitions: str | None, nodes: str | None) -> bool:
+    """Whether none of some nodes takes jobs now; False if that cannot be had.
+
+    Args:
+        partitions: the partitions that a job named.
+        nodes: the nodes that it named.
+    """
+    chosen = [*_chosen(partitions), *([f"--nodes={nodes}"] if nodes else [])]
+    known, away = (_asked(["sinfo", "--noheader", "--format=%D", *chosen, *states]) for states in ([], [_AWAY]))
+    return known.split() != [] and sum(map(int, known.split())) == sum(map(int, away.split()))
 
 
 def _away(partitions: str | None) -> str:
     """The nodes that take no jobs now: sbatch's check of a job looks at the others alone."""
-    chosen = [f"--partition={partitions}"] if partitions else []
-    argv = ["sinfo", "--noheader", "--states=down,drain,fail,maint", "--format=%N", *chosen]
-    return ",".join(dict.fromkeys(_asked(argv).split()))
+    return ",".join(dict.fromkeys(_asked(["sinfo", "--noheader", _AWAY, "--format=%N", *_chosen(partitions)]).split()))
+
+
+def _chosen(partitions: str | None) -> list[str]:
+    return [f"--partition={partitions}"] if partitions else []
 
 
 def settings() -> str:
