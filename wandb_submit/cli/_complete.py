@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
@@ -55,6 +54,8 @@ def files(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> li
 
 def sweep_files(incomplete: str) -> list[CompletionItem]:
     """The YAML files of this folder."""
+    from pathlib import Path  # here, for `--help` needs nothing of it
+
     return _items(((path.name, "") for path in sorted(Path().glob("*.y*ml"))), incomplete)
 
 
