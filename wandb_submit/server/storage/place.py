@@ -56,7 +56,8 @@ class Place:
         # (https://www.sqlite.org/howtocorrupt.html, 2.2).
         self._database = os.open(data_dir / DATABASE, os.O_RDONLY)
         self._index = os.open(data_dir / f"{DATABASE}-shm", os.O_RDONLY)
-        self._written, self._copies = self._fingerprint(), self._copies_now()
+        self._copies = self._copies_now()
+        self._written = self._fingerprint()
         self._is_copying = False
         # The folder as it was when all was there, and when its entries had last changed.
         self._as_known: tuple[int, int, int] | None = None
@@ -93,15 +94,15 @@ class Place:
             GoneError: if something else has written to it.
             OSError: if that cannot be told now.
         """
-        # In this order: SQLite marks the beginning before it writes.
-        written, copies = self._fingerprint(), self._copies_now()
-        is_ours = self._is_copying or copies != self._copies
+        before, written, after = self._copies_now(), self._fingerprint(), self._copies_now()
+        is_ours = self._is_copying or not self._copies == before == after
         if written != self._written and not is_ours:
             self._set_log_aside()
             raise _gone(str(self._data_dir / DATABASE), "overwritten")
         # The marks also differ after a crash, until the next copy.
-        self._is_copying = is_ours and copies.copied != copies.to_be_copied
-        self._written, self._copies = written, copies
+        self._is_copying = is_ours and before.copied != before.to_be_copied
+        # A copy that was made meanwhile may have come after the look at the file.
+        self._written, self._copies = written, before
 
     def _fingerprint(self) -> tuple[int, bytes]:
         return os.fstat(self._database).st_size, os.pread(self._database, _HEADER_BYTES, 0)
