@@ -54,13 +54,9 @@ def hold(data_dir: Path, *, patience_s: float = 0.5) -> Iterator[None]:
         RefusedError: if another server holds it.
         ConfigError: if the folder cannot be written to.
     """
-    descriptor = _open(data_dir, FILE)
-    try:
-        if not try_lock(descriptor, patience_s=patience_s):
-            raise RefusedError(f"another offline sweep server already serves {data_dir}")
+    refusal = RefusedError(f"another offline sweep server already serves {data_dir}")
+    with _locked(data_dir, FILE, patience_s, refusal):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -71,13 +67,9 @@ def alone(data_dir: Path, *, timeout_s: float) -> Iterator[None]:
         UnavailableError: if another process has been starting it for longer than `timeout_s`.
         ConfigError: if the folder cannot be written to.
     """
-    descriptor = _open(data_dir, _START_FILE)
-    try:
-        if not try_lock(descriptor, patience_s=timeout_s):
-            raise UnavailableError(f"another process has been starting the server of {data_dir} for {timeout_s:.0f} s")
+    busy = UnavailableError(f"another process has been starting the server of {data_dir} for {timeout_s:.0f} s")
+    with _locked(data_dir, _START_FILE, timeout_s, busy):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def is_held(data_dir: Path) -> bool:
@@ -106,11 +98,18 @@ def seems_alive(data_dir: Path) -> bool:
         return False
 
 
-def _open(data_dir: Path, name: str) -> int:
+@contextmanager
+def _locked(data_dir: Path, name: str, patience_s: float, otherwise: Exception) -> Iterator[None]:
     try:
-        return os.open(data_dir / name, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(data_dir / name, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise cannot_keep_data(data_dir, error) from error
+    try:
+        if not try_lock(descriptor, patience_s=patience_s):
+            raise otherwise
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def cannot_keep_data(data_dir: Path, error: Exception) -> ConfigError:
