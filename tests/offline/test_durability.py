@@ -79,6 +79,8 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_handed_out_twice(serve, tmp
         threads = [threading.Thread(target=acknowledged.work, args=arguments) for _ in range(4)]
         for thread in threads:
             thread.start()
+        if number == KILLS:
+            wait_until(lambda: acknowledged.rows, what="something was acknowledged")
         time.sleep(moments.uniform(0.02, 1.0))
         os.kill(info.pid, signal.SIGKILL)
         for thread in threads:
