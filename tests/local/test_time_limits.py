@@ -24,6 +24,7 @@ def test_two_cuts_of_runs_that_go_nowhere_end_a_task_and_those_that_resume_do_no
     assert (done.returncode, task["state"], task["cuts"], answer["cuts"]) == (1, "failed", 2, 2)
     assert "cut runs short 2 times, the last one after 90 s" in task["detail"]
     assert "submit again with a longer --time" in task["detail"]
+    assert "stopped and did not come back: the task's time limit is near (give tasks a longer --time" in done.stderr
     assert [event["restarts"] for event in shell.events(answer["id"], "agent_started")] == [0, 1]
     assert {event["reason"] for event in shell.events(answer["id"], "run_finished")} == {
         "the task's time limit is near"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wandb_submit.store.halt import PREEMPTED, TIME_LIMIT
 from wandb_submit.store.logs import LastWords
 from wandb_submit.text import alike
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from wandb_submit.submission.submission import Submission
 
 _SHOWN = 5  # sentences, and names in one of them
+_SAVE = "let runs save their progress, as examples/preemptible does"
+_CUT = {TIME_LIMIT: f"give tasks a longer --time, or {_SAVE}", PREEMPTED: _SAVE}
 _LOOKED_AT = 50  # runs: the last ones that failed
 
 
 def tell(submission: Submission, snapshot: Snapshot) -> None:
     """Says on standard error what failed, and where to read more; what is the same for several is said once."""
-    for sentence in (*_runs(submission), *_agents(submission, snapshot)):
+    for sentence in (*_runs(submission), *lost(submission), *_agents(submission, snapshot)):
         click.echo(sentence, err=True)
 
 
@@ -40,6 +43,13 @@ def _runs(submission: Submission) -> Iterator[str]:
         yield f"{_named('run', names)} {words} ({whose}: wandb-submit logs {log})"
     if len(failed) > sum(len(names) for names, _ in groups[-_SHOWN:]):
         yield f"{len(failed)} runs failed: `wandb-submit logs {submission.id}` lists them"
+
+
+def lost(submission: Submission) -> Iterator[str]:
+    """Runs that did not come back: the sweep may be over without their results."""
+    for reason, advice in _CUT.items():
+        if names := [run.id for run in submission.runs() if run.ended and run.stop_reason == reason]:
+            yield f"{_named('run', names)} stopped and did not come back: {reason} ({advice})"
 
 
 def _words(run: RunView) -> str:
