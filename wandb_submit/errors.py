@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# How the offline server begins to say that a sweep could not be looked at, for which its configuration is not to blame.
+SEARCH_AWAY = "the search does not answer"
+
 
 class WandbSubmitError(Exception):
     """The root: catch this to catch all of ours.

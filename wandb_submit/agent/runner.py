@@ -106,9 +106,9 @@ class TaskRunner:
                 os.read(self._woken, 4096)
 
     def _is_near_its_limit(self) -> bool:
-        """Whether a signal may be about the time limit, which this machine's scheduler sends about nothing else."""
+        """Whether a signal may be about the time limit; where there is one, this machine's scheduler sends no other."""
         if self._task.spec.executor != "slurm":
-            return True
+            return self._task.spec.time_min is not None
         return self._ends_at is not None and time.time() > self._ends_at - self._task.spec.signal_delay_s - _TICKS_S
 
     def stop(self, reason: str) -> None:

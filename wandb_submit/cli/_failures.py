@@ -32,7 +32,7 @@ def tell(submission: Submission, snapshot: Snapshot) -> None:
 def _runs(submission: Submission) -> Iterator[str]:
     failed = sorted((run for run in submission.runs() if run.failed), key=lambda run: run.ended or run.started)
     groups = alike((run.id, _words(run)) for run in failed[-_LOOKED_AT:])
-    for names, words in groups[-_SHOWN:]:
+    for names, words in groups[:_SHOWN]:
         run = next(run for run in failed if run.id == names[0])
         log = f"{submission.id} {run.id}"
         whose = "its log"
@@ -41,7 +41,7 @@ def _runs(submission: Submission) -> Iterator[str]:
         if len(names) > 1:
             whose = whose.replace("its", f"{run.id}'s", 1)
         yield f"{_named('run', names)} {words} ({whose}: wandb-submit logs {log})"
-    if len(failed) > sum(len(names) for names, _ in groups[-_SHOWN:]):
+    if len(failed) > sum(len(names) for names, _ in groups[:_SHOWN]):
         yield f"{len(failed)} runs failed: `wandb-submit logs {submission.id}` lists them"
 
 

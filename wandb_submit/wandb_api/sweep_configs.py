@@ -87,7 +87,9 @@ def _check_metric(place: str, metric: object, said: Remarks) -> None:
     if not isinstance(metric, dict):
         return
     if "goal" in metric and metric["goal"] not in GOALS:
-        said.errors.append(f"`{place}.goal: {_shown(metric['goal'])}` does not exist: write {_goal(metric['goal'])}")
+        meant = _goal(metric["goal"])
+        both = f" (there are {' and '.join(GOALS)})" if meant in GOALS else ""
+        said.errors.append(f"`{place}.goal: {_shown(metric['goal'])}` does not exist: write {meant}{both}")
     misplaced = [key for key, value in metric.items() if key not in METRIC_KEYS and _names_goal(value)]
     if misplaced and "goal" not in metric:
         said.errors.append(f"`{place}.{misplaced[0]}` does not exist: write `goal: {_goal(metric[misplaced[0]])}`")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from wandb_submit.errors import ConfigError, NotFoundError, NotLoggedInError, UnavailableError
+from wandb_submit.errors import SEARCH_AWAY, ConfigError, NotFoundError, NotLoggedInError, UnavailableError
 from wandb_submit.spec import Endpoint, SweepRef
 from wandb_submit.wandb_api import graphql
 from wandb_submit.wandb_api.answers import means_busy
@@ -166,7 +166,10 @@ def create(file: SweepFile, endpoint: Endpoint) -> Sweep:
                 graphql.check_storage(login)
             if _is_connection_problem(error):
                 raise _away(endpoint, error) from error
-            raise ConfigError(f"the server does not accept {file.path}: {graphql.first_line(error)}") from error
+            said_so = graphql.first_line(error)
+            if SEARCH_AWAY in said_so:
+                raise UnavailableError(f"{said_so}; see `wandb-submit server log`") from error
+            raise ConfigError(f"the server does not accept {file.path}: {said_so}") from error
         found = _load(api, f"{entity}/{project}/{sweep_id}")
         ref = SweepRef(entity=entity, project=project, id=sweep_id, base_url=endpoint.base_url)
         size = grid_size(config)

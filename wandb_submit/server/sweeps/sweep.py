@@ -8,7 +8,7 @@ import sqlite3
 import string
 from collections.abc import Callable, Iterable, Mapping
 
-from wandb_submit.errors import UnavailableError
+from wandb_submit.errors import SEARCH_AWAY, UnavailableError
 from wandb_submit.server.graphql.arguments import Arguments
 from wandb_submit.server.projects.projects import find_or_create, project_fields
 from wandb_submit.server.request.context import Context, Preparing, Resolver
@@ -74,7 +74,7 @@ async def prepare_upsert_sweep(preparing: Preparing, arguments: Arguments) -> Re
             text, sweep=None if row is None else int(row["number"]), prior=prior
         )
     except UnavailableError as error:
-        raise Refusal(f"the sweep's config cannot be searched: {error}") from error
+        raise Refusal(f"{SEARCH_AWAY}: {error}") from error
     if proposal.verdict.errors:
         raise Refusal("Invalid sweep config: " + "; ".join(proposal.verdict.errors))
     if row is None:
