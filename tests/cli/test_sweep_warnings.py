@@ -35,7 +35,8 @@ def test_a_sweep_that_was_created_elsewhere_is_looked_at(offline_shell: Shell) -
     (offline_shell.folder / "gone.py").unlink()
     done = offline_shell.run(f"local/tests/{sweep}", "--offline", "--executor", "local", "--dry-run")
     assert [line for line in done.stderr.splitlines() if line.startswith("warning: ")] == [
-        f"warning: local/tests/{sweep}: `metric.goal: max` does not exist: write maximize (there are minimize and maximize)",
+        f"warning: local/tests/{sweep}: `metric.goal: max` does not exist: write maximize "
+        "(there are minimize and maximize)",
         f"warning: local/tests/{sweep}: it runs gone.py, which is not in this folder",
     ]
 

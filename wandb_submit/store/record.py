@@ -15,7 +15,7 @@ from wandb_submit.errors import NotFoundError
 from wandb_submit.spec import Endpoint, SweepRef
 from wandb_submit.store import paths as layout
 from wandb_submit.store.paths import SubmissionPaths
-from wandb_submit.system.files import keep_out_of_git, unwritable, write_private
+from wandb_submit.system.files import is_full, keep_out_of_git, unwritable, write_private
 
 VERSION = 1
 
@@ -55,7 +55,10 @@ def new_id() -> str:
     return "".join(secrets.choice(_ID_ALPHABET) for _ in range(6))
 
 
-ELSEWHERE = "submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
+def elsewhere(error: OSError) -> str:
+    """What to do where a submission's folder cannot be written to."""
+    room = "make room there, or " if is_full(error) else ""
+    return f"{room}submit from a folder that you may write to, or name one in WANDB_SUBMIT_DIR"
 
 
 def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
@@ -71,7 +74,7 @@ def create_folder(home: Path, submission_id: str) -> SubmissionPaths:
         paths.folder.mkdir(mode=0o700)
         paths.jobs.mkdir(mode=0o700)
     except OSError as error:
-        raise unwritable(paths.folder, error, ELSEWHERE) from error
+        raise unwritable(paths.folder, error, elsewhere(error)) from error
     return paths
 
 

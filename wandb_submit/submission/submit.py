@@ -168,5 +168,5 @@ def _folder(paths: SubmissionPaths) -> Iterator[SubmissionPaths]:
         if new_parent and [path.name for path in parent.glob("*")] in ([], [".gitignore"]):
             shutil.rmtree(parent, ignore_errors=True)  # nothing else, such as the offline server, lives there
         if isinstance(error, OSError):
-            raise unwritable(paths.folder, error, records.ELSEWHERE) from error
+            raise unwritable(paths.folder, error, records.elsewhere(error)) from error
         raise

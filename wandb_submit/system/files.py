@@ -55,8 +55,6 @@ def unwritable(folder: Path, reason: object, remedy: str) -> ConfigError:
         remedy: what to do.
     """
     why = getattr(reason, "strerror", None) or reason
-    if isinstance(reason, OSError) and is_full(reason):
-        remedy = f"make room there, or {remedy}"
     return ConfigError(f"cannot write to {folder}: {why}; {remedy}")
 
 
