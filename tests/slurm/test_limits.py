@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from support import Shell
+from support import Shell, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -72,6 +72,9 @@ def test_over_a_limit_the_number_that_fits_is_offered_and_taken(root_shell: Shel
 
 @pytest.mark.usefixtures("limit_of_120")
 def test_of_several_arrays_all_or_none_are_in_the_queue(root_shell: Shell) -> None:
+    # Jobs of other tests that have not quite ended count, too.
+    mine = ("squeue", "--noheader", "--user=root", "--format=%i")
+    wait_until(lambda: not root_shell.call(*mine).stdout.strip(), what="no job of ours is left")
     sweep = root_shell.sweep("pass", parameters={"x": {"values": list(range(200))}})
     refused = root_shell.run(sweep, *LATER, "--array", "150")
     assert refused.returncode == 6

@@ -61,7 +61,7 @@ def test_a_task_cancelled_while_it_waits_is_not_told_with_why_it_waited(root_she
     root_shell.ok("cancel", submitted["id"])
     done = root_shell.run("wait")
     assert "JobArrayTaskLimit" not in done.stdout + done.stderr.rpartition("runs done")[2]
-    assert re.search(r"agent 1 cancelled: it (was cancelled|left the queue) before it began \(", done.stderr), (
+    assert re.search(r"agent 1 cancelled: it (was cancelled|left the queue) before it began\n", done.stderr), (
         done.stderr
     )
 
